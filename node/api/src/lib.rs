@@ -1,0 +1,1 @@
+//! Wire types: serde and validation, no logic.

@@ -1,0 +1,228 @@
+//! The configuration of a collection as the engine uses it. Serialised into the collection's own files;
+//! the wire has twins of these types in `node/api`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How two vectors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Distance {
+    /// Vectors are normalised when they are written; then the dot product. Higher is nearer.
+    Cosine,
+    /// Dot product. Higher is nearer.
+    Dot,
+    /// Square root of the sum of squares. Lower is nearer.
+    Euclid,
+    /// Sum of absolute differences. Lower is nearer.
+    Manhattan,
+}
+
+impl Distance {
+    /// Whether a higher score is nearer.
+    pub fn higher_is_nearer(self) -> bool {
+        matches!(self, Distance::Cosine | Distance::Dot)
+    }
+}
+
+/// HNSW parameters, each in force unless a vector overrides it (Malkov, Yashunin 2018).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HnswConfig {
+    /// Links of a node on the upper levels; level 0 has twice as many. 0: no graph.
+    pub m: usize,
+    /// Candidates kept while a node is inserted.
+    pub ef_construct: usize,
+    /// In kilobytes of vectors: below it a search scans instead of walking the graph.
+    pub full_scan_threshold_kb: usize,
+    /// Threads of one build; 0: as many as the machine has to give.
+    pub max_indexing_threads: usize,
+    /// Links stay in the mapped file instead of RAM.
+    pub on_disk: bool,
+    /// Links added for each indexed payload value; recorded and echoed. Filters don't need it here.
+    pub payload_m: Option<usize>,
+    /// Codes beside the links; recorded and echoed.
+    pub inline_storage: Option<bool>,
+}
+
+impl Default for HnswConfig {
+    fn default() -> Self {
+        Self {
+            m: 16,
+            ef_construct: 100,
+            full_scan_threshold_kb: 10_000,
+            max_indexing_threads: 0,
+            on_disk: false,
+            payload_m: None,
+            inline_storage: None,
+        }
+    }
+}
+
+/// What a vector changes of the collection's [`HnswConfig`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HnswDiff {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub m: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ef_construct: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_scan_threshold_kb: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_indexing_threads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload_m: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inline_storage: Option<bool>,
+}
+
+impl HnswDiff {
+    /// `base` with this diff laid over it.
+    pub fn over(&self, base: HnswConfig) -> HnswConfig {
+        HnswConfig {
+            m: self.m.unwrap_or(base.m),
+            ef_construct: self.ef_construct.unwrap_or(base.ef_construct),
+            full_scan_threshold_kb: self.full_scan_threshold_kb.unwrap_or(base.full_scan_threshold_kb),
+            max_indexing_threads: self.max_indexing_threads.unwrap_or(base.max_indexing_threads),
+            on_disk: self.on_disk.unwrap_or(base.on_disk),
+            payload_m: self.payload_m.or(base.payload_m),
+            inline_storage: self.inline_storage.or(base.inline_storage),
+        }
+    }
+}
+
+/// Quantization of a vector's codes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Quantization {
+    /// One byte a dimension.
+    Scalar {
+        /// Share of the values that the range covers, e.g. 0.99; the rest is clipped.
+        quantile: Option<f32>,
+        /// Codes stay in RAM even when the vectors are on disk.
+        always_ram: Option<bool>,
+    },
+}
+
+/// What a vector's quantization says beside the collection's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum QuantizationDiff {
+    /// This vector is not quantized whatever the collection says.
+    Disabled,
+    /// This one instead of the collection's.
+    Set(Quantization),
+}
+
+/// One named vector of a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorParams {
+    /// Number of dimensions, 1 to 65,536.
+    pub size: usize,
+    pub distance: Distance,
+    pub hnsw: Option<HnswDiff>,
+    pub quantization: Option<QuantizationDiff>,
+    /// Raw vectors stay in the mapped file; `None`: as the node's default says.
+    pub on_disk: Option<bool>,
+}
+
+/// When segments are sealed, indexed, merged and vacuumed. Sizes in kilobytes of vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerConfig {
+    pub deleted_threshold: f64,
+    pub vacuum_min_vector_number: usize,
+    pub default_segment_number: usize,
+    pub max_segment_size_kb: Option<usize>,
+    pub memmap_threshold_kb: Option<usize>,
+    /// A segment with more than this gets a graph; 0: never.
+    pub indexing_threshold_kb: usize,
+    pub flush_interval_sec: u64,
+    /// `Some(0)` switches the optimizer off.
+    pub max_optimization_threads: Option<usize>,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            deleted_threshold: 0.2,
+            vacuum_min_vector_number: 1000,
+            default_segment_number: 0,
+            max_segment_size_kb: None,
+            memmap_threshold_kb: None,
+            indexing_threshold_kb: 10_000,
+            flush_interval_sec: 5,
+            max_optimization_threads: None,
+        }
+    }
+}
+
+/// What a shard needs to know of its collection. Payload indexes are not here: they travel through the
+/// log and live in the manifest, so that they are exactly as old as the data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CollectionConfig {
+    /// By name; `""` is the unnamed vector.
+    pub vectors: BTreeMap<String, VectorParams>,
+    pub hnsw: HnswConfig,
+    pub optimizers: OptimizerConfig,
+    pub quantization: Option<Quantization>,
+    pub on_disk_payload: bool,
+}
+
+impl CollectionConfig {
+    /// The HNSW parameters in force for one vector.
+    pub fn hnsw_of(&self, params: &VectorParams) -> HnswConfig {
+        params.hnsw.unwrap_or_default().over(self.hnsw)
+    }
+
+    /// The quantization in force for one vector.
+    pub fn quantization_of(&self, params: &VectorParams) -> Option<Quantization> {
+        match params.quantization {
+            Some(QuantizationDiff::Disabled) => None,
+            Some(QuantizationDiff::Set(q)) => Some(q),
+            None => self.quantization,
+        }
+    }
+}
+
+/// The type of a payload index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FieldType {
+    Keyword,
+    Integer,
+    Float,
+    Bool,
+    Datetime,
+    Uuid,
+}
+
+/// A payload index as it was asked for. The options change speed and memory, never an answer, but for
+/// `lookup` and `range`, which say what an integer index serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldSchema {
+    pub kind: FieldType,
+    /// Only for integers: serves match conditions.
+    pub lookup: Option<bool>,
+    /// Only for integers: serves range conditions and order_by.
+    pub range: Option<bool>,
+    pub is_tenant: Option<bool>,
+    pub is_principal: Option<bool>,
+    pub on_disk: Option<bool>,
+    pub enable_hnsw: Option<bool>,
+    /// Whether the client gave a params object (echoed as `params`) or only the type's name.
+    pub with_params: bool,
+}
+
+impl FieldSchema {
+    /// The index of a type with no options.
+    pub fn plain(kind: FieldType) -> Self {
+        Self {
+            kind,
+            lookup: None,
+            range: None,
+            is_tenant: None,
+            is_principal: None,
+            on_disk: None,
+            enable_hnsw: None,
+            with_params: false,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The filter language, already checked: paths parsed, datetimes in microseconds.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use crate::json_path::JsonPath;
+use crate::point_id::PointId;
+
+/// All clauses that are present must hold. An empty list is an absent clause.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    pub must: Vec<Condition>,
+    pub should: Vec<Condition>,
+    pub must_not: Vec<Condition>,
+    pub min_should: Option<MinShould>,
+}
+
+/// At least `min_count` of the conditions hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MinShould {
+    pub conditions: Vec<Condition>,
+    pub min_count: usize,
+}
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    Field(FieldCondition),
+    /// Missing, null or `[]`.
+    IsEmpty(JsonPath),
+    /// Some value at the path is null; missing is not null.
+    IsNull(JsonPath),
+    HasId(HashSet<PointId>),
+    HasVector(String),
+    /// One array element satisfies the whole filter. `has_id` and `has_vector` inside never match.
+    Nested { key: JsonPath, filter: Filter },
+    Filter(Filter),
+}
+
+/// Tests on one payload key; several tests are alternatives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldCondition {
+    pub key: JsonPath,
+    pub tests: Vec<FieldTest>,
+}
+
+/// A test on the values at a key. A point passes if any of its values does, but for the last three.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldTest {
+    Keyword(String),
+    Integer(i64),
+    Bool(bool),
+    AnyKeyword(Vec<String>),
+    AnyInteger(Vec<i64>),
+    /// A non-null value that is not in the list.
+    ExceptKeyword(Vec<String>),
+    ExceptInteger(Vec<i64>),
+    Range(Bounds<f64>),
+    /// Microseconds since the epoch, UTC.
+    DatetimeRange(Bounds<i64>),
+    /// Array length; 1 for a scalar or object, 0 for null or a missing field.
+    ValuesCount(Bounds<u64>),
+    IsEmpty(bool),
+    IsNull(bool),
+}
+
+/// A range; absent bounds are open.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bounds<T> {
+    pub lt: Option<T>,
+    pub lte: Option<T>,
+    pub gt: Option<T>,
+    pub gte: Option<T>,
+}
+
+impl<T: PartialOrd + Copy> Bounds<T> {
+    /// Whether a value lies inside.
+    pub fn contains(&self, v: T) -> bool {
+        self.lt.is_none_or(|b| v < b)
+            && self.lte.is_none_or(|b| v <= b)
+            && self.gt.is_none_or(|b| v > b)
+            && self.gte.is_none_or(|b| v >= b)
+    }
+}
+
+/// A string that is a UUID, as `uuid` indexes and `keyword` values compare them.
+pub fn parse_uuid(s: &str) -> Option<Uuid> {
+    Uuid::try_parse(s).ok()
+}

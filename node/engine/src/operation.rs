@@ -1,0 +1,83 @@
+//! Changes of a shard: as asked for ([`Operation`]) and as logged ([`LogOp`]).
+//!
+//! Only resolved, id-based, idempotent changes are logged (docs/architecture.md, "Log"), so that replaying
+//! the log on any copy gives the same points. Filters and conditions are resolved before.
+
+use crate::config::{FieldSchema, VectorParams};
+use crate::filter::Filter;
+use crate::json_path::JsonPath;
+use crate::payload::RawPayload;
+use crate::point_id::PointId;
+use crate::vector::NamedVectors;
+
+/// A whole point as it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PointWrite {
+    pub id: PointId,
+    pub vectors: NamedVectors,
+    pub payload: RawPayload,
+}
+
+/// What an upsert does with points that exist or don't.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpdateMode {
+    #[default]
+    Upsert,
+    /// Existing points stay as they are.
+    InsertOnly,
+    /// Missing points are not created.
+    UpdateOnly,
+}
+
+/// Which points an operation touches.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    Ids(Vec<PointId>),
+    Filter(Filter),
+}
+
+/// A change as a client asks for it, checked against the configuration when it is enqueued.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// The same id twice: the last wins. `condition`: existing points that don't match are left alone.
+    Upsert { points: Vec<PointWrite>, mode: UpdateMode, condition: Option<Filter> },
+    Delete(Selection),
+    /// Adds or replaces the vectors given; a missing point is [`crate::Error::PointNotFound`].
+    UpdateVectors { points: Vec<(PointId, NamedVectors)>, condition: Option<Filter> },
+    DeleteVectors { select: Selection, names: Vec<String> },
+    /// Merges top-level keys, or at `key`; a null removes.
+    SetPayload { select: Selection, payload: RawPayload, key: Option<JsonPath> },
+    OverwritePayload { select: Selection, payload: RawPayload },
+    DeletePayload { select: Selection, keys: Vec<JsonPath> },
+    ClearPayload(Selection),
+    CreateIndex { field: JsonPath, schema: FieldSchema },
+    DropIndex { field: JsonPath },
+    CreateVector { name: String, params: VectorParams },
+    DropVector { name: String },
+}
+
+/// A change as the log holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogOp {
+    /// Keeps a term's first place in the log; changes nothing.
+    Noop,
+    Upsert(Vec<PointWrite>),
+    Delete(Vec<PointId>),
+    UpdateVectors(Vec<(PointId, NamedVectors)>),
+    DeleteVectors { ids: Vec<PointId>, names: Vec<String> },
+    SetPayload { ids: Vec<PointId>, payload: RawPayload, key: Option<JsonPath> },
+    OverwritePayload { ids: Vec<PointId>, payload: RawPayload },
+    DeletePayload { ids: Vec<PointId>, keys: Vec<JsonPath> },
+    ClearPayload { ids: Vec<PointId> },
+    CreateIndex { field: JsonPath, schema: FieldSchema },
+    DropIndex { field: JsonPath },
+    CreateVector { name: String, params: VectorParams },
+    DropVector { name: String },
+}
+
+/// What a finished write says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The sequence number that the operation got in the shard's log; 0 if nothing had to be changed.
+    pub seq: u64,
+}

@@ -1,0 +1,1 @@
+//! Payload indexes: keyword, integer, float, bool, datetime, uuid.

@@ -1,0 +1,1 @@
+//! Quantized codes of vectors.

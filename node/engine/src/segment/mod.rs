@@ -1,0 +1,1 @@
+//! Segments: mutable ones in memory, sealed ones mapped from files.

@@ -1,0 +1,1 @@
+//! A shard: one log, one set of segments.

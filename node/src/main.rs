@@ -1,0 +1,2 @@
+//! The storage node.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The operator: observe, validate, plan (pure), apply, status.
+fn main() {}
