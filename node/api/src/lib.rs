@@ -1,1 +1,2 @@
 //! Wire types: serde and validation, no logic.
+pub mod internal;
