@@ -1,2 +1,5 @@
 //! The storage node.
+
+#![forbid(unsafe_code)]
+
 fn main() {}
