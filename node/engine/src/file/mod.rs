@@ -3,6 +3,14 @@
 //! [`Disk`] has two implementations: the real one, and a simulated one that keeps unsynced and durable
 //! bytes apart and can stop, tear, drop or fail at any call.
 
+pub mod cast;
+mod mmap;
+mod real;
+mod sealed;
+
+pub use real::RealDisk;
+pub use sealed::{FileEntry, SealedFile, SealedWriter};
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
