@@ -2,5 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod limits;
+pub mod pool;

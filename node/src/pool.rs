@@ -1,0 +1,264 @@
+//! The only bridge from async to sync: bounded pools of threads that run the engine.
+//!
+//! A caller that goes away or runs out of time sets the work's [`Cancel`] flag; a full queue refuses at once.
+//! Nothing else in the node may block a thread of the async runtime.
+
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use quiver_engine::Cancel;
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::config::Performance;
+
+/// Why work was not done, or not waited for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// The queue is full: the request was not begun.
+    #[error(
+        "the node is busy: {0} requests are waiting already; try again in a moment or send fewer at a time"
+    )]
+    Busy(usize),
+    /// The deadline passed. Work that was begun stops at its next check; a write may still take effect.
+    #[error("Timeout error: Operation '{operation}' timed out after {seconds}s")]
+    Timeout {
+        /// What was asked for, in the protocol's word: `Search`, `Upsert` ….
+        operation: &'static str,
+        seconds: u64,
+    },
+    /// A defect: the work panicked. The message is in the log.
+    #[error("the operation failed unexpectedly; the node's log has the details")]
+    Panicked,
+}
+
+/// Until when a request has to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at: Instant,
+    allowed: Duration,
+}
+
+impl Deadline {
+    /// So long from now.
+    pub fn after(allowed: Duration) -> Self {
+        // A request may name a time limit of ages; a century is as good and can be added to the clock.
+        let allowed = allowed.min(Duration::from_secs(3_000_000_000));
+        Self { at: clock::now() + allowed, allowed }
+    }
+
+    /// What is left of it.
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(clock::now())
+    }
+
+    /// The error of a request that took longer.
+    pub fn error(&self, operation: &'static str) -> PoolError {
+        PoolError::Timeout { operation, seconds: self.allowed.as_secs().max(1) }
+    }
+}
+
+/// Threads for one kind of work, with a bounded queue.
+#[derive(Clone)]
+pub struct Pool {
+    threads: Arc<rayon::ThreadPool>,
+    unfinished: Arc<AtomicUsize>,
+    unfinished_max: usize,
+}
+
+impl Pool {
+    /// `threads` threads, and at most `waiting_max` pieces of work beside those that are running.
+    pub fn new(name: &'static str, threads: usize, waiting_max: usize) -> anyhow::Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(move |i| format!("{name}-{i}"))
+            .panic_handler(|_| tracing::error!("a task of a pool panicked"))
+            .build()?;
+        let unfinished_max = pool.current_num_threads() + waiting_max;
+        Ok(Self { threads: Arc::new(pool), unfinished: Arc::default(), unfinished_max })
+    }
+
+    /// The rayon pool itself, for engine calls that take one.
+    pub fn threads(&self) -> &rayon::ThreadPool {
+        &self.threads
+    }
+
+    /// Pieces of work that are waiting or running.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` on a thread of the pool and waits for it.
+    ///
+    /// Dropping the future, or the deadline, sets the work's flag. Work whose flag is set before it begins is
+    /// not begun.
+    pub async fn run<T, F>(
+        &self,
+        operation: &'static str,
+        deadline: Deadline,
+        work: F,
+    ) -> Result<T, PoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Cancel) -> T + Send + 'static,
+    {
+        let slot = self.slot()?;
+        let cancel = Cancel::new();
+        let on_drop = CancelOnDrop(cancel.clone());
+        let (done, answer) = oneshot::channel();
+        self.threads.spawn_fifo(move || {
+            let _slot = slot;
+            if cancel.is_cancelled() {
+                return;
+            }
+            // A panic must not take the pool down; the sender is dropped and the waiting side says so.
+            if let Ok(value) = std::panic::catch_unwind(AssertUnwindSafe(|| work(&cancel))) {
+                let _ = done.send(value);
+            }
+        });
+        let result = match tokio::time::timeout(deadline.left(), answer).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_)) => Err(PoolError::Panicked),
+            Err(_) => Err(deadline.error(operation)),
+        };
+        drop(on_drop);
+        result
+    }
+
+    /// Runs `work` some time; nobody waits. Not refused when the queue is full: it is for finishing what was
+    /// begun, such as draining a shard's queue of writes.
+    pub fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        self.unfinished.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(self.unfinished.clone());
+        self.threads.spawn_fifo(move || {
+            let _slot = slot;
+            if std::panic::catch_unwind(AssertUnwindSafe(work)).is_err() {
+                tracing::error!("a task in the background panicked");
+            }
+        });
+    }
+
+    fn slot(&self) -> Result<Slot, PoolError> {
+        let before = self.unfinished.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(self.unfinished.clone());
+        if before >= self.unfinished_max { Err(PoolError::Busy(before)) } else { Ok(slot) }
+    }
+}
+
+struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// The node's pools. Apart, so that writes that wait for the disk don't hold up searches, and building graphs
+/// holds up neither.
+#[derive(Clone)]
+pub struct Pools {
+    pub search: Pool,
+    /// Writes, opening of shards, snapshots: work that waits for the disk.
+    pub update: Pool,
+    /// Sealing, merging, building graphs.
+    pub optimize: Pool,
+}
+
+impl Pools {
+    /// As many threads as the settings and the machine say.
+    pub fn new(settings: &Performance) -> anyhow::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let or = |set: usize, default: usize| if set == 0 { default } else { set };
+        let optimizers = match settings.optimizer_cpu_budget {
+            0 => cores,
+            n if n < 0 => cores.saturating_sub(n.unsigned_abs() as usize).max(1),
+            n => usize::try_from(n).unwrap_or(cores),
+        };
+        Ok(Self {
+            search: Pool::new("search", or(settings.max_search_threads, cores), settings.search_queue_size)?,
+            update: Pool::new(
+                "update",
+                or(settings.max_update_threads, cores.max(4)),
+                settings.update_queue_size,
+            )?,
+            optimize: Pool::new("optimize", optimizers, 1024)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(30))
+    }
+
+    #[tokio::test]
+    async fn work_gives_its_answer() {
+        let pool = Pool::new("t", 2, 8).expect("threads start");
+        assert_eq!(pool.run("Search", soon(), |_| 6 * 7).await, Ok(42));
+        assert_eq!(
+            pool.run("Search", soon(), |_| panic!("a defect")).await,
+            Err::<(), _>(PoolError::Panicked)
+        );
+        assert_eq!(pool.run("Search", soon(), |_| 1).await, Ok(1), "the pool survives a panic");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_stops_the_work() {
+        let pool = Pool::new("t", 1, 8).expect("threads start");
+        let (stopped, seen) = mpsc::channel();
+        let answer = pool
+            .run("Search", Deadline::after(Duration::from_millis(20)), move |cancel| {
+                while !cancel.is_cancelled() {
+                    std::thread::yield_now();
+                }
+                let _ = stopped.send(());
+            })
+            .await;
+        assert_eq!(answer, Err(PoolError::Timeout { operation: "Search", seconds: 1 }));
+        seen.recv_timeout(Duration::from_secs(30)).expect("the work saw its flag");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once() {
+        let pool = Pool::new("t", 1, 1).expect("threads start");
+        let (release, wait) = mpsc::channel::<()>();
+        let (begun, started) = mpsc::channel();
+        let blocker = pool.clone();
+        let running = tokio::spawn(async move {
+            blocker
+                .run("Search", soon(), move |_| {
+                    let _ = begun.send(());
+                    let _ = wait.recv();
+                })
+                .await
+        });
+        while started.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let queued_pool = pool.clone();
+        let queued = tokio::spawn(async move { queued_pool.run("Search", soon(), |_| ()).await });
+        while pool.unfinished() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run("Search", soon(), |_| ()).await, Err(PoolError::Busy(2)));
+        release.send(()).expect("the blocker is waiting");
+        assert_eq!(running.await.expect("joined"), Ok(()));
+        assert_eq!(queued.await.expect("joined"), Ok(()));
+    }
+}
