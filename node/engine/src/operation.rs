@@ -40,20 +40,50 @@ pub enum Selection {
 #[derive(Clone, Debug)]
 pub enum Operation {
     /// The same id twice: the last wins. `condition`: existing points that don't match are left alone.
-    Upsert { points: Vec<PointWrite>, mode: UpdateMode, condition: Option<Filter> },
+    Upsert {
+        points: Vec<PointWrite>,
+        mode: UpdateMode,
+        condition: Option<Filter>,
+    },
     Delete(Selection),
     /// Adds or replaces the vectors given; a missing point is [`crate::Error::PointNotFound`].
-    UpdateVectors { points: Vec<(PointId, NamedVectors)>, condition: Option<Filter> },
-    DeleteVectors { select: Selection, names: Vec<String> },
+    UpdateVectors {
+        points: Vec<(PointId, NamedVectors)>,
+        condition: Option<Filter>,
+    },
+    DeleteVectors {
+        select: Selection,
+        names: Vec<String>,
+    },
     /// Merges top-level keys, or at `key`; a null removes.
-    SetPayload { select: Selection, payload: RawPayload, key: Option<JsonPath> },
-    OverwritePayload { select: Selection, payload: RawPayload },
-    DeletePayload { select: Selection, keys: Vec<JsonPath> },
+    SetPayload {
+        select: Selection,
+        payload: RawPayload,
+        key: Option<JsonPath>,
+    },
+    OverwritePayload {
+        select: Selection,
+        payload: RawPayload,
+    },
+    DeletePayload {
+        select: Selection,
+        keys: Vec<JsonPath>,
+    },
     ClearPayload(Selection),
-    CreateIndex { field: JsonPath, schema: FieldSchema },
-    DropIndex { field: JsonPath },
-    CreateVector { name: String, params: VectorParams },
-    DropVector { name: String },
+    CreateIndex {
+        field: JsonPath,
+        schema: FieldSchema,
+    },
+    DropIndex {
+        field: JsonPath,
+    },
+    CreateVector {
+        name: String,
+        params: VectorParams,
+    },
+    DropVector {
+        name: String,
+    },
 }
 
 /// A change as the log holds it.
@@ -64,15 +94,40 @@ pub enum LogOp {
     Upsert(Vec<PointWrite>),
     Delete(Vec<PointId>),
     UpdateVectors(Vec<(PointId, NamedVectors)>),
-    DeleteVectors { ids: Vec<PointId>, names: Vec<String> },
-    SetPayload { ids: Vec<PointId>, payload: RawPayload, key: Option<JsonPath> },
-    OverwritePayload { ids: Vec<PointId>, payload: RawPayload },
-    DeletePayload { ids: Vec<PointId>, keys: Vec<JsonPath> },
-    ClearPayload { ids: Vec<PointId> },
-    CreateIndex { field: JsonPath, schema: FieldSchema },
-    DropIndex { field: JsonPath },
-    CreateVector { name: String, params: VectorParams },
-    DropVector { name: String },
+    DeleteVectors {
+        ids: Vec<PointId>,
+        names: Vec<String>,
+    },
+    SetPayload {
+        ids: Vec<PointId>,
+        payload: RawPayload,
+        key: Option<JsonPath>,
+    },
+    OverwritePayload {
+        ids: Vec<PointId>,
+        payload: RawPayload,
+    },
+    DeletePayload {
+        ids: Vec<PointId>,
+        keys: Vec<JsonPath>,
+    },
+    ClearPayload {
+        ids: Vec<PointId>,
+    },
+    CreateIndex {
+        field: JsonPath,
+        schema: FieldSchema,
+    },
+    DropIndex {
+        field: JsonPath,
+    },
+    CreateVector {
+        name: String,
+        params: VectorParams,
+    },
+    DropVector {
+        name: String,
+    },
 }
 
 /// What a finished write says.

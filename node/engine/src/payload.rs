@@ -51,7 +51,9 @@ impl RawPayload {
     pub fn parse(&self) -> Result<PayloadMap> {
         match &self.0 {
             None => Ok(PayloadMap::new()),
-            Some(bytes) => serde_json::from_slice(bytes).map_err(|e| Error::corrupt("payload", e.to_string())),
+            Some(bytes) => {
+                serde_json::from_slice(bytes).map_err(|e| Error::corrupt("payload", e.to_string()))
+            }
         }
     }
 }

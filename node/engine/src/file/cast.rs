@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 
-const _: () = assert!(cfg!(target_endian = "little"), "files are mapped as they are: little-endian machines only");
+const _: () =
+    assert!(cfg!(target_endian = "little"), "files are mapped as they are: little-endian machines only");
 
 /// Numbers that may be read straight from a mapped file.
 pub trait Plain: bytemuck::Pod {}
@@ -18,7 +19,8 @@ impl Plain for u128 {}
 
 /// Bytes as numbers. An error if the slice is misaligned or its length does not fit, as in a damaged file.
 pub fn numbers<T: Plain>(bytes: &[u8]) -> Result<&[T]> {
-    bytemuck::try_cast_slice(bytes).map_err(|e| Error::corrupt("mapped file", format!("section can't be read as numbers: {e}")))
+    bytemuck::try_cast_slice(bytes)
+        .map_err(|e| Error::corrupt("mapped file", format!("section can't be read as numbers: {e}")))
 }
 
 /// Numbers as bytes.

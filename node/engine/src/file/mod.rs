@@ -3,6 +3,7 @@
 //! [`Disk`] has two implementations: the real one, and a simulated one that keeps unsynced and durable
 //! bytes apart and can stop, tear, drop or fail at any call.
 
+pub mod atomic;
 pub mod cast;
 mod mmap;
 mod real;

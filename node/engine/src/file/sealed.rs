@@ -169,6 +169,12 @@ impl SealedFile {
         if head[0..8] != MAGIC {
             return Err(damaged("not a sealed file"));
         }
+        let format = le_u32(&head[16..20]);
+        if format > FORMAT {
+            return Err(damaged(&format!(
+                "format {format}, this version reads up to {FORMAT}: use a newer one"
+            )));
+        }
         if head != header(kind) {
             return Err(damaged("header is damaged, or the file is of another kind or format"));
         }
@@ -190,6 +196,20 @@ impl SealedFile {
         let body = HEADER_BYTES as usize..(HEADER_BYTES + body) as usize;
         let verified = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Ok(Self(Arc::new(Open { name, map, body, table, verified })))
+    }
+
+    /// [`Self::open`] of a file that a manifest names: its length and checksum must be the manifest's.
+    pub fn open_entry(disk: &dyn Disk, dir: &Path, entry: &FileEntry, kind: [u8; 8]) -> Result<Self> {
+        let file = Self::open(disk, &dir.join(&entry.name), kind)?;
+        if file.entry() != *entry {
+            return Err(file.corrupt("intact, but not the file that the manifest names"));
+        }
+        Ok(file)
+    }
+
+    /// An [`Error::Corrupt`] of this file, for whoever understands its body.
+    pub fn corrupt(&self, what: impl Into<String>) -> Error {
+        Error::corrupt(self.0.name.clone(), what)
     }
 
     /// The entry that a manifest should have for this file.
@@ -260,7 +280,10 @@ impl SealedFile {
         let end = (start + BLOCK_BYTES as usize).min(self.0.body.len());
         let stored = le_u32(&self.0.map[self.0.table.clone()][block * 4..block * 4 + 4]);
         if crc32c::crc32c(&self.bytes()[start..end]) != stored {
-            return Err(Error::corrupt(self.0.name.clone(), format!("block {block} does not match its checksum")));
+            return Err(Error::corrupt(
+                self.0.name.clone(),
+                format!("block {block} does not match its checksum"),
+            ));
         }
         Ok(())
     }
@@ -301,6 +324,41 @@ mod tests {
     fn what_was_written_is_read_back() {
         for len in [0, 1, 7, 65_535, 65_536, 65_537, 3_000_000] {
             check(len);
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_detected_or_harmless() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("f");
+        let mut w = SealedWriter::create(&RealDisk, &path, KIND).expect("create");
+        w.write(&body_of(70_001)).expect("write");
+        w.finish().expect("finish");
+        let file = RealDisk.open(&path).expect("open");
+        let size = file.size().expect("size");
+        let read = || {
+            let f = SealedFile::open(&RealDisk, &path, KIND)?;
+            f.verify_all()?;
+            Ok(f.bytes().to_vec())
+        };
+        for at in (0..size).filter(|at| at % 13 == 0 || *at < 64 || size - at < 64) {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).expect("read");
+            file.write_all_at(&[byte[0] ^ (1 << (at % 8))], at).expect("flip");
+            match read() {
+                Err(Error::Corrupt { .. }) => {}
+                Err(e) => panic!("byte {at}: {e}"),
+                // Only the padding between body and table is nobody's.
+                Ok(body) => assert!(
+                    body == body_of(70_001) && (HEADER_BYTES + 70_001..HEADER_BYTES + 70_008).contains(&at)
+                ),
+            }
+            file.write_all_at(&byte, at).expect("flip back");
+        }
+        read().expect("intact again");
+        for len in [size - 1, size - 32, size / 2, 4096, 100, 0] {
+            file.set_len(len).expect("cut");
+            assert!(matches!(read(), Err(Error::Corrupt { .. })), "cut to {len}");
         }
     }
 }

@@ -34,7 +34,10 @@ pub enum Condition {
     HasId(HashSet<PointId>),
     HasVector(String),
     /// One array element satisfies the whole filter. `has_id` and `has_vector` inside never match.
-    Nested { key: JsonPath, filter: Filter },
+    Nested {
+        key: JsonPath,
+        filter: Filter,
+    },
     Filter(Filter),
 }
 
