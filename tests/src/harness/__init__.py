@@ -1,0 +1,1 @@
+"""What the Python tiers share: processes, data, installs. It never asserts anything."""

@@ -1,0 +1,68 @@
+"""Installs what a tier needs, once for each content of its requirements. Standard library only: it runs before anything is installed."""
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[2]
+ROOT = TESTS.parent
+
+
+def folder() -> Path:
+    """Where everything that is built or fetched once stays, outside the tree."""
+    base = os.environ.get("QUIVER_TESTS_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "quiver-tests"
+    path = Path(base)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def say(text: str) -> None:
+    print(f"-- {text}", file=sys.stderr, flush=True)
+
+
+def python(name: str) -> Path:
+    """The interpreter of a virtual environment with `requirements/<name>.txt` in it."""
+    lines = (TESTS / "requirements" / f"{name}.txt").read_text().splitlines()
+    # A package marked --no-deps brings its files only: pip has no such mark inside a requirements file.
+    alone = [line.split()[0] for line in lines if line.endswith("--no-deps")]
+    whole = [line for line in lines if line and not line.endswith("--no-deps")]
+    key = hashlib.sha256("\n".join([sys.version, *lines]).encode()).hexdigest()[:12]
+    place = folder() / f"venv-{name}-{key}"
+    if not (place / "ready").exists():
+        say(f"installing {name} for Python")
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", place], check=True)
+        pip = [place / "bin/python", "-m", "pip", "-q", "--disable-pip-version-check", "install"]
+        subprocess.run([*pip, *whole], check=True)
+        if alone:
+            subprocess.run([*pip, "--no-deps", *alone], check=True)
+        (place / "ready").touch()
+    return place / "bin/python"
+
+
+def javascript(source: Path) -> Path:
+    """A folder with the files of `source` and the packages of its lock file."""
+    key = hashlib.sha256((source / "package.json").read_bytes()).hexdigest()[:12]
+    place = folder() / f"npm-{source.name}-{key}"
+    if not (place / "ready").exists():
+        say(f"installing {source.name} for Node")
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        shutil.copy(source / "package.json", place)
+        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=place, check=True)
+        (place / "ready").touch()
+    for file in source.glob("*.mjs"):
+        shutil.copy(file, place)
+    return place
+
+
+def debian(commands: dict[str, str]) -> None:
+    """Installs the Debian package of each command (or file) that the machine lacks."""
+    missing = sorted({package for command, package in commands.items() if not shutil.which(command) and not Path(command).exists()})
+    if missing:
+        say(f"installing {' '.join(missing)} from Debian")
+        quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+        subprocess.run(["apt-get", "-qq", "update"], check=True, **quiet)
+        subprocess.run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", *missing], check=True, **quiet)
