@@ -20,6 +20,14 @@ impl Bitset {
         all
     }
 
+    /// From words, 64 bits each, lowest offset in the lowest bit. Bits past `len` are dropped.
+    pub fn from_words(words: Vec<u64>, len: u32) -> Self {
+        assert_eq!(words.len(), (len as usize).div_ceil(64), "one word for each 64 offsets");
+        let mut all = Self { words, len };
+        all.clear_tail();
+        all
+    }
+
     fn clear_tail(&mut self) {
         let used = self.len % 64;
         if used != 0
@@ -65,6 +73,25 @@ impl Bitset {
     /// Number of ones.
     pub fn count(&self) -> u32 {
         self.words.iter().map(|w| w.count_ones()).sum()
+    }
+
+    /// Whether no bit is one.
+    pub fn none(&self) -> bool {
+        self.words.iter().all(|&w| w == 0)
+    }
+
+    /// Sets the bits of `words`, laid out as [`Bitset::words`]; missing words are zeros.
+    pub fn or_words(&mut self, words: &[u64]) {
+        self.words.iter_mut().zip(words).for_each(|(a, b)| *a |= b);
+        self.clear_tail();
+    }
+
+    /// As [`Bitset::or_words`], with words of 32 bits.
+    pub fn or_half_words(&mut self, halves: &[u32]) {
+        for (word, pair) in self.words.iter_mut().zip(halves.chunks(2)) {
+            *word |= u64::from(pair[0]) | pair.get(1).map_or(0, |&high| u64::from(high) << 32);
+        }
+        self.clear_tail();
     }
 
     pub fn and(&mut self, other: &Bitset) {

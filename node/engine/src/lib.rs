@@ -17,6 +17,7 @@ pub mod hnsw;
 pub mod json_path;
 pub mod operation;
 pub mod payload;
+pub mod payload_edit;
 pub mod payload_index;
 pub mod point_id;
 pub mod quantization;

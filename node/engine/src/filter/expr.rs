@@ -27,9 +27,9 @@ pub struct MinShould {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     Field(FieldCondition),
-    /// Missing, null or `[]`.
+    /// No value at the path, or only null and `[]`.
     IsEmpty(JsonPath),
-    /// Some value at the path is null; missing is not null.
+    /// Some value at the path is null or an array that holds a null; missing is not null.
     IsNull(JsonPath),
     HasId(HashSet<PointId>),
     HasVector(String),
@@ -80,14 +80,21 @@ pub struct Bounds<T> {
 impl<T: PartialOrd + Copy> Bounds<T> {
     /// Whether a value lies inside.
     pub fn contains(&self, v: T) -> bool {
-        self.lt.is_none_or(|b| v < b)
-            && self.lte.is_none_or(|b| v <= b)
-            && self.gt.is_none_or(|b| v > b)
-            && self.gte.is_none_or(|b| v >= b)
+        self.is_above_start(v) && self.is_below_end(v)
+    }
+
+    /// Whether a value passes the lower bounds.
+    pub fn is_above_start(&self, v: T) -> bool {
+        self.gt.is_none_or(|b| v > b) && self.gte.is_none_or(|b| v >= b)
+    }
+
+    /// Whether a value passes the upper bounds.
+    pub fn is_below_end(&self, v: T) -> bool {
+        self.lt.is_none_or(|b| v < b) && self.lte.is_none_or(|b| v <= b)
     }
 }
 
-/// A string that is a UUID, as `uuid` indexes and `keyword` values compare them.
+/// A string that is a UUID, in any of its forms.
 pub fn parse_uuid(s: &str) -> Option<Uuid> {
     Uuid::try_parse(s).ok()
 }
