@@ -1,1 +1,3 @@
 //! A shard: one log, one set of segments.
+
+pub mod manifest;
