@@ -5,5 +5,17 @@
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod guardrails;
 pub mod limits;
+pub mod lock;
+pub mod metrics;
 pub mod pool;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+
+/// Version of the protocol that is spoken, as clients check it.
+pub const PROTOCOL_VERSION: &str = "1.19.0";
+
+/// Our own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
