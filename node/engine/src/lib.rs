@@ -16,6 +16,7 @@ pub mod filter;
 pub mod hnsw;
 pub mod json_path;
 pub mod operation;
+pub mod operation_codec;
 pub mod payload;
 pub mod payload_edit;
 pub mod payload_index;
