@@ -117,7 +117,9 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<LogOp> {
     let mut input = Input(body);
     let layout = input.byte()?;
     if layout != LAYOUT {
-        return Err(bad(format!("operation of kind {kind} has layout {layout}, this version reads {LAYOUT}")));
+        return Err(bad(format!(
+            "operation of kind {kind} has layout {layout}, this version reads {LAYOUT}"
+        )));
     }
     let op = match kind {
         KIND_NOOP => LogOp::Noop,
@@ -125,9 +127,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<LogOp> {
             Ok(PointWrite { id: i.id()?, vectors: i.vectors()?, payload: i.payload()? })
         })?),
         KIND_DELETE => LogOp::Delete(input.ids()?),
-        KIND_UPDATE_VECTORS => {
-            LogOp::UpdateVectors(input.list(MIN_ID + 4, |i| Ok((i.id()?, i.vectors()?)))?)
-        }
+        KIND_UPDATE_VECTORS => LogOp::UpdateVectors(input.list(MIN_ID + 4, |i| Ok((i.id()?, i.vectors()?)))?),
         KIND_DELETE_VECTORS => {
             LogOp::DeleteVectors { ids: input.ids()?, names: input.list(4, |i| Ok(i.text()?.to_owned()))? }
         }
@@ -146,9 +146,7 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<LogOp> {
         KIND_CLEAR_PAYLOAD => LogOp::ClearPayload { ids: input.ids()? },
         KIND_CREATE_INDEX => LogOp::CreateIndex { field: path(input.text()?)?, schema: input.json()? },
         KIND_DROP_INDEX => LogOp::DropIndex { field: path(input.text()?)? },
-        KIND_CREATE_VECTOR => {
-            LogOp::CreateVector { name: input.text()?.to_owned(), params: input.json()? }
-        }
+        KIND_CREATE_VECTOR => LogOp::CreateVector { name: input.text()?.to_owned(), params: input.json()? },
         KIND_DROP_VECTOR => LogOp::DropVector { name: input.text()?.to_owned() },
         other => return Err(bad(format!("operation of unknown kind {other}"))),
     };
@@ -171,7 +169,8 @@ fn path(text: &str) -> Result<JsonPath> {
 }
 
 fn point_size(point: &PointWrite) -> usize {
-    let vectors: usize = point.vectors.iter().map(|(n, v)| n.len() + 9 + v.as_dense().map_or(0, |d| d.len() * 4)).sum();
+    let vectors: usize =
+        point.vectors.iter().map(|(n, v)| n.len() + 9 + v.as_dense().map_or(0, |d| d.len() * 4)).sum();
     17 + 4 + vectors + 4 + point.payload.as_bytes().len()
 }
 
@@ -339,8 +338,13 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let params =
-            VectorParams { size: 4, distance: Distance::Dot, hnsw: None, quantization: None, on_disk: Some(true) };
+        let params = VectorParams {
+            size: 4,
+            distance: Distance::Dot,
+            hnsw: None,
+            quantization: None,
+            on_disk: Some(true),
+        };
         check(LogOp::Noop);
         check(LogOp::Upsert(vec![
             PointWrite { id, vectors: vectors.clone(), payload: payload.clone() },
