@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
@@ -9,6 +10,7 @@ pub mod guardrails;
 pub mod limits;
 pub mod lock;
 pub mod metrics;
+pub mod node;
 pub mod pool;
 pub mod server;
 pub mod shutdown;

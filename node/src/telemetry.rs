@@ -1,5 +1,7 @@
 //! Log lines, and the answer of `GET /telemetry`.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tracing_subscriber::EnvFilter;
@@ -12,7 +14,9 @@ pub fn start_logging(settings: &Settings) -> Result<()> {
     let filter = EnvFilter::try_new(&settings.log_level).with_context(|| {
         format!("log_level `{}` is neither a level nor a list of them", settings.log_level)
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Json => lines.json().init(),
         LogFormat::Text => lines.with_target(false).init(),

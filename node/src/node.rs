@@ -1,0 +1,80 @@
+//! What every part of the node shares. Made once by `main`, or by a test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::auth::Keys;
+use crate::clock;
+use crate::config::Settings;
+use crate::guardrails::Guardrails;
+use crate::limits::Memory;
+use crate::metrics::Requests;
+use crate::pool::Pools;
+use crate::shutdown::Shutdown;
+
+/// The process and its means. Knows nothing of collections.
+pub struct Node {
+    pub settings: Settings,
+    /// Id of this life of the process; another after each start.
+    pub boot: String,
+    pub started: Timestamp,
+    pub pools: Pools,
+    pub memory: Memory,
+    pub keys: Arc<Keys>,
+    pub requests: Arc<Requests>,
+    pub guardrails: Guardrails,
+    pub shutdown: Shutdown,
+    pub readiness: Readiness,
+}
+
+impl Node {
+    pub fn new(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            boot: Uuid::new_v4().simple().to_string(),
+            started: clock::timestamp(),
+            pools: Pools::new(&settings.storage.performance)?,
+            memory: Memory::new(settings.storage.memory_limit_mb),
+            keys: Arc::new(Keys::new(&settings.service)),
+            requests: Arc::default(),
+            guardrails: Guardrails::new(settings.guardrails.clone()),
+            shutdown,
+            readiness: Readiness::default(),
+            settings,
+        }))
+    }
+}
+
+/// Whether `/readyz` answers 200: recovery is over and every acknowledged write is visible.
+#[derive(Debug)]
+pub struct Readiness {
+    ready: AtomicBool,
+    because: Mutex<String>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { ready: AtomicBool::new(false), because: Mutex::new("collections are being opened".into()) }
+    }
+}
+
+impl Readiness {
+    /// Everything that was acknowledged can be read.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Not ready, or no longer.
+    pub fn set_not_ready(&self, because: impl Into<String>) {
+        *self.because.lock() = because.into();
+        self.ready.store(false, Ordering::Release);
+    }
+
+    /// `None` if ready, else why not.
+    pub fn missing(&self) -> Option<String> {
+        if self.ready.load(Ordering::Acquire) { None } else { Some(self.because.lock().clone()) }
+    }
+}
