@@ -14,6 +14,7 @@ pub mod node;
 pub mod pool;
 pub mod server;
 pub mod shutdown;
+pub mod snapshot;
 pub mod telemetry;
 
 /// Version of the protocol that is spoken, as clients check it.

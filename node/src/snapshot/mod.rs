@@ -1,0 +1,47 @@
+//! Snapshots: of a collection in one tar file for REST, and of a node set in an object store.
+//!
+//! Both have the same content: immutable files of shards, and a [`quiver_api::internal::SnapshotManifest`] that
+//! names each with its length and SHA-256. Nothing read from a snapshot is believed before that is checked.
+
+pub mod hash;
+pub mod name;
+pub mod store;
+
+use thiserror::Error;
+
+/// What can go wrong with a snapshot.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The request names something that can't be.
+    #[error("{0}")]
+    BadInput(String),
+    #[error("{0}")]
+    NotFound(String),
+    /// What was given is not a snapshot, or not one that this version reads, or damaged.
+    #[error("{0}")]
+    Malformed(String),
+    #[error("Checksum mismatch: expected {expected}, actual {actual}")]
+    Checksum { expected: String, actual: String },
+    /// The object store doesn't do what it is asked to.
+    #[error("the object store: {0}")]
+    Store(String),
+    #[error(transparent)]
+    Engine(#[from] quiver_engine::Error),
+    #[error("{what}: {source}")]
+    Io {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Pool(#[from] crate::pool::PoolError),
+}
+
+/// The module's result.
+pub type Result<T> = std::result::Result<T, SnapshotError>;
+
+/// A closure for `map_err` that says what was being done.
+pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> SnapshotError {
+    let what = what.into();
+    move |source| SnapshotError::Io { what, source }
+}
