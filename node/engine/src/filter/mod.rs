@@ -15,6 +15,8 @@ mod estimate;
 mod evaluate;
 pub mod expr;
 mod matches;
+#[cfg(test)]
+mod tests;
 mod tri;
 
 pub use datetime::parse_datetime;

@@ -40,8 +40,8 @@ impl Dictionary {
     }
 
     pub(super) fn key(&self, i: usize) -> Result<&[u8]> {
-        let start = if i == 0 { 0 } else { self.ends.part(i - 1..i)?[0] };
-        let end = self.ends.part(i..i + 1)?[0];
+        let start = if i == 0 { 0 } else { self.ends.at(i - 1)? };
+        let end = self.ends.at(i)?;
         self.bytes.part(start as usize..end as usize)
     }
 
@@ -61,7 +61,7 @@ impl Dictionary {
 
     /// Points that have the key at a place.
     pub(super) fn count(&self, i: usize) -> Result<u32> {
-        Ok(self.counts.part(i..i + 1)?[0])
+        self.counts.at(i)
     }
 
     /// Pairs of key and point.
@@ -71,7 +71,7 @@ impl Dictionary {
 
     fn posting(&self, i: usize) -> Result<Posting<'_>> {
         let count = self.count(i)?;
-        let start = self.starts.part(i..i + 1)?[0] as usize;
+        let start = self.starts.at(i)? as usize;
         Ok(if is_bitmap(count, self.len) {
             Posting::Bitmap(self.postings.part(start..start + self.len.div_ceil(32) as usize)?)
         } else {

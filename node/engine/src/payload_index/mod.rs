@@ -10,11 +10,13 @@ mod column;
 mod dictionary;
 mod presence;
 mod read;
+mod sealed;
 mod serve;
 mod sorted;
 
 pub use build::FieldIndexBuilder;
 pub use read::{FacetValue, OrderValue};
+pub use sealed::FILE_KIND;
 pub use serve::serves;
 
 use std::borrow::Cow;

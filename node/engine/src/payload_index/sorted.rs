@@ -103,7 +103,7 @@ impl<T: Ordered> Sorted<T> {
 
     /// Number and offset at one place.
     pub(super) fn at(&self, place: usize) -> Result<(T, u32)> {
-        Ok((T::from_bits(self.keys.part(place..place + 1)?[0]), self.offsets.part(place..place + 1)?[0]))
+        Ok((T::from_bits(self.keys.at(place)?), self.offsets.at(place)?))
     }
 }
 
