@@ -1,6 +1,22 @@
-//! The write-ahead log of a shard.
+//! The write-ahead log of a shard: what was acknowledged is in it, durably, in order.
+//!
+//! [`writer`] appends batches and makes each durable with one `fdatasync`; [`recovery`] reads the log after
+//! a start and tells a torn tail, which a power loss leaves, from damage, which is never cut silently.
+//! [`record`] and [`reader`] know the bytes (docs/storage-format.md, "Write-ahead log"). The log knows nothing of
+//! what its records mean, and has no clock: whoever has one calls [`Wal::mark_idle`].
+
+mod reader;
+mod record;
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use serde::{Deserialize, Serialize};
+
+pub use record::Record;
+pub use recovery::Recovered;
+pub use writer::Wal;
 
 /// Whose log this is. In every file of the log and in the manifest, so that files of another shard or of
 /// another copy of this one are never taken for one's own.
@@ -9,4 +25,21 @@ pub struct WalIdentity {
     pub collection_uid: [u8; 16],
     /// Minted with the folder; a wiped, restored or rebuilt copy gets a new one.
     pub copy_id: [u8; 16],
+}
+
+/// Sizes of the log's files.
+#[derive(Clone, Copy, Debug)]
+pub struct WalOptions {
+    /// A file that would grow past this is followed by a new one.
+    pub file_bytes: u64,
+    /// Space is reserved in steps of this.
+    pub step_bytes: u64,
+    /// No batch is larger.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self { file_bytes: 64 << 20, step_bytes: 8 << 20, batch_bytes_max: 256 << 20 }
+    }
 }
