@@ -1,2 +1,12 @@
-//! Wire types: serde and validation, no logic.
+//! Wire types of the REST protocol and of the traffic between operator and nodes: serde and validation, no logic.
+
+#![forbid(unsafe_code)]
+
+pub mod collections;
+pub mod filter;
 pub mod internal;
+pub mod point;
+pub mod points;
+pub mod query;
+pub mod shard_call;
+pub mod validate;

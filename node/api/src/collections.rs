@@ -1,0 +1,504 @@
+//! Collections, their configuration, payload indexes and aliases.
+//!
+//! What a client sets is kept as it was set: unset fields are absent in answers, because older clients refuse
+//! keys they don't know in types that requests share.
+
+use std::collections::BTreeMap;
+
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::validate::Invalid;
+
+/// Largest number of dimensions.
+pub const VECTOR_SIZE_MAX: usize = 65_536;
+
+/// How vectors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Distance {
+    Cosine,
+    Euclid,
+    Dot,
+    Manhattan,
+}
+
+/// One vector of a collection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorParams {
+    pub size: usize,
+    pub distance: Distance,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw_config: Option<HnswDiff>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<QuantizationConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datatype: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multivector_config: Option<Value>,
+}
+
+/// HNSW settings that are given; the others keep their value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HnswDiff {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub m: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef_construct: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_scan_threshold: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_indexing_threads: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_m: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline_storage: Option<bool>,
+}
+
+impl HnswDiff {
+    /// Adds what is out of range, below `path`.
+    pub fn validate(&self, path: &str, invalid: &mut Invalid) {
+        if let Some(m) = self.m {
+            invalid.within(&format!("{path}.m"), m, 0, 10_000);
+        }
+        invalid.at_least(&format!("{path}.ef_construct"), self.ef_construct, 4);
+    }
+
+    /// Lays `newer` over this one.
+    pub fn merge(&mut self, newer: &HnswDiff) {
+        fn take<T: Copy>(old: &mut Option<T>, new: Option<T>) {
+            *old = new.or(*old);
+        }
+        take(&mut self.m, newer.m);
+        take(&mut self.ef_construct, newer.ef_construct);
+        take(&mut self.full_scan_threshold, newer.full_scan_threshold);
+        take(&mut self.max_indexing_threads, newer.max_indexing_threads);
+        take(&mut self.on_disk, newer.on_disk);
+        take(&mut self.payload_m, newer.payload_m);
+        take(&mut self.inline_storage, newer.inline_storage);
+    }
+}
+
+/// Quantization of a collection or a vector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuantizationConfig {
+    Scalar(ScalarQuantization),
+    Product(Value),
+    Binary(Value),
+    Turbo(Value),
+}
+
+/// One byte a dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScalarQuantization {
+    #[serde(rename = "type")]
+    pub kind: ScalarType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub always_ram: Option<bool>,
+}
+
+/// The only scalar type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScalarType {
+    Int8,
+}
+
+impl QuantizationConfig {
+    fn validate(&self, path: &str, invalid: &mut Invalid) {
+        if let QuantizationConfig::Scalar(s) = self
+            && let Some(q) = s.quantile.filter(|q| !(0.5..=1.0).contains(q))
+        {
+            invalid.add(format!("{path}.scalar.quantile"), format!("value {q:?} invalid, must be from 0.5 to 1.0"));
+        }
+    }
+}
+
+/// Quantization in an update: a configuration, or `"Disabled"`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum QuantizationUpdate {
+    Disabled,
+    Set(QuantizationConfig),
+}
+
+impl<'de> Deserialize<'de> for QuantizationUpdate {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match Value::deserialize(d)? {
+            Value::String(s) if s == "Disabled" => Ok(QuantizationUpdate::Disabled),
+            other => serde_json::from_value(other).map(QuantizationUpdate::Set).map_err(|_| {
+                de::Error::custom("data did not match any variant of untagged enum QuantizationConfigDiff")
+            }),
+        }
+    }
+}
+
+/// Optimizer settings that are given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OptimizersDiff {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_threshold: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vacuum_min_vector_number: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_segment_number: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_segment_size: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memmap_threshold: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexing_threshold: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flush_interval_sec: Option<u64>,
+    /// A number, or `"auto"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_optimization_threads: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prevent_unoptimized: Option<bool>,
+}
+
+impl OptimizersDiff {
+    fn validate(&self, path: &str, invalid: &mut Invalid) {
+        if let Some(t) = self.deleted_threshold.filter(|t| !(0.0..=1.0).contains(t)) {
+            invalid.add(format!("{path}.deleted_threshold"), format!("value {t:?} invalid, must be from 0.0 to 1.0"));
+        }
+        invalid.at_least(&format!("{path}.vacuum_min_vector_number"), self.vacuum_min_vector_number, 100);
+        invalid.at_least(&format!("{path}.max_segment_size"), self.max_segment_size, 1);
+    }
+
+    /// Lays `newer` over this one.
+    pub fn merge(&mut self, newer: &OptimizersDiff) {
+        fn take<T: Clone>(old: &mut Option<T>, new: &Option<T>) {
+            if new.is_some() {
+                old.clone_from(new);
+            }
+        }
+        take(&mut self.deleted_threshold, &newer.deleted_threshold);
+        take(&mut self.vacuum_min_vector_number, &newer.vacuum_min_vector_number);
+        take(&mut self.default_segment_number, &newer.default_segment_number);
+        take(&mut self.max_segment_size, &newer.max_segment_size);
+        take(&mut self.memmap_threshold, &newer.memmap_threshold);
+        take(&mut self.indexing_threshold, &newer.indexing_threshold);
+        take(&mut self.flush_interval_sec, &newer.flush_interval_sec);
+        take(&mut self.max_optimization_threads, &newer.max_optimization_threads);
+        take(&mut self.prevent_unoptimized, &newer.prevent_unoptimized);
+    }
+}
+
+/// Log settings that are given; echoed, the log sizes itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WalDiff {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_capacity_mb: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_segments_ahead: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal_retain_closed: Option<usize>,
+}
+
+/// The unnamed vector alone, or vectors by name.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum VectorsConfig {
+    Single(VectorParams),
+    Multi(BTreeMap<String, VectorParams>),
+}
+
+impl Default for VectorsConfig {
+    fn default() -> Self {
+        VectorsConfig::Multi(BTreeMap::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for VectorsConfig {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let refused = || de::Error::custom("data did not match any variant of untagged enum VectorsConfig");
+        let Value::Object(object) = Value::deserialize(d)? else { return Err(refused()) };
+        let single = object.contains_key("size") && object.contains_key("distance");
+        let value = Value::Object(object);
+        let parsed = if single {
+            serde_json::from_value(value).map(VectorsConfig::Single)
+        } else {
+            serde_json::from_value(value).map(VectorsConfig::Multi)
+        };
+        parsed.ok().filter(|c| c.iter().all(|(_, p)| p.size > 0)).ok_or_else(refused)
+    }
+}
+
+impl VectorsConfig {
+    /// All vectors by name, `""` being the unnamed one.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &VectorParams)> {
+        let (single, multi) = match self {
+            VectorsConfig::Single(p) => (Some(("", p)), None),
+            VectorsConfig::Multi(map) => (None, Some(map.iter().map(|(n, p)| (n.as_str(), p)))),
+        };
+        single.into_iter().chain(multi.into_iter().flatten())
+    }
+
+    /// The one of that name.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut VectorParams> {
+        match self {
+            VectorsConfig::Single(p) => name.is_empty().then_some(p),
+            VectorsConfig::Multi(map) => map.get_mut(name),
+        }
+    }
+
+    /// All of them as a map, for good.
+    pub fn as_map_mut(&mut self) -> &mut BTreeMap<String, VectorParams> {
+        if let VectorsConfig::Single(p) = self {
+            *self = VectorsConfig::Multi([(String::new(), p.clone())].into());
+        }
+        match self {
+            VectorsConfig::Multi(map) => map,
+            VectorsConfig::Single(_) => unreachable!("it was made a map above"),
+        }
+    }
+}
+
+/// Body of PUT `C`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CreateCollection {
+    pub vectors: VectorsConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard_number: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharding_method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_consistency_factor: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_fan_out_factor: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_disk_payload: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hnsw_config: Option<HnswDiff>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal_config: Option<WalDiff>,
+    #[serde(skip_serializing_if = "Option::is_none", alias = "optimizer_config")]
+    pub optimizers_config: Option<OptimizersDiff>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization_config: Option<QuantizationConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparse_vectors: Option<BTreeMap<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict_mode_config: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl CreateCollection {
+    /// What is out of range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let mut invalid = Invalid::new();
+        for (name, params) in self.vectors.iter() {
+            let path = match &self.vectors {
+                VectorsConfig::Single(_) => "vectors".to_owned(),
+                VectorsConfig::Multi(_) => format!("vectors.{name}"),
+            };
+            params.validate(&path, &mut invalid);
+            if name.len() > 200 {
+                invalid.add(path, "vector name must be at most 200 bytes long");
+            }
+        }
+        let counts = [
+            ("shard_number", self.shard_number),
+            ("replication_factor", self.replication_factor),
+            ("write_consistency_factor", self.write_consistency_factor),
+        ];
+        for (path, count) in counts {
+            invalid.at_least(path, count.map(|c| c as usize), 1);
+        }
+        if let Some(hnsw) = &self.hnsw_config {
+            hnsw.validate("hnsw_config", &mut invalid);
+        }
+        if let Some(optimizers) = &self.optimizers_config {
+            optimizers.validate("optimizers_config", &mut invalid);
+        }
+        if let Some(quantization) = &self.quantization_config {
+            quantization.validate("quantization_config", &mut invalid);
+        }
+        invalid.done()
+    }
+}
+
+impl VectorParams {
+    /// Adds what is out of range, below `path`.
+    pub fn validate(&self, path: &str, invalid: &mut Invalid) {
+        invalid.within(&format!("{path}.size"), self.size, 1, VECTOR_SIZE_MAX);
+        if let Some(hnsw) = &self.hnsw_config {
+            hnsw.validate(&format!("{path}.hnsw_config"), invalid);
+        }
+        if let Some(quantization) = &self.quantization_config {
+            quantization.validate(&format!("{path}.quantization_config"), invalid);
+        }
+    }
+}
+
+/// Body of PATCH `C`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct UpdateCollection {
+    pub vectors: Option<BTreeMap<String, VectorUpdate>>,
+    pub optimizers_config: Option<OptimizersDiff>,
+    pub params: Option<ParamsUpdate>,
+    pub hnsw_config: Option<HnswDiff>,
+    pub quantization_config: Option<QuantizationUpdate>,
+    pub strict_mode_config: Option<Map<String, Value>>,
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl UpdateCollection {
+    /// What is out of range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let mut invalid = Invalid::new();
+        if let Some(hnsw) = &self.hnsw_config {
+            hnsw.validate("hnsw_config", &mut invalid);
+        }
+        if let Some(optimizers) = &self.optimizers_config {
+            optimizers.validate("optimizers_config", &mut invalid);
+        }
+        if let Some(QuantizationUpdate::Set(quantization)) = &self.quantization_config {
+            quantization.validate("quantization_config", &mut invalid);
+        }
+        for (name, update) in self.vectors.iter().flatten() {
+            if let Some(hnsw) = &update.hnsw_config {
+                hnsw.validate(&format!("vectors.{name}.hnsw_config"), &mut invalid);
+            }
+        }
+        invalid.done()
+    }
+}
+
+/// What may be changed of one vector.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct VectorUpdate {
+    pub hnsw_config: Option<HnswDiff>,
+    pub quantization_config: Option<QuantizationUpdate>,
+    pub on_disk: Option<bool>,
+}
+
+/// What may be changed of a collection's parameters.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ParamsUpdate {
+    pub replication_factor: Option<u32>,
+    pub write_consistency_factor: Option<u32>,
+    pub read_fan_out_factor: Option<u32>,
+    pub on_disk_payload: Option<bool>,
+}
+
+/// The type of a payload index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldType {
+    Keyword,
+    Integer,
+    Float,
+    Geo,
+    Text,
+    Bool,
+    Datetime,
+    Uuid,
+}
+
+/// A payload index: a type's name, or its parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FieldSchema {
+    Type(FieldType),
+    Params(FieldParams),
+}
+
+/// Parameters of a payload index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldParams {
+    #[serde(rename = "type")]
+    pub kind: FieldType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_tenant: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_principal: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_disk: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_hnsw: Option<bool>,
+}
+
+/// Body of PUT `C/index`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CreateIndex {
+    pub field_name: String,
+    #[serde(alias = "field_type")]
+    pub field_schema: Option<FieldSchema>,
+}
+
+impl CreateIndex {
+    /// What is out of range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        match &self.field_schema {
+            Some(FieldSchema::Params(p))
+                if p.kind == FieldType::Integer && p.lookup == Some(false) && p.range == Some(false) =>
+            {
+                Err(Invalid::one(
+                    "field_schema.lookup",
+                    "Validation error: the 'lookup' and 'range' capabilities can't be both disabled [{}]",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Body of PUT `C/vectors/{name}`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreateVector {
+    Dense(VectorParams),
+    Sparse(Value),
+}
+
+/// Body of POST `/collections/aliases`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ChangeAliases {
+    pub actions: Vec<AliasAction>,
+}
+
+/// One change of aliases; those of one request apply in order and all together.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AliasAction {
+    CreateAlias { collection_name: String, alias_name: String },
+    DeleteAlias { alias_name: String },
+    RenameAlias { old_alias_name: String, new_alias_name: String },
+}
+
+/// An alias in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasDescription {
+    pub alias_name: String,
+    pub collection_name: String,
+}
+
+/// A snapshot in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotDescription {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_time: Option<String>,
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}

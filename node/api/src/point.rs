@@ -1,0 +1,415 @@
+//! Ids, vectors and points as they stand in JSON.
+//!
+//! Vectors are the bulk of every upsert, so none of these types goes through serde's untagged buffering: one
+//! look at the first token decides.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// An unsigned integer or a UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PointId {
+    Num(u64),
+    Uuid(Uuid),
+}
+
+impl fmt::Display for PointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PointId::Num(n) => n.fmt(f),
+            PointId::Uuid(u) => u.hyphenated().fmt(f),
+        }
+    }
+}
+
+impl PointId {
+    /// An id as it stands in a URL, where a number is a number.
+    pub fn from_path(text: &str) -> Result<Self, String> {
+        if let Ok(n) = text.parse() {
+            return Ok(PointId::Num(n));
+        }
+        Uuid::try_parse(text).map(PointId::Uuid).map_err(|_| format!("Can not recognize \"{text}\" as point id"))
+    }
+}
+
+fn not_an_id<E: de::Error>(shown: impl fmt::Display) -> E {
+    E::custom(format_args!(
+        "value {shown} is not a valid point ID, valid values are either an unsigned integer or a UUID"
+    ))
+}
+
+struct PointIdVisitor;
+
+impl Visitor<'_> for PointIdVisitor {
+    type Value = PointId;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a point ID: an unsigned integer or a UUID")
+    }
+
+    fn visit_u64<E: de::Error>(self, n: u64) -> Result<PointId, E> {
+        Ok(PointId::Num(n))
+    }
+
+    fn visit_i64<E: de::Error>(self, n: i64) -> Result<PointId, E> {
+        u64::try_from(n).map(PointId::Num).map_err(|_| not_an_id(n))
+    }
+
+    fn visit_f64<E: de::Error>(self, n: f64) -> Result<PointId, E> {
+        Err(not_an_id(n))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<PointId, E> {
+        Uuid::try_parse(text).map(PointId::Uuid).map_err(|_| not_an_id(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for PointId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(PointIdVisitor)
+    }
+}
+
+impl Serialize for PointId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            PointId::Num(n) => s.serialize_u64(*n),
+            PointId::Uuid(u) => s.collect_str(&u.hyphenated()),
+        }
+    }
+}
+
+/// One vector of any kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Vector {
+    Dense(Vec<f32>),
+    Multi(Vec<Vec<f32>>),
+    Sparse { indices: Vec<u32>, values: Vec<f32> },
+    /// Text or an image to be embedded by a model.
+    Inference(Box<serde_json::Value>),
+}
+
+impl Serialize for Vector {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Sparse<'a> {
+            indices: &'a [u32],
+            values: &'a [f32],
+        }
+        match self {
+            Vector::Dense(v) => v.serialize(s),
+            Vector::Multi(rows) => rows.serialize(s),
+            Vector::Sparse { indices, values } => Sparse { indices, values }.serialize(s),
+            Vector::Inference(object) => object.serialize(s),
+        }
+    }
+}
+
+/// A number that is finite as `f32`.
+#[derive(Clone, Copy)]
+struct Component(f32);
+
+impl<'de> Deserialize<'de> for Component {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let v = f32::deserialize(d)?;
+        if v.is_finite() { Ok(Component(v)) } else { Err(de::Error::custom("a vector component is not a finite number")) }
+    }
+}
+
+/// First element of an array: it decides between a vector and a list of them.
+enum Element {
+    Number(f32),
+    Row(Vec<f32>),
+}
+
+struct ElementVisitor;
+
+impl<'de> Visitor<'de> for ElementVisitor {
+    type Value = Element;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number or an array of numbers")
+    }
+
+    fn visit_f64<E: de::Error>(self, v: f64) -> Result<Element, E> {
+        let v = v as f32;
+        if v.is_finite() { Ok(Element::Number(v)) } else { Err(E::custom("a vector component is not a finite number")) }
+    }
+
+    fn visit_u64<E: de::Error>(self, v: u64) -> Result<Element, E> {
+        Ok(Element::Number(v as f32))
+    }
+
+    fn visit_i64<E: de::Error>(self, v: i64) -> Result<Element, E> {
+        Ok(Element::Number(v as f32))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Element, A::Error> {
+        let mut row = Vec::new();
+        while let Some(Component(v)) = seq.next_element()? {
+            row.push(v);
+        }
+        Ok(Element::Row(row))
+    }
+}
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(ElementVisitor)
+    }
+}
+
+fn vector_from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Vector, A::Error> {
+    match seq.next_element::<Element>()? {
+        None => Ok(Vector::Dense(Vec::new())),
+        Some(Element::Number(first)) => {
+            let mut all = Vec::with_capacity(seq.size_hint().unwrap_or(384) + 1);
+            all.push(first);
+            while let Some(Component(v)) = seq.next_element()? {
+                all.push(v);
+            }
+            Ok(Vector::Dense(all))
+        }
+        Some(Element::Row(first)) => {
+            let mut rows = vec![first];
+            while let Some(row) = seq.next_element::<Vec<f32>>()? {
+                rows.push(row);
+            }
+            Ok(Vector::Multi(rows))
+        }
+    }
+}
+
+fn vector_from_object<E: de::Error>(object: serde_json::Map<String, serde_json::Value>) -> Result<Vector, E> {
+    #[derive(Deserialize)]
+    struct Sparse {
+        indices: Vec<u32>,
+        values: Vec<f32>,
+    }
+    if object.contains_key("indices") || object.contains_key("values") {
+        let sparse: Sparse = serde_json::from_value(object.into()).map_err(E::custom)?;
+        return Ok(Vector::Sparse { indices: sparse.indices, values: sparse.values });
+    }
+    if object.contains_key("model") {
+        return Ok(Vector::Inference(Box::new(object.into())));
+    }
+    Err(E::custom("data did not match any variant of untagged enum Vector"))
+}
+
+struct VectorVisitor;
+
+impl<'de> Visitor<'de> for VectorVisitor {
+    type Value = Vector;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a vector: an array of numbers, an array of such arrays, or {indices, values}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vector, A::Error> {
+        vector_from_seq(seq)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vector, A::Error> {
+        vector_from_object(Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Vector {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(VectorVisitor)
+    }
+}
+
+/// The vectors of a point: the unnamed one, or a map.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Vectors {
+    Unnamed(Vector),
+    Named(BTreeMap<String, Vector>),
+}
+
+impl Serialize for Vectors {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Vectors::Unnamed(v) => v.serialize(s),
+            Vectors::Named(map) => map.serialize(s),
+        }
+    }
+}
+
+const NO_VECTOR_STRUCT: &str = "data did not match any variant of untagged enum VectorStruct";
+
+struct VectorsVisitor;
+
+impl<'de> Visitor<'de> for VectorsVisitor {
+    type Value = Vectors;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a vector or a map of named vectors")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vectors, A::Error> {
+        vector_from_seq(seq).map(Vectors::Unnamed)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Vectors, E> {
+        Err(E::custom(NO_VECTOR_STRUCT))
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Vectors, E> {
+        Err(E::custom(NO_VECTOR_STRUCT))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vectors, A::Error> {
+        let mut named = BTreeMap::new();
+        let mut inference = serde_json::Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match map.next_value_seed(NamedOrField)? {
+                NamedValue::Vector(v) => drop(named.insert(key, v)),
+                NamedValue::Field(v) => drop(inference.insert(key, v)),
+            }
+        }
+        match (named.is_empty(), inference.contains_key("model")) {
+            (_, false) if inference.is_empty() => Ok(Vectors::Named(named)),
+            (true, true) => Ok(Vectors::Unnamed(Vector::Inference(Box::new(inference.into())))),
+            _ => Err(de::Error::custom(NO_VECTOR_STRUCT)),
+        }
+    }
+}
+
+enum NamedValue {
+    Vector(Vector),
+    Field(serde_json::Value),
+}
+
+struct NamedOrField;
+
+impl<'de> DeserializeSeed<'de> for NamedOrField {
+    type Value = NamedValue;
+
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<NamedValue, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NamedOrField {
+    type Value = NamedValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a named vector")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<NamedValue, A::Error> {
+        vector_from_seq(seq).map(NamedValue::Vector)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NamedValue, A::Error> {
+        VectorVisitor.visit_map(map).map(NamedValue::Vector)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<NamedValue, E> {
+        Ok(NamedValue::Field(text.into()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Vectors {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(VectorsVisitor)
+    }
+}
+
+/// A payload as the client's own bytes: one JSON object, or null.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Payload(pub Option<Box<RawValue>>);
+
+impl Payload {
+    /// The object's bytes; none if absent or null.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |raw| raw.get().as_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(d)?;
+        match raw.get().as_bytes().first() {
+            Some(b'{') => Ok(Payload(Some(raw))),
+            Some(b'n') => Ok(Payload(None)),
+            _ => Err(de::Error::custom("invalid type: expected a JSON object as payload")),
+        }
+    }
+}
+
+/// A point to be written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PointStruct {
+    pub id: PointId,
+    pub vector: Vectors,
+    #[serde(default)]
+    pub payload: Payload,
+}
+
+/// A point as it is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub id: PointId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vectors>,
+}
+
+/// A point found by a search.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScoredPoint {
+    pub id: PointId,
+    pub version: u64,
+    pub score: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vectors>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, expected: Result<Vectors, &str>) {
+        match (serde_json::from_str::<Vectors>(json), expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{json}"),
+            (Err(e), Err(text)) => assert!(e.to_string().contains(text), "{json}: {e}"),
+            (got, _) => panic!("{json}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn every_form_of_vectors() {
+        check("[1, 2.5]", Ok(Vectors::Unnamed(Vector::Dense(vec![1.0, 2.5]))));
+        check("[[0,0],[3,4]]", Ok(Vectors::Unnamed(Vector::Multi(vec![vec![0.0, 0.0], vec![3.0, 4.0]]))));
+        check("{}", Ok(Vectors::Named(BTreeMap::new())));
+        check(r#"{"a":[1]}"#, Ok(Vectors::Named([("a".into(), Vector::Dense(vec![1.0]))].into())));
+        check(
+            r#"{"s":{"indices":[1],"values":[0.5]}}"#,
+            Ok(Vectors::Named([("s".into(), Vector::Sparse { indices: vec![1], values: vec![0.5] })].into())),
+        );
+        check("null", Err("did not match any variant of untagged enum VectorStruct"));
+        check("[1e60]", Err("not a finite number"));
+    }
+
+    #[test]
+    fn ids_are_unsigned_integers_or_uuids() {
+        let id = |json: &str| serde_json::from_str::<PointId>(json);
+        assert_eq!(id("18446744073709551615").expect("an id"), PointId::Num(u64::MAX));
+        assert!(id("-1").is_err() && id("1.0").is_err());
+        let text = id("\"abc\"").expect_err("not an id").to_string();
+        assert!(text.starts_with("value abc is not a valid point ID, valid values are"), "{text}");
+        let u = id("\"{936DA01F-9ABD-4D9D-80C7-02AF85C822A8}\"").expect("a UUID");
+        assert_eq!(u.to_string(), "936da01f-9abd-4d9d-80c7-02af85c822a8");
+    }
+}

@@ -1,0 +1,219 @@
+//! Searches: the older form and the universal query, as far as they are served.
+
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::filter::Filter;
+use crate::point::{PointId, Vector};
+use crate::points::{WithPayload, WithVector};
+use crate::validate::Invalid;
+
+/// How well and how fast, never what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchParams {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hnsw_ef: Option<usize>,
+    #[serde(default)]
+    pub exact: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<QuantizationSearchParams>,
+    #[serde(default)]
+    pub indexed_only: bool,
+}
+
+/// How quantized codes are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QuantizationSearchParams {
+    #[serde(default)]
+    pub ignore: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescore: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oversampling: Option<f64>,
+}
+
+impl SearchParams {
+    /// Adds what is out of range, below `path`.
+    pub fn validate(&self, path: &str, invalid: &mut Invalid) {
+        invalid.at_least(&format!("{path}params.hnsw_ef"), self.hnsw_ef, 1);
+        if let Some(o) = self.quantization.and_then(|q| q.oversampling).filter(|o| *o < 1.0 || !o.is_finite()) {
+            let shown = if o.fract() == 0.0 { format!("{o:.1}") } else { o.to_string() };
+            invalid.add(format!("{path}params.quantization.oversampling"), format!("value {shown} invalid, must be 1.0 or larger"));
+        }
+    }
+}
+
+/// The vector of the older search: unnamed, or with its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedQueryVector {
+    pub name: String,
+    pub vector: Vector,
+}
+
+impl<'de> Deserialize<'de> for NamedQueryVector {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+            vector: Vector,
+        }
+        struct V;
+        impl<'de> de::Visitor<'de> for V {
+            type Value = NamedQueryVector;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a vector, or {name, vector}")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<NamedQueryVector, A::Error> {
+                let vector = Vector::deserialize(de::value::SeqAccessDeserializer::new(seq))?;
+                Ok(NamedQueryVector { name: String::new(), vector })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<NamedQueryVector, A::Error> {
+                let named = Named::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(NamedQueryVector { name: named.name, vector: named.vector })
+            }
+        }
+        d.deserialize_any(V)
+    }
+}
+
+/// Body of the older search.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchRequest {
+    pub vector: NamedQueryVector,
+    pub limit: usize,
+    pub filter: Option<Filter>,
+    pub params: Option<SearchParams>,
+    pub offset: Option<usize>,
+    pub with_payload: Option<WithPayload>,
+    pub with_vector: Option<WithVector>,
+    pub score_threshold: Option<f32>,
+    pub shard_key: Option<Value>,
+}
+
+/// Body of `search/batch`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SearchBatchRequest {
+    pub searches: Vec<SearchRequest>,
+}
+
+/// What the universal query asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// Nearest to a vector.
+    Vector(Vector),
+    /// Nearest to the vector of a point.
+    Id(PointId),
+    /// Another kind, by its name; parsed no further yet.
+    Other(String),
+}
+
+const NO_QUERY: &str = "Expected some form of vector, id, or a type of query";
+
+impl Query {
+    fn from_object<E: de::Error>(mut object: Map<String, Value>) -> Result<Self, E> {
+        if let Some(nearest) = object.remove("nearest") {
+            if object.get("mmr").is_some_and(|m| !m.is_null()) {
+                return Ok(Query::Other("mmr".into()));
+            }
+            return serde_json::from_value(nearest).map_err(E::custom);
+        }
+        if object.contains_key("indices") || object.contains_key("model") {
+            return serde_json::from_value(object.into()).map(Query::Vector).map_err(E::custom);
+        }
+        const KINDS: [&str; 9] = [
+            "recommend", "discover", "context", "order_by", "fusion", "rrf", "formula", "sample", "relevance_feedback",
+        ];
+        match KINDS.iter().find(|k| object.contains_key(**k)) {
+            Some(kind) => Ok(Query::Other((*kind).into())),
+            None => Err(E::custom(NO_QUERY)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Query {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> de::Visitor<'de> for V {
+            type Value = Query;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("some form of vector, id, or a type of query")
+            }
+
+            fn visit_u64<E: de::Error>(self, n: u64) -> Result<Query, E> {
+                Ok(Query::Id(PointId::Num(n)))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Query, E> {
+                Err(E::custom(NO_QUERY))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Query, E> {
+                Err(E::custom(NO_QUERY))
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Query, E> {
+                Err(E::custom(NO_QUERY))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Query, E> {
+                uuid::Uuid::try_parse(text).map(|u| Query::Id(PointId::Uuid(u))).map_err(|_| E::custom(NO_QUERY))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Query, A::Error> {
+                Vector::deserialize(de::value::SeqAccessDeserializer::new(seq)).map(Query::Vector)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Query, A::Error> {
+                Query::from_object(Map::deserialize(de::value::MapAccessDeserializer::new(map))?)
+            }
+        }
+        d.deserialize_any(V)
+    }
+}
+
+/// Body of the universal query.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct QueryRequest {
+    pub prefetch: Option<Value>,
+    pub query: Option<Query>,
+    pub using: Option<String>,
+    pub filter: Option<Filter>,
+    pub params: Option<SearchParams>,
+    pub score_threshold: Option<f32>,
+    pub limit: Option<usize>,
+    pub offset: Option<usize>,
+    pub with_vector: Option<WithVector>,
+    pub with_payload: Option<WithPayload>,
+    pub lookup_from: Option<LookupFrom>,
+    pub shard_key: Option<Value>,
+}
+
+impl QueryRequest {
+    /// Whether any prefetch is given.
+    pub fn has_prefetch(&self) -> bool {
+        match &self.prefetch {
+            None | Some(Value::Null) => false,
+            Some(Value::Array(all)) => !all.is_empty(),
+            Some(_) => true,
+        }
+    }
+}
+
+/// Where a query by id takes its vector from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookupFrom {
+    pub collection: String,
+    pub vector: Option<String>,
+    pub shard_key: Option<Value>,
+}
+
+/// Body of `query/batch`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct QueryBatchRequest {
+    pub searches: Vec<QueryRequest>,
+}

@@ -1,0 +1,109 @@
+//! One request restricted to one shard: what a node runs itself, or sends to the peer that holds the shard.
+
+use serde::{Deserialize, Serialize};
+
+use crate::collections::{FieldSchema, VectorParams};
+use crate::filter::Filter;
+use crate::point::{Payload, PointId, PointStruct, Record, ScoredPoint, Vector};
+use crate::points::{PointVectors, UpdateMode, WithPayload, WithVector};
+use crate::query::SearchParams;
+
+/// Ids or a filter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    Ids(Vec<PointId>),
+    Filter(Filter),
+}
+
+/// A change of one shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardWrite {
+    Upsert { points: Vec<PointStruct>, mode: UpdateMode, condition: Option<Filter> },
+    Delete(Target),
+    UpdateVectors { points: Vec<PointVectors>, condition: Option<Filter> },
+    DeleteVectors { target: Target, names: Vec<String> },
+    SetPayload { target: Target, payload: Payload, key: Option<String> },
+    OverwritePayload { target: Target, payload: Payload },
+    DeletePayload { target: Target, keys: Vec<String> },
+    ClearPayload(Target),
+    CreateIndex { field: String, schema: FieldSchema },
+    DropIndex { field: String },
+    CreateVector { name: String, params: VectorParams },
+    DropVector { name: String },
+}
+
+/// A read of one shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardRead {
+    Search(ShardSearch),
+    /// Several searches at once, answered in order.
+    SearchBatch(Vec<ShardSearch>),
+    Retrieve { ids: Vec<PointId>, payload: WithPayload, vectors: WithVector },
+    /// Ids only, from `from` on; the records are fetched for those that win.
+    Scroll { filter: Option<Filter>, from: Option<PointId>, limit: usize, payload: WithPayload, vectors: WithVector },
+    Count { filter: Option<Filter> },
+    Info,
+}
+
+/// The nearest points of one shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShardSearch {
+    pub using: String,
+    pub vector: Vector,
+    pub filter: Option<Filter>,
+    pub params: SearchParams,
+    /// Offset included.
+    pub limit: usize,
+    pub score_threshold: Option<f32>,
+    pub payload: WithPayload,
+    pub vectors: WithVector,
+}
+
+/// One request to one shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardCall {
+    Write(ShardWrite),
+    Read(ShardRead),
+}
+
+/// What a shard answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardAnswer {
+    /// Sequence number of the operation; 0 if nothing had to be changed.
+    Written { seq: u64 },
+    Found { points: Vec<ScoredPoint>, unindexed: Vec<String> },
+    FoundBatch { answers: Vec<Vec<ScoredPoint>>, unindexed: Vec<String> },
+    Records { points: Vec<Record>, unindexed: Vec<String> },
+    Counted { count: u64, unindexed: Vec<String> },
+    Info(ShardInfo),
+}
+
+/// Counts of one shard.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ShardInfo {
+    pub points: u64,
+    pub vectors: std::collections::BTreeMap<String, u64>,
+    pub indexed_vectors: u64,
+    pub segments: usize,
+    /// `green`, `yellow`, `grey` or `red`.
+    pub status: String,
+    pub optimizer_error: Option<String>,
+    pub queue: usize,
+    pub bytes_disk: u64,
+    pub bytes_ram: u64,
+    /// Field, schema, points with a value.
+    pub payload_schema: Vec<(String, FieldSchema, usize)>,
+    pub last_seq: u64,
+}
+
+/// An error of a shard, as it travels between nodes: the status code and text that the client gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShardError {
+    pub code: u16,
+    pub error: String,
+}
