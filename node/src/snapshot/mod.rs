@@ -3,6 +3,8 @@
 //! Both have the same content: immutable files of shards, and a [`quiver_api::internal::SnapshotManifest`] that
 //! names each with its length and SHA-256. Nothing read from a snapshot is believed before that is checked.
 
+pub mod archive;
+pub mod catalog;
 pub mod hash;
 pub mod name;
 pub mod store;
@@ -17,6 +19,9 @@ pub enum SnapshotError {
     BadInput(String),
     #[error("{0}")]
     NotFound(String),
+    /// The request names a place that it may not.
+    #[error("{0}")]
+    Forbidden(String),
     /// What was given is not a snapshot, or not one that this version reads, or damaged.
     #[error("{0}")]
     Malformed(String),
