@@ -8,9 +8,11 @@ pub mod cast;
 mod mmap;
 mod real;
 mod sealed;
+pub mod sim;
 
 pub use real::RealDisk;
 pub use sealed::{FileEntry, SealedFile, SealedWriter};
+pub use sim::SimDisk;
 
 use std::io;
 use std::path::Path;
