@@ -187,3 +187,108 @@ fn exclude_object(object: &PayloadMap, paths: &[&[Step]]) -> PayloadMap {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> PayloadMap {
+        match value {
+            Value::Object(map) => map,
+            _ => panic!("a payload is an object"),
+        }
+    }
+
+    fn path(text: &str) -> JsonPath {
+        JsonPath::parse(text).expect("a path")
+    }
+
+    /// Compares as text, so that the order of keys counts too.
+    fn check(found: PayloadMap, expected: Value) {
+        assert_eq!(Value::Object(found).to_string(), expected.to_string());
+    }
+
+    fn check_merge(payload: Value, patch: Value, key: Option<&str>, expected: Value) {
+        let mut payload = object(payload);
+        merge(&mut payload, &object(patch), key.map(path).as_ref());
+        check(payload, expected);
+    }
+
+    #[test]
+    fn keys_are_merged_and_null_removes() {
+        check_merge(json!({"a": 1, "b": {"x": 1}}), json!({"b": {"y": 2}, "c": 3}), None, {
+            json!({"a": 1, "b": {"y": 2}, "c": 3})
+        });
+        check_merge(
+            json!({"a": 1, "b": 2, "c": 3}),
+            json!({"a": null, "missing": null}),
+            None,
+            json!({"b": 2, "c": 3}),
+        );
+    }
+
+    #[test]
+    fn a_patch_lands_at_its_path() {
+        for (payload, key, expected) in [
+            (json!({}), "a", json!({"a": {"p": 1}})),
+            (json!({"a": {"p": 0, "q": 2}}), "a", json!({"a": {"p": 1, "q": 2}})),
+            (json!({"a": 5}), "a.b", json!({"a": {"b": {"p": 1}}})),
+            (json!({"a": [{"q": 2}, 7]}), "a[]", json!({"a": [{"q": 2, "p": 1}, {"p": 1}]})),
+            (json!({"a": [{"q": 2}, 7]}), "a[1]", json!({"a": [{"q": 2}, {"p": 1}]})),
+            (json!({"a": [{"q": 2}, 7]}), "a[2]", json!({"a": [{"q": 2}, 7]})),
+            (json!({"a": 5}), "a[]", json!({"a": []})),
+            (json!({}), "a[0].b", json!({"a": []})),
+            (json!({"a": [{"b": [{}]}, {}]}), "a[].b[]", json!({"a": [{"b": [{"p": 1}]}, {"b": []}]})),
+            (json!({"a b": 1}), "\"a b\"", json!({"a b": {"p": 1}})),
+        ] {
+            check_merge(payload, json!({"p": 1}), Some(key), expected);
+        }
+        check_merge(json!({"a": {"p": 1, "q": 2}}), json!({"p": null}), Some("a"), json!({"a": {"q": 2}}));
+    }
+
+    #[test]
+    fn paths_are_deleted_and_neighbours_stay_in_order() {
+        let payload = json!({"a": {"x": 1, "y": 2}, "b": 1, "n": [{"x": 1, "y": 1}, {"x": 2}, 3], "c": 2});
+        for (keys, expected) in [
+            (&["a.x", "n"][..], json!({"a": {"y": 2}, "b": 1, "c": 2})),
+            (&["n[].x", "b"], json!({"a": {"x": 1, "y": 2}, "n": [{"y": 1}, {}, 3], "c": 2})),
+            (&["n[1].x", "n[9].x", "missing.x", "b.x"], {
+                json!({"a": {"x": 1, "y": 2}, "b": 1, "n": [{"x": 1, "y": 1}, {}, 3], "c": 2})
+            }),
+            (&["n[]", "a"], json!({"b": 1, "n": [], "c": 2})),
+            (&["n[0]", "n.x"], payload.clone()),
+        ] {
+            let mut map = object(payload.clone());
+            delete_keys(&mut map, &keys.iter().map(|key| path(key)).collect::<Vec<_>>());
+            check(map, expected);
+        }
+    }
+
+    #[test]
+    fn selected_parts_keep_their_structure() {
+        let payload =
+            json!({"a": 1, "o": {"x": {"y": 1, "z": 2}, "w": 3}, "n": [{"x": 1, "y": 2}, {"y": 3}, 4]});
+        let include = |keys: &[&str]| PayloadSelector::Include(keys.iter().map(|key| path(key)).collect());
+        let exclude = |keys: &[&str]| PayloadSelector::Exclude(keys.iter().map(|key| path(key)).collect());
+        for (selector, expected) in [
+            (PayloadSelector::All, payload.clone()),
+            (include(&[]), json!({})),
+            (include(&["missing", "a"]), json!({"a": 1})),
+            (include(&["o.x.y", "o.w"]), json!({"o": {"x": {"y": 1}, "w": 3}})),
+            (include(&["n[].x"]), json!({"n": [{"x": 1}, {}, 4]})),
+            (include(&["n"]), json!({"n": payload["n"]})),
+            (include(&["n.x"]), json!({"n": []})),
+            (exclude(&[]), payload.clone()),
+            (
+                exclude(&["a", "o.x.y", "n[].y"]),
+                json!({"o": {"x": {"z": 2}, "w": 3}, "n": [{"x": 1}, {}, 4]}),
+            ),
+            (exclude(&["n.x", "o.missing", "n[0]"]), payload.clone()),
+            (exclude(&["n[]", "o"]), json!({"a": 1, "n": []})),
+        ] {
+            check(project(&object(payload.clone()), &selector), expected);
+        }
+    }
+}

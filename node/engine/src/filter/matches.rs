@@ -18,10 +18,12 @@ pub fn matches(
     passes(filter, &Subject { point: Some((id, has_vector)), payload })
 }
 
+type HasVector<'a> = &'a dyn Fn(&str) -> bool;
+
 /// What conditions are asked of.
 struct Subject<'a> {
     /// None inside nested filters: an array element has neither id nor vectors.
-    point: Option<(PointId, &'a dyn Fn(&str) -> bool)>,
+    point: Option<(PointId, HasVector<'a>)>,
     payload: &'a PayloadMap,
 }
 

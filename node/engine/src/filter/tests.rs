@@ -13,7 +13,7 @@ use super::*;
 use crate::cancel::Cancel;
 use crate::config::{FieldSchema, FieldType};
 use crate::error::Error;
-use crate::file::{RealDisk, SealedFile, SealedWriter};
+use crate::file::{Disk, RealDisk, SealedFile, SealedWriter};
 use crate::payload_index::FILE_KIND;
 
 /// Points in memory.
@@ -333,6 +333,45 @@ proptest! {
                 let in_file: Vec<_> = opened.ordered(ascending, None).expect("intact").map(Result::ok).collect();
                 prop_assert_eq!(in_memory, in_file);
             }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_an_index_is_detected_or_harmless() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tests = [
+        (FieldType::Keyword, field("colour", FieldTest::Keyword("blue".to_owned()))),
+        (FieldType::Integer, at_least("n", 700.0)),
+    ];
+    for (kind, condition) in tests {
+        let Condition::Field(FieldCondition { key, .. }) = &condition else { panic!("a field") };
+        let points = Points::new(coloured(), &[(key.as_str(), FieldSchema::plain(kind))]);
+        let expected = points.expected(&must(vec![condition.clone()]));
+        let path = dir.path().join(key.as_str());
+        points.indexes[key]
+            .write(SealedWriter::create(&RealDisk, &path, FILE_KIND).expect("a new file"))
+            .expect("space");
+        let file = RealDisk.open(&path).expect("what was written");
+        for at in (0..file.size().expect("a size")).step_by(61) {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).expect("a byte");
+            file.write_all_at(&[byte[0] ^ (1 << (at % 8))], at).expect("a flip");
+            let answer = SealedFile::open(&RealDisk, &path, FILE_KIND)
+                .and_then(|file| FieldIndex::open(file, &FieldSchema::plain(kind)))
+                .and_then(|index| {
+                    let source = Points {
+                        payloads: coloured(),
+                        indexes: [(key.clone(), index)].into(),
+                        ..Points::default()
+                    };
+                    evaluate(&must(vec![condition.clone()]), &source, &Cancel::new())
+                });
+            match answer {
+                Err(Error::Corrupt { .. }) => {}
+                answer => assert_eq!(answer.expect("only damage is an error").passing, expected, "byte {at}"),
+            }
+            file.write_all_at(&byte, at).expect("the byte again");
         }
     }
 }

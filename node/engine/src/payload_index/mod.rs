@@ -15,7 +15,7 @@ mod serve;
 mod sorted;
 
 pub use build::FieldIndexBuilder;
-pub use read::{FacetValue, OrderValue};
+pub use read::{FacetValue, InOrder, OrderValue};
 pub use sealed::FILE_KIND;
 pub use serve::serves;
 

@@ -39,11 +39,7 @@ impl FieldIndex {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the file is not as it was written.
-    pub fn ordered(
-        &self,
-        ascending: bool,
-        from: Option<OrderValue>,
-    ) -> Result<Box<dyn Iterator<Item = Result<(OrderValue, u32)>> + '_>> {
+    pub fn ordered(&self, ascending: bool, from: Option<OrderValue>) -> Result<InOrder<'_>> {
         if !self.is_ordered() {
             return Ok(Box::new(std::iter::empty()));
         }
@@ -146,7 +142,8 @@ fn utf8(key: &[u8]) -> Result<&str> {
     std::str::from_utf8(key).map_err(|e| Error::corrupt("payload index", e.to_string()))
 }
 
-type InOrder<'a> = Box<dyn Iterator<Item = Result<(OrderValue, u32)>> + 'a>;
+/// Values and offsets, read as they are asked for.
+pub type InOrder<'a> = Box<dyn Iterator<Item = Result<(OrderValue, u32)>> + 'a>;
 
 fn in_order<'a, T: Ordered + 'a>(
     numbers: &'a Sorted<T>,

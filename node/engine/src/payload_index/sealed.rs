@@ -1,5 +1,16 @@
-//! The file of an index (docs/storage-format.md, "Payload index"): its columns one after the other, in the
-//! order of the functions here, read again as they were in memory.
+//! The file of an index, format 1 of the kind `PLDINDEX`.
+//!
+//! Sections that start at multiples of 64 bytes, each an array of little-endian numbers; then a table with
+//! start in the body and number of elements of each (`u64`), four facts (type, offsets, points with a value of
+//! the type, pairs of point and value) and the number of sections. The sections, in order:
+//! - flags, 64 points in a `u64`, none at all standing for zeros: empty, null, count 0, count 1, has a value of
+//!   the type, has another value; counts from 2 on as sorted numbers;
+//! - keyword and uuid: ends of keys (`u64`), bytes of the sorted keys, points of each key (`u32`), start of each
+//!   posting (`u64`), postings (`u32`: offsets ascending, or a bitmap if more than one point in 32 has the key);
+//! - integer: sorted integers, sorted other numbers; float; datetime (microseconds): sorted numbers;
+//! - bool: flags of true, flags of false.
+//!
+//! Sorted numbers are two sections: the numbers as order-keeping `u64`, the offset beside each (`u32`).
 
 use super::column::{Column, Flags, SectionReader, SectionWriter};
 use super::dictionary::Dictionary;
