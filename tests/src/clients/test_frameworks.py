@@ -111,7 +111,7 @@ def test_real_embeddings_through_langchain(client):
         known = {p["gloss"]: v for p, v in zip(data.payloads, vectors)}
 
         def embed_documents(self, texts):
-            return [self.known[t] for t in texts]
+            return [self.known.get(t, vectors[0]) for t in texts]  # the store asks with a text of its own once
 
         def embed_query(self, text):
             return queries[int(text)]
