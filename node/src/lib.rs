@@ -5,6 +5,7 @@
 pub mod app;
 pub mod auth;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod guardrails;
 pub mod limits;

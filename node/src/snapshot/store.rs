@@ -112,6 +112,15 @@ impl Store {
         Ok(Self { client, bucket: destination.bucket.clone(), root })
     }
 
+    /// The store that holds the snapshot of a manifest key, whatever collection it is of.
+    pub fn of_manifest(destination: &S3Destination, manifest_key: &str) -> Result<Self> {
+        let root = manifest_key.rsplit_once("/snapshots/").map(|(root, _)| root);
+        let root =
+            root.ok_or_else(|| SnapshotError::BadInput(format!("`{manifest_key}` is no key of a manifest")))?;
+        let store = Self::open(destination, "any")?;
+        Ok(Self { root: SafePath::parse(root)?.to_string(), ..store })
+    }
+
     fn key(&self, folder: &str, name: &str) -> Key {
         Key::from(format!("{}/{folder}/{name}", self.root))
     }
@@ -132,8 +141,10 @@ impl Store {
         let pending_key = self.key("pending", &format!("{snapshot}-{}.json", shard.shard));
         self.put_json(&pending_key, &pending, PutMode::Overwrite).await?;
         // Two files with the same content are one object.
-        let distinct: BTreeMap<&str, &SnapshotFile> = files.iter().map(|f| (f.sha256.as_str(), f)).collect();
-        let sent: Vec<u64> = futures::stream::iter(distinct.values())
+        let distinct: BTreeMap<String, SnapshotFile> =
+            files.iter().map(|f| (f.sha256.clone(), f.clone())).collect();
+        // Owned items: a stream over borrowed ones can't be sent between threads by today's compiler.
+        let sent: Vec<u64> = futures::stream::iter(distinct.into_values())
             .map(|file| self.upload_file(&shard, file))
             .buffer_unordered(PARALLEL)
             .try_collect()
@@ -170,7 +181,7 @@ impl Store {
     }
 
     /// Bytes that were sent: none if the object was there.
-    async fn upload_file(&self, shard: &ShardUpload<'_>, file: &SnapshotFile) -> Result<u64> {
+    async fn upload_file(&self, shard: &ShardUpload<'_>, file: SnapshotFile) -> Result<u64> {
         let key = self.key("objects", &file.sha256);
         match self.client.head(&key).await {
             Ok(there) if there.size == file.size_bytes => return Ok(0),
@@ -210,13 +221,14 @@ impl Store {
         let mut objects = BTreeMap::new();
         for file in manifest.shards.iter().flat_map(|s| &s.files) {
             check_file(file)?;
-            objects.insert(file.sha256.as_str(), file.size_bytes);
+            objects.insert(file.sha256.clone(), file.size_bytes);
         }
-        futures::stream::iter(&objects)
+        let size_bytes = objects.values().sum();
+        futures::stream::iter(objects)
             .map(|(sha256, size)| async move {
-                let there = self.client.head(&self.key("objects", sha256)).await;
+                let there = self.client.head(&self.key("objects", &sha256)).await;
                 let there = there.map_err(self.error("looking for an object of the snapshot"))?;
-                if there.size != *size {
+                if there.size != size {
                     return Err(SnapshotError::Store(format!(
                         "object {sha256} has {} bytes, not {size}",
                         there.size
@@ -241,7 +253,7 @@ impl Store {
                 tracing::warn!("{pending} stays until the next deletion: {e}");
             }
         }
-        Ok(PutManifestAnswer { manifest_key: key.to_string(), size_bytes: objects.values().sum() })
+        Ok(PutManifestAnswer { manifest_key: key.to_string(), size_bytes })
     }
 
     /// Reads a manifest by its key and checks that it is one.
@@ -267,7 +279,7 @@ impl Store {
         pool: &Pool,
         into: &Path,
     ) -> Result<()> {
-        futures::stream::iter(&shard.files)
+        futures::stream::iter(shard.files.clone())
             .map(|file| self.download_file(file, disk.clone(), pool, into))
             .buffer_unordered(PARALLEL)
             .try_collect::<()>()
@@ -276,12 +288,12 @@ impl Store {
 
     async fn download_file(
         &self,
-        file: &SnapshotFile,
+        file: SnapshotFile,
         disk: Arc<dyn Disk>,
         pool: &Pool,
         into: &Path,
     ) -> Result<()> {
-        check_file(file)?;
+        check_file(&file)?;
         let path = SafePath::parse(&file.name)?.below(into);
         let object = self.client.get(&self.key("objects", &file.sha256)).await;
         let mut pieces = object.map_err(self.error("reading an object"))?.into_stream();

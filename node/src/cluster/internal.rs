@@ -1,0 +1,280 @@
+//! The internal port: what peers and the operator may ask of this node. See `quiver_api::internal` for the table.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use futures::future::BoxFuture;
+use quiver_api::internal::{
+    DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, InternalError, ListSnapshotsAnswer,
+    ListSnapshotsRequest, NodeStatus, PutManifestAnswer, PutManifestRequest, SchemaAnswer, SchemaRequest,
+    ShardManifest, SnapshotManifest, UploadRequest,
+};
+use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError};
+use quiver_engine::shard::Shard;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::lead::Cluster;
+use super::peer::{CallRequest, NOT_LEADING};
+use super::schema::SchemaError;
+use crate::clock;
+use crate::guardrails::Issue;
+use crate::limits;
+use crate::pool::Deadline;
+use crate::snapshot::hash::Digests;
+use crate::snapshot::name::SafeName;
+use crate::snapshot::store::{ShardUpload, Store};
+use crate::snapshot::{SnapshotError, io};
+
+/// Largest body: a write of a peer is a little larger than what the client sent.
+const BODY_MAX_BYTES: usize = 256 << 20;
+/// Shards that are uploaded at a time.
+const UPLOADS: usize = 2;
+/// Longest time for linking the files of a shard.
+const LINK_TIME: Duration = Duration::from_secs(3600);
+
+/// Runs a call on a shard of this node: the same code that serves clients.
+pub type Execute = Arc<
+    dyn Fn(Arc<Shard>, ShardCall, Deadline) -> BoxFuture<'static, Result<ShardAnswer, ShardError>>
+        + Send
+        + Sync,
+>;
+/// The red lines that are crossed now.
+pub type Issues = Arc<dyn Fn() -> Vec<Issue> + Send + Sync>;
+
+/// What the internal port needs.
+#[derive(Clone)]
+pub struct Internal {
+    pub cluster: Arc<Cluster>,
+    pub execute: Execute,
+    pub issues: Issues,
+    digests: Arc<Digests>,
+    uploads: Arc<Semaphore>,
+}
+
+impl Internal {
+    pub fn new(cluster: Arc<Cluster>, execute: Execute, issues: Issues) -> Self {
+        Self { cluster, execute, issues, digests: Arc::default(), uploads: Arc::new(Semaphore::new(UPLOADS)) }
+    }
+
+    /// The routes. To be served with a client certificate required.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/internal/status", get(status))
+            .route("/internal/schema", put(schema))
+            .route("/internal/shards/{shard}/call", post(call))
+            .route("/internal/shards/{shard}/upload", post(upload))
+            .route("/internal/snapshots/manifest", post(put_manifest))
+            .route("/internal/snapshots/fetch-manifest", post(fetch_manifest))
+            .route("/internal/snapshots/list", post(list))
+            .route("/internal/snapshots/delete", post(delete))
+            .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+            .with_state(self)
+    }
+}
+
+/// An error answer.
+struct Refusal(StatusCode, InternalError);
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>, retryable: bool) -> Self {
+        Self(status, InternalError { error: error.into(), retryable })
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+impl From<JsonRejection> for Refusal {
+    fn from(e: JsonRejection) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, e.body_text(), false)
+    }
+}
+
+impl From<SnapshotError> for Refusal {
+    fn from(e: SnapshotError) -> Self {
+        let (status, retryable) = match &e {
+            SnapshotError::BadInput(_) | SnapshotError::Malformed(_) => (StatusCode::BAD_REQUEST, false),
+            SnapshotError::Forbidden(_) => (StatusCode::FORBIDDEN, false),
+            SnapshotError::NotFound(_) => (StatusCode::NOT_FOUND, false),
+            SnapshotError::Checksum { .. } => (StatusCode::UNPROCESSABLE_ENTITY, false),
+            SnapshotError::Store(_) => (StatusCode::BAD_GATEWAY, true),
+            SnapshotError::Pool(_) => (StatusCode::SERVICE_UNAVAILABLE, true),
+            SnapshotError::Engine(_) | SnapshotError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, true),
+        };
+        Refusal::new(status, e.to_string(), retryable)
+    }
+}
+
+type Answer<T> = Result<Json<T>, Refusal>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+async fn status(State(s): State<Internal>) -> Json<NodeStatus> {
+    let node = &s.cluster.node;
+    let settings = &node.settings;
+    let (free, total) = s.cluster.disk.space(&settings.storage.storage_path).unwrap_or_default();
+    Json(NodeStatus {
+        pod: settings.cluster.pod.clone(),
+        boot: node.boot.clone(),
+        version: crate::VERSION.into(),
+        collection_uid: settings.cluster.collection_uid.clone(),
+        ready: node.readiness.missing().is_none(),
+        not_ready_because: node.readiness.missing(),
+        schema_generation: s.cluster.schema.current().map_or(0, |c| c.generation),
+        schema_differences: s.cluster.differences(),
+        shards: s.cluster.statuses(),
+        issues: (s.issues)().iter().map(Issue::to_node_issue).collect(),
+        disk_free_bytes: free,
+        disk_total_bytes: total,
+        memory_bytes: resident_bytes(),
+        memory_limit_bytes: node.memory.limit_bytes(),
+    })
+}
+
+fn resident_bytes() -> u64 {
+    let statm = limits::read("/proc/self/statm");
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+async fn schema(State(s): State<Internal>, body: Body<SchemaRequest>) -> Answer<SchemaAnswer> {
+    let Json(schema) = body?;
+    let cluster = s.cluster.clone();
+    let put = move |_: &quiver_engine::Cancel| cluster.schema.put(schema);
+    let put = s.cluster.node.pools.update.run("Schema", Deadline::after(LINK_TIME), put).await;
+    let put = put.map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string(), true))?;
+    let schema = put.map_err(|e| match e {
+        SchemaError::Refused(text) => Refusal::new(StatusCode::CONFLICT, text, false),
+        SchemaError::Engine(e) => Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string(), true),
+    })?;
+    s.cluster.look().await;
+    Ok(Json(SchemaAnswer { generation: schema.generation, differences: s.cluster.differences() }))
+}
+
+async fn call(State(s): State<Internal>, Path(shard): Path<u32>, body: Body<CallRequest>) -> Response {
+    let Json(request) = match body {
+        Ok(body) => body,
+        Err(e) => {
+            let error = format!("Service internal error: a peer's call can't be read: {}", e.body_text());
+            return (StatusCode::BAD_REQUEST, Json(ShardError { code: 500, error })).into_response();
+        }
+    };
+    let Some(local) = s.cluster.leading(shard) else {
+        let error = format!("node {} does not lead it", s.cluster.node.settings.cluster.pod);
+        return (NOT_LEADING, Json(ShardError { code: 503, error })).into_response();
+    };
+    let deadline = Deadline::after(Duration::from_millis(request.timeout_ms));
+    match (s.execute)(local, request.call, deadline).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(e) => {
+            let status = StatusCode::from_u16(e.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, Json(e)).into_response()
+        }
+    }
+}
+
+async fn upload(
+    State(s): State<Internal>,
+    Path(number): Path<u32>,
+    body: Body<UploadRequest>,
+) -> Answer<ShardManifest> {
+    let Json(request) = body?;
+    let cluster = &s.cluster;
+    let snapshot = SafeName::parse(&request.snapshot)?;
+    if request.collection_uid != cluster.node.settings.cluster.collection_uid {
+        return Err(Refusal::new(StatusCode::CONFLICT, "this node belongs to another collection", false));
+    }
+    let missing = || Refusal::new(NOT_LEADING, format!("this node does not lead shard {number}"), true);
+    let (shard, record) = cluster.leading(number).zip(cluster.record(number)).ok_or_else(missing)?;
+    let _turn = s
+        .uploads
+        .acquire()
+        .await
+        .map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string(), true))?;
+    let store = Store::open(&request.destination, &request.collection_uid)?;
+    let links = Links { disk: cluster.disk.clone(), path: scratch(&cluster.storage()) };
+    let (disk, dir) = (cluster.disk.clone(), links.path.clone());
+    let linked = cluster.node.pools.update.run("Snapshot", Deadline::after(LINK_TIME), move |_| {
+        if let Some(parent) = dir.parent() {
+            disk.create_dir_all(parent).map_err(io(format!("making {}", parent.display())))?;
+        }
+        Ok::<_, SnapshotError>(shard.snapshot_to(&dir)?)
+    });
+    let files = linked.await.map_err(SnapshotError::from)??;
+    let upload = ShardUpload {
+        disk: cluster.disk.clone(),
+        pool: &cluster.node.pools.update,
+        digests: s.digests.clone(),
+        dir: links.path.clone(),
+        files: files.files.iter().map(|f| f.to_string_lossy().into_owned()).collect(),
+        shard: number,
+        range: record.range,
+        term: record.term,
+        seq: files.seq,
+        points: files.points,
+    };
+    let manifest = store.upload_shard(&snapshot, upload).await?;
+    tracing::info!(
+        shard = number,
+        snapshot = %snapshot,
+        uploaded = manifest.uploaded_bytes,
+        reused = manifest.reused_bytes,
+        "uploaded"
+    );
+    Ok(Json(manifest))
+}
+
+fn scratch(storage: &FilePath) -> std::path::PathBuf {
+    storage.join("tmp").join(Uuid::new_v4().simple().to_string())
+}
+
+/// Links to the files of a shard, removed when they are done with.
+struct Links {
+    disk: Arc<dyn quiver_engine::file::Disk>,
+    path: std::path::PathBuf,
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if self.disk.exists(&self.path)
+            && let Err(e) = self.disk.remove_dir_all(&self.path)
+        {
+            tracing::warn!("{} could not be removed: {e}", self.path.display());
+        }
+    }
+}
+
+async fn put_manifest(body: Body<PutManifestRequest>) -> Answer<PutManifestAnswer> {
+    let Json(request) = body?;
+    let store = Store::open(&request.destination, &request.manifest.collection_uid)?;
+    Ok(Json(store.put_manifest(&request.manifest).await?))
+}
+
+async fn fetch_manifest(body: Body<FetchManifestRequest>) -> Answer<SnapshotManifest> {
+    let Json(request) = body?;
+    let store = Store::of_manifest(&request.destination, &request.manifest_key)?;
+    Ok(Json(store.fetch_manifest(&request.manifest_key).await?))
+}
+
+async fn list(body: Body<ListSnapshotsRequest>) -> Answer<ListSnapshotsAnswer> {
+    let Json(request) = body?;
+    let store = Store::open(&request.destination, &request.collection_uid)?;
+    Ok(Json(ListSnapshotsAnswer { snapshots: store.list().await? }))
+}
+
+async fn delete(body: Body<DeleteSnapshotRequest>) -> Answer<DeleteSnapshotAnswer> {
+    let Json(request) = body?;
+    let store = Store::open(&request.destination, &request.collection_uid)?;
+    let snapshot = SafeName::parse(&request.snapshot)?;
+    let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
+    Ok(Json(store.delete(&snapshot, Duration::from_secs(request.grace_seconds), now).await?))
+}

@@ -1,0 +1,101 @@
+//! Shard records: which copies of a shard exist, which one leads, since when.
+//!
+//! The truth is kept by somebody else (Kubernetes, or a file where several processes try a node set on one machine,
+//! or memory in tests); this is how the node sees it. Never written but by compare-and-swap.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use quiver_api::internal::{HashRange, S3Destination};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// One shard's record as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardRecord {
+    /// Name of the object, for messages.
+    pub name: String,
+    /// What a compare-and-swap compares.
+    pub version: String,
+    pub shard: u32,
+    pub range: HashRange,
+    /// Goes up with every new leader and every new life of one.
+    pub term: i64,
+    /// Goes up by one with every change.
+    pub config_version: i64,
+    /// Id of the copy that leads.
+    pub primary: String,
+    /// Life of the process that leads; empty only until the first leader has begun.
+    pub primary_boot: String,
+    pub copies: Vec<CopyRecord>,
+    /// Where the first copy comes from, if not from nothing.
+    pub restore: Option<RestoreSource>,
+}
+
+/// One copy of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyRecord {
+    /// 128 random bits, minted with the copy's folder. Not a name of a pod: a wiped pod is not the same copy.
+    pub id: String,
+    pub pod: String,
+    pub in_sync: bool,
+}
+
+/// A snapshot to begin with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreSource {
+    pub destination: S3Destination,
+    pub manifest_key: String,
+}
+
+impl ShardRecord {
+    /// The copy that is recorded for a pod.
+    pub fn copy_of(&self, pod: &str) -> Option<&CopyRecord> {
+        self.copies.iter().find(|c| c.pod == pod)
+    }
+
+    /// The copy that leads.
+    pub fn leader(&self) -> Option<&CopyRecord> {
+        self.copies.iter().find(|c| c.id == self.primary)
+    }
+
+    /// The record with a leader that begins a new life.
+    pub fn led_by(&self, boot: &str) -> ShardRecord {
+        ShardRecord {
+            term: self.term + 1,
+            config_version: self.config_version + 1,
+            primary_boot: boot.into(),
+            ..self.clone()
+        }
+    }
+}
+
+/// All records of the collection, by shard. `None` until they were read once.
+pub type Known = Option<Arc<BTreeMap<u32, ShardRecord>>>;
+
+/// Why a record could not be changed or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Somebody changed it first; nothing was done.
+    #[error("the record was changed by somebody else")]
+    Conflict,
+    /// Not allowed as it stands; nothing was done.
+    #[error("the record was not changed: {0}")]
+    Refused(String),
+    /// No answer: it may have been done, or be done later.
+    #[error("nobody knows whether the record was changed: {0}")]
+    Unknown(String),
+}
+
+/// Where records are kept.
+pub trait ShardRecords: Send + Sync {
+    /// What is known now, and how to hear of changes.
+    fn watch(&self) -> watch::Receiver<Known>;
+
+    /// Writes `record` if its version is still the one that is there. Gives what is there now.
+    fn replace(&self, record: ShardRecord) -> BoxFuture<'_, Result<ShardRecord, RecordError>>;
+
+    /// Asks again instead of relying on what was heard.
+    fn get(&self, shard: u32) -> BoxFuture<'_, Result<Option<ShardRecord>, RecordError>>;
+}
