@@ -17,8 +17,10 @@ use parking_lot::Mutex;
 use quiver_api::internal::{CopyState, SchemaRequest, ShardStatus};
 use quiver_engine::config::{CollectionConfig, FieldSchema};
 use quiver_engine::file::Disk;
+use quiver_engine::json_path::JsonPath;
 use quiver_engine::operation::Operation;
 use quiver_engine::shard::{Shard, ShardStatus as Work};
+use serde_json::Value;
 
 use super::copy::{CopyError, CopyFolder};
 use super::record::{CopyRecord, RecordError, RestoreSource, ShardRecord, ShardRecords};
@@ -36,14 +38,16 @@ const PARALLEL: usize = 4;
 /// Replaying a long log and fetching a shard take their time.
 const OPEN_TIME: Duration = Duration::from_secs(24 * 3600);
 
+/// Makes the engine's configuration of the body of `PUT /collections/{name}`.
+pub type ToConfig = Arc<dyn Fn(&Value) -> Result<CollectionConfig, String> + Send + Sync>;
+/// Makes the engine's payload index of `field_name` and `field_schema`.
+pub type ToIndex = Arc<dyn Fn(&str, &Value) -> Result<(JsonPath, FieldSchema), String> + Send + Sync>;
+
 /// How configurations of the wire become the engine's. Filled by the layer that knows both.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Convert {
-    /// Body of `PUT /collections/{name}`.
-    pub config: fn(&serde_json::Value) -> Result<CollectionConfig, String>,
-    /// `field_name` and `field_schema` of `PUT /collections/{name}/index`.
-    pub index:
-        fn(&str, &serde_json::Value) -> Result<(quiver_engine::json_path::JsonPath, FieldSchema), String>,
+    pub config: ToConfig,
+    pub index: ToIndex,
 }
 
 /// How other pods are reached.
@@ -391,12 +395,12 @@ impl Cluster {
             .collect();
         let mut differences = Vec::new();
         for (number, shard) in due {
-            let (convert, asked) = (self.convert, schema.clone());
+            let (convert, asked) = (self.convert.clone(), schema.clone());
             let applying = self
                 .node
                 .pools
                 .update
-                .run("Schema", Deadline::after(OPEN_TIME), move |_| apply_to(&shard, &asked, convert));
+                .run("Schema", Deadline::after(OPEN_TIME), move |_| apply_to(&shard, &asked, &convert));
             match applying.await.map_err(|e| vec![e.to_string()]).and_then(|r| r) {
                 Ok(()) => self.set(number, |c| c.generation = Some(schema.generation)),
                 Err(all) => differences.extend(all.into_iter().map(|d| format!("shard {number}: {d}"))),
@@ -492,7 +496,7 @@ fn covers_all(places: &[ShardPlace]) -> Result<(), String> {
 }
 
 /// Blocking. Each difference that stays is a sentence.
-fn apply_to(shard: &Shard, schema: &SchemaRequest, convert: Convert) -> Result<(), Vec<String>> {
+fn apply_to(shard: &Shard, schema: &SchemaRequest, convert: &Convert) -> Result<(), Vec<String>> {
     let mut differences = Vec::new();
     match (convert.config)(&schema.create) {
         Err(e) => differences.push(e),

@@ -15,6 +15,9 @@ pub mod record;
 pub mod schema;
 pub mod tls;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use quiver_api::internal::HashRange;
