@@ -6,8 +6,7 @@ import yaml
 from harness import cache
 from harness import kubernetes as k
 from harness.node import wait_until
-
-from .conftest import SYSTEM, versions
+from operator_process import SYSTEM, versions
 
 SPACE = "search"
 DOCS = k.collection("docs", SPACE)

@@ -1,0 +1,209 @@
+"""The whole product on a real cluster, in the order in which a user meets it. Each test stands on those before it."""
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from harness import cache
+from harness import kubernetes as k
+from harness.dataset import FILTERS, DataSet, recall
+from harness.node import wait_until
+from images import NODE, OPERATOR
+from qdrant_client import QdrantClient, models
+from s3 import secret
+
+SYSTEM, SPACE = "quiver-system", "search"
+EVERY_MINUTE = {"cron": "* * * * *", "timeZone": "Etc/UTC", "jitterSeconds": 0}
+EXACT = models.SearchParams(exact=True)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return DataSet.load(Path(os.environ["QUIVER_DATA_SET"]))
+
+
+class Docs:
+    """The collection that all tests here are about."""
+
+    def __init__(self, minio, data):
+        self.minio, self.data = minio, data
+        self.spec = k.collection("docs", SPACE, snapshots={"destination": minio.destination("docs"), "schedule": {**EVERY_MINUTE, "suspend": True}, "retention": {"keepLast": 10}})
+        self.expected = len(data.vectors)
+        self.reaches = {}
+
+    def client(self, service: str = "docs") -> QdrantClient:
+        """The unmodified client, through the Service."""
+        if service not in self.reaches:
+            self.reaches[service] = k.Reach(service, SPACE, 6333)
+        return QdrantClient(url=self.reaches[service].url, timeout=300, check_compatibility=False)
+
+    def schedule(self, suspend: bool) -> None:
+        k.apply(k.changed(self.spec, "spec.snapshots.schedule.suspend", suspend))
+
+    def answers(self, service: str, queries: int = 40) -> list:
+        """Exact answers with scores, unfiltered and filtered."""
+        asked = [models.QueryRequest(query=q.tolist(), limit=10, params=EXACT, filter=models.Filter(must=conditions) if conditions else None)
+                 for q in self.data.queries[:queries] for conditions in (FILTERS["none"], FILTERS["bucket 10 %"], FILTERS["lex 1 %"])]
+        return [[(p.id, round(p.score, 5)) for p in answer.points] for answer in self.client(service).query_batch_points(service, asked)]
+
+
+@pytest.fixture(scope="module")
+def docs(minio, data):
+    return Docs(minio, data)
+
+
+def snapshots() -> list[dict]:
+    """Complete ones, oldest first."""
+    done = [s for s in k.get("vsnap", namespace=SPACE) if k.condition(s, "Complete")["status"] == "True"]
+    return sorted(done, key=lambda s: s["metadata"]["creationTimestamp"])
+
+
+def test_chart_installs(cluster):
+    k.apply(k.namespace(SYSTEM), k.namespace(SPACE), secret(SPACE))
+    name, tag = OPERATOR.split(":")
+    k.run("helm", "upgrade", "--install", "quiver", str(k.CHART), "-n", SYSTEM, "--set", f"image.repository={name},image.tag={tag},defaults.nodeImage={NODE}", "--wait", "--timeout=3m")
+
+
+def test_wrong_spec_is_refused_in_words(cluster):
+    for path, value, words in k.WRONG:
+        said = k.refusal(k.changed(k.collection("wrong", SPACE), path, value))
+        assert all(word in said for word in words), said
+
+
+def test_collection_of_three_nodes_and_six_shards_becomes_ready(docs):
+    k.apply(docs.spec)
+    ready = k.wait_condition("vc", "docs", SPACE, "Ready", 240)
+    assert ready["status"]["nodes"] == 3 and ready["status"]["readyNodes"] == 3
+    assert ready["status"]["shards"]["available"] == 6
+    nodes = {p["spec"]["nodeName"] for p in k.get("pods", namespace=SPACE, **{"quiver.dev/collection": "docs"})}
+    assert len(nodes) == 3, "one node of the collection on each machine"
+
+
+def test_glosses_load_through_the_service_and_are_found(docs, data):
+    client = docs.client()
+    step = 1000
+    for first in range(0, len(data.vectors), step):
+        part = slice(first, first + step)
+        client.upsert("docs", models.Batch(ids=list(range(len(data.vectors)))[part], vectors=data.vectors[part].tolist(), payloads=data.payloads[part]), wait=True)
+    assert client.count("docs", exact=True).count == docs.expected
+    wait_until(lambda: client.get_collection("docs").status == models.CollectionStatus.GREEN, 900, "docs is green", 2)
+    for kind, conditions in FILTERS.items():
+        asked = [models.QueryRequest(query=q.tolist(), limit=10, params=models.SearchParams(hnsw_ef=128), filter=models.Filter(must=conditions) if conditions else None) for q in data.queries[:200]]
+        found = [[p.id for p in answer.points] for answer in client.query_batch_points("docs", asked)]
+        assert recall(found, data.neighbours[kind][:200]) >= 0.97, kind
+    page, _ = client.scroll("docs", limit=3, scroll_filter=models.Filter(must=[models.FieldCondition(key="lex", match=models.MatchValue(value="noun.time"))]))
+    assert [p.payload["lex"] for p in page] == ["noun.time"] * 3
+
+
+def test_schema_belongs_to_the_resource(docs):
+    """What REST may not do to a managed collection is refused with the name of the resource to edit."""
+    client = docs.client()
+    with pytest.raises(Exception, match="403.*(?s:.*)VectorCollection"):
+        client.delete_collection("docs")
+    client.create_payload_index("docs", "n_words", "integer")
+    assert "n_words" in client.get_collection("docs").payload_schema
+
+
+def test_snapshots_come_on_schedule_and_the_second_uploads_only_what_changed(docs, minio):
+    docs.schedule(suspend=False)
+    first = wait_until(snapshots, 300, "a first snapshot", 1)[0]
+    assert first["spec"]["origin"] == "Schedule" and first["status"]["points"] == docs.expected
+    before = minio.objects()
+    assert sum(before.values()) > docs.expected * 384 * 4 * 0.9, "the vectors are in S3"
+    fresh = 20
+    docs.client().upsert("docs", [models.PointStruct(id=10_000_000 + i, vector=docs.data.queries[i].tolist(), payload={"pos": "new", "bucket": 5000}) for i in range(fresh)], wait=True)
+    docs.expected += fresh
+    last = wait_until(lambda: [s for s in snapshots() if s["status"]["points"] == docs.expected], 300, "a snapshot with the new points", 1)[-1]
+    docs.schedule(suspend=True)
+    after = minio.objects()
+    assert before.keys() <= after.keys()
+    uploaded = sum(size for name, size in after.items() if name not in before)
+    assert uploaded < 0.2 * sum(before.values()), f"{uploaded} bytes are new, {sum(before.values())} were there"
+    manifests = [name for name in after if "manifest" in name]
+    assert last["status"]["manifestKey"] in manifests
+
+
+def test_kubectl_get_is_readable(docs):
+    text = k.kubectl("get", "vc,vs,vsnap", "-n", SPACE)
+    print(text)
+    rows = [line.split() for line in text.splitlines()]
+    assert any(r[0].endswith("/docs") and "True" in r for r in rows if r)
+    assert sum(1 for r in rows if r and "vectorshard" in r[0] and r[0].split("/")[1].startswith("docs-")) == 6
+    assert any("vectorsnapshot" in r[0] for r in rows if r)
+    assert "<unknown>" not in text and "<invalid>" not in text
+
+
+def test_new_collection_restored_from_a_snapshot_answers_the_same(docs):
+    ref = {"name": snapshots()[-1]["metadata"]["name"]}
+    k.apply(k.collection("again", SPACE, nodes=2, bootstrap={"type": "Snapshot", "snapshot": {"ref": ref}}, deletionPolicy="Delete", snapshots={"destination": docs.minio.destination("docs")}))
+    k.wait_condition("vc", "again", SPACE, "Ready", 300)
+    assert docs.client("again").count("again", exact=True).count == docs.expected
+    assert docs.answers("again") == docs.answers("docs")
+    assert {"pos", "lex", "bucket", "date"} <= docs.client("again").get_collection("again").payload_schema.keys()
+
+
+def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
+    pods = {p["metadata"]["name"]: p["spec"]["nodeName"] for p in k.get("pods", namespace=SPACE, **{"quiver.dev/collection": "docs"})}
+    operator = {p["spec"]["nodeName"] for p in k.get("pods", namespace=SYSTEM)}
+    victim = next(n for n in sorted(pods.values(), key=lambda n: n in operator) if n != minio.node)
+    acknowledged, stop, client = set(), threading.Event(), docs.client()
+
+    def write():
+        for i in range(20_000_000, 20_100_000):
+            if stop.is_set():
+                return
+            try:
+                client.upsert("docs", [models.PointStruct(id=i, vector=docs.data.queries[i % 1000].tolist(), payload={"pos": "late"})], wait=True, timeout=5)
+                acknowledged.add(i)
+            except Exception:  # a shard on the dead node: not acknowledged, so nothing is promised
+                continue
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_until(lambda: len(acknowledged) > 50, 60, "writes before the kill", 0.1)
+        cluster.do("kill", victim)
+        k.kubectl("wait", f"node/{victim}", "--for=condition=Ready=Unknown", "--timeout=90s")
+        told = k.wait_condition("vc", "docs", SPACE, "Ready", 90, status="False")
+        assert k.condition(told, "Ready")["message"]
+    finally:
+        cluster.do("revive", victim)
+        k.kubectl("wait", f"node/{victim}", "--for=condition=Ready", "--timeout=120s")
+        k.wait_condition("vc", "docs", SPACE, "Ready", 240)
+        stop.set()
+        writer.join()
+    found = set()
+    offset = None
+    while True:
+        page, offset = client.scroll("docs", limit=1000, offset=offset, with_payload=False, scroll_filter=models.Filter(must=[models.FieldCondition(key="pos", match=models.MatchValue(value="late"))]))
+        found |= {p.id for p in page}
+        if offset is None:
+            break
+    assert acknowledged <= found, f"lost: {sorted(acknowledged - found)[:10]}"
+    late = models.Filter(must_not=[models.FieldCondition(key="pos", match=models.MatchValue(value="late"))])
+    assert client.count("docs", count_filter=late, exact=True).count == docs.expected
+    assert len(docs.answers("docs")[0]) == 10
+
+
+def test_helm_test_passes(docs):
+    k.run("helm", "test", "quiver", "-n", SYSTEM, "--timeout=4m", seconds=300)
+
+
+def test_uninstall_leaves_only_what_deletion_policy_retains(docs):
+    k.kubectl("delete", "vsnap", "--all", "-n", SPACE, "--timeout=120s", seconds=150)
+    k.kubectl("delete", "vc", "--all", "-n", SPACE, "--timeout=120s", seconds=150)
+    wait_until(lambda: not k.get("pods", namespace=SPACE), 120, "the pods are gone", 0.5)
+    k.run("helm", "uninstall", "quiver", "-n", SYSTEM, "--wait")
+    k.kubectl("delete", "-f", str(cache.ROOT / "crds/yaml"), "--timeout=60s")
+    # docs retains, `again` deletes.
+    wait_until(lambda: {c["metadata"]["name"].rsplit("-", 2)[-2] for c in k.get("pvc", namespace=SPACE)} == {"docs"}, 60, "only the volumes of docs are left", 0.5)
+    for space in (SPACE, SYSTEM):
+        kinds = "deployment,statefulset,pod,service,poddisruptionbudget,networkpolicy,role,rolebinding,lease,job"
+        left = [o for o in k.kubectl("get", kinds, "-n", space, "-o", "name").split()]
+        assert left == [], space
+        assert {s["metadata"]["name"] for s in k.get("secret", namespace=space)} <= {"s3"}
+        assert [a["metadata"]["name"] for a in k.get("serviceaccount", namespace=space)] == ["default"]
+    for kind in ("clusterrole", "clusterrolebinding", "crd", "validatingadmissionpolicy", "validatingadmissionpolicybinding"):
+        assert not [o["metadata"]["name"] for o in k.get(kind) if "quiver" in o["metadata"]["name"]], kind
+    # Deleting the VectorSnapshots removed their objects; nothing of them is left in S3.
+    wait_until(lambda: not docs.minio.objects(), 60, "S3 is empty", 1)
