@@ -8,6 +8,7 @@
 
 pub mod copy;
 pub mod internal;
+pub mod kube_records;
 pub mod lead;
 pub mod local_records;
 pub mod peer;
