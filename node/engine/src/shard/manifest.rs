@@ -6,6 +6,7 @@
 //! published (an error). The layout is in docs/storage-format.md, "Manifest".
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -166,7 +167,7 @@ impl Manifest {
         let number = number_of(&name)
             .ok_or_else(|| Error::corrupt(CURRENT_FILE, format!("`{name}` is no manifest's name")))?;
         let file = disk.open(&dir.join(&name)).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::corrupt(&name, "CURRENT names it, and it is missing"),
+            ErrorKind::NotFound => Error::corrupt(&name, "CURRENT names it, and it is missing"),
             _ => Error::io(format!("open {name}"))(e),
         })?;
         let bytes = read_all(&*file, &name)?;
@@ -284,21 +285,19 @@ impl Manifest {
 
     /// A write failed: cut back what may have been written. Only a full disk leaves the manifest usable.
     fn failed(&mut self, call: &str, e: std::io::Error) -> Error {
-        let error = Error::Io { what: format!("{call} {}", name_of(self.number)), source: e };
-        if !error.is_no_space() {
-            self.poisoned = Some(error.to_string());
-            return error;
+        if !matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            return self.poison(call, e);
         }
         match self.file.set_len(self.end) {
-            Ok(()) => Error::NoSpace(format!("the disk is full: {error}")),
+            Ok(()) => Error::NoSpace(format!("the disk is full: free some space ({e})")),
             Err(e) => self.poison("cut", e),
         }
     }
 
     fn poison(&mut self, call: &str, e: std::io::Error) -> Error {
-        let error = Error::Io { what: format!("{call} {}", name_of(self.number)), source: e };
-        self.poisoned = Some(error.to_string());
-        error
+        let why = format!("{call} {}: {e}", name_of(self.number));
+        self.poisoned = Some(why.clone());
+        Error::Poisoned(why)
     }
 }
 
@@ -418,7 +417,7 @@ fn check_format(disk: &dyn Disk, dir: &Path) -> Result<()> {
         );
         return Err(Error::Io {
             what: FORMAT_FILE.into(),
-            source: std::io::Error::new(std::io::ErrorKind::Unsupported, text),
+            source: std::io::Error::new(ErrorKind::Unsupported, text),
         });
     }
     Ok(())

@@ -5,6 +5,8 @@
 //! [`record`] and [`reader`] know the bytes (docs/storage-format.md, "Write-ahead log"). The log knows nothing of
 //! what its records mean, and has no clock: whoever has one calls [`Wal::mark_idle`].
 
+#[cfg(test)]
+mod crash_tests;
 mod reader;
 mod record;
 mod recovery;
@@ -30,16 +32,15 @@ pub struct WalIdentity {
 /// Sizes of the log's files.
 #[derive(Clone, Copy, Debug)]
 pub struct WalOptions {
-    /// A file that would grow past this is followed by a new one.
+    /// Reserved for each file when it is started; it never grows. A batch that doesn't fit goes into a new file,
+    /// which is larger if the batch is.
     pub file_bytes: u64,
-    /// Space is reserved in steps of this.
-    pub step_bytes: u64,
     /// No batch is larger.
     pub batch_bytes_max: usize,
 }
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { file_bytes: 64 << 20, step_bytes: 8 << 20, batch_bytes_max: 256 << 20 }
+        Self { file_bytes: 16 << 20, batch_bytes_max: 256 << 20 }
     }
 }

@@ -136,6 +136,8 @@ pub(super) struct FileHeader {
     pub previous_crc: u32,
     /// Everything below was durable before the file got its name.
     pub synced_end: u64,
+    /// The file's length when it got its name.
+    pub reserved: u64,
 }
 
 impl FileHeader {
@@ -147,7 +149,9 @@ impl FileHeader {
         bytes.extend_from_slice(&self.previous_crc.to_le_bytes());
         bytes.extend_from_slice(&self.identity.collection_uid);
         bytes.extend_from_slice(&self.identity.copy_id);
-        for number in [self.index, self.previous.0, self.previous.1, self.previous_end, self.synced_end] {
+        for number in
+            [self.index, self.previous.0, self.previous.1, self.previous_end, self.synced_end, self.reserved]
+        {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.resize(HEADER_CRC_AT, 0);
@@ -177,6 +181,7 @@ impl FileHeader {
             previous: (u64_at(bytes, 56), u64_at(bytes, 64)),
             previous_end: u64_at(bytes, 72),
             synced_end: u64_at(bytes, 80),
+            reserved: u64_at(bytes, 88),
             previous_crc: u32_at(bytes, 12),
         };
         Ok((header, crc))

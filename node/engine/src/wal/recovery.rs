@@ -84,7 +84,7 @@ impl Wal {
         }
         files.push(loaded.entry());
         let open = if torn_tail || scan.records_durable < scan.records.len() {
-            continue_anew(&*disk, &dir, loaded, &scan, &mut files, options)?
+            continue_anew(&*disk, &dir, loaded, &scan, &mut files, options.file_bytes)?
         } else {
             loaded.into_open(scan.durable, scan.marked)
         };
@@ -111,8 +111,9 @@ impl Loaded {
 
     /// Goes on writing at `end`; a mark that is there is written again with the next batch.
     fn into_open(self, end: Place, marked: bool) -> OpenFile {
-        let allocated = self.bytes.len() as u64;
-        OpenFile { file: self.file, file_crc: self.file_crc, end, marked, allocated }
+        let reserved = self.header.reserved;
+        let cut = (self.bytes.len() as u64) < reserved;
+        OpenFile { file: self.file, file_crc: self.file_crc, end, marked, reserved, cut }
     }
 }
 
@@ -163,6 +164,12 @@ fn check_end(loaded: &Loaded, scan: &Scan) -> Result<bool> {
     if at < loaded.header.synced_end {
         return Err(loaded.corrupt(format!("damaged at {at}, in what was durable before the file was used")));
     }
+    let len = loaded.bytes.len() as u64;
+    // A full disk may have cut the file behind its last batch; nothing else ever makes it shorter.
+    if len < loaded.header.reserved && len != at {
+        let what = format!("cut to {len} bytes in the middle of a record, of {}", loaded.header.reserved);
+        return Err(loaded.corrupt(what));
+    }
     if let Some(mark) = later_mark(&loaded.bytes, at, loaded.file_crc) {
         return Err(loaded.corrupt(format!("damaged at {at}: the mark at {mark} says that it was durable")));
     }
@@ -177,7 +184,7 @@ fn continue_anew(
     loaded: Loaded,
     scan: &Scan,
     files: &mut Vec<LogFile>,
-    options: WalOptions,
+    file_bytes: u64,
 ) -> Result<OpenFile> {
     let from = scan.durable;
     let tail = &scan.records[scan.records_durable..];
@@ -194,10 +201,11 @@ fn continue_anew(
         previous_end: from.offset,
         previous_crc: from.crc,
         synced_end: FILE_HEADER_BYTES + bytes.len() as u64,
+        reserved: file_bytes,
     };
-    match start_file(disk, dir, &header, &bytes, options) {
+    match start_file(disk, dir, header, &bytes, 0) {
         Ok(mut open) => {
-            open.end = Place { offset: header.synced_end, crc, last: scan.end.last };
+            open.end = Place { crc, last: scan.end.last, ..open.end };
             files.push(LogFile { index, first_seq: from.last.0 + 1 });
             Ok(open)
         }

@@ -7,7 +7,7 @@ use super::{Record, Recovered, Wal, WalIdentity, WalOptions};
 use crate::error::Error;
 use crate::file::{Disk, RealDisk};
 
-const SMALL: WalOptions = WalOptions { file_bytes: 32 << 10, step_bytes: 8 << 10, batch_bytes_max: 1 << 20 };
+const SMALL: WalOptions = WalOptions { file_bytes: 32 << 10, batch_bytes_max: 1 << 20 };
 
 fn identity() -> WalIdentity {
     WalIdentity { collection_uid: [7; 16], copy_id: [9; 16] }

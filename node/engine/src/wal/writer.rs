@@ -3,7 +3,8 @@
 //! A batch is written with one `pwrite` behind a mark and made durable with one `fdatasync`; only then does
 //! [`Wal::commit`] return. There is one writer. A sync that failed is never tried again: nobody knows what it left.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::reader::Place;
@@ -43,8 +44,9 @@ pub(super) struct OpenFile {
     /// Where the next batch goes. A mark that is already there is written again, with the same bytes.
     pub end: Place,
     pub marked: bool,
-    /// Length of the file, reserved space included.
-    pub allocated: u64,
+    /// The length that the file has, unless it was cut back.
+    pub reserved: u64,
+    pub cut: bool,
 }
 
 impl Wal {
@@ -74,8 +76,9 @@ impl Wal {
             previous_end: 0,
             previous_crc: 0,
             synced_end: FILE_HEADER_BYTES,
+            reserved: options.file_bytes,
         };
-        let open = start_file(&*disk, &dir, &header, &[], options)?;
+        let open = start_file(&*disk, &dir, header, &[], 0)?;
         Ok(Self::assemble(disk, dir, identity, options, vec![LogFile { index: 1, first_seq }], open))
     }
 
@@ -168,18 +171,24 @@ impl Wal {
             return Ok(());
         }
         let end = self.open.end;
+        if end.offset + MARK_BYTES as u64 > self.open.reserved {
+            // No room, and not worth a new file: the next one says the same.
+            return Ok(());
+        }
+        match self.lengthen() {
+            Err(e) if e.is_no_space() => return Ok(()),
+            other => other?,
+        }
         let (mark, _) = record::mark(end.offset, end.crc, self.open.file_crc, end.last.0, end.last.1);
         match self.open.file.write_all_at(&mark, end.offset) {
             Ok(()) => self.open.file.sync_data().map_err(|e| self.poison("sync", e))?,
-            // The mark is only a help; it comes with the next batch that finds space.
+            // The mark is only a help; the next batch that finds space has another.
             Err(e) => {
-                return self
-                    .cut_back("write a mark to", e)
-                    .or_else(|e| if e.is_no_space() { Ok(()) } else { Err(e) });
+                let error = self.cut_back("write a mark to", e);
+                return if error.is_no_space() { Ok(()) } else { Err(error) };
             }
         }
         self.open.marked = true;
-        self.open.allocated = self.open.allocated.max(end.offset + MARK_BYTES as u64);
         Ok(())
     }
 
@@ -230,19 +239,16 @@ impl Wal {
 
     fn write_batch(&mut self) -> Result<()> {
         let need = self.batch.len() as u64;
-        let used = self.open.end.offset > FILE_HEADER_BYTES;
-        if used && self.open.end.offset + need > self.options.file_bytes {
-            self.rotate()?;
+        if self.open.end.offset + need > self.open.reserved {
+            self.rotate(need)?;
         }
+        self.lengthen()?;
         let end = self.open.end;
-        if end.offset + need > self.open.allocated {
-            self.reserve(end.offset + need)?;
-        }
         let (mark, crc) = record::mark(end.offset, end.crc, self.open.file_crc, end.last.0, end.last.1);
         self.batch[..MARK_BYTES].copy_from_slice(&mark);
         let crc = record::chain(&mut self.batch[MARK_BYTES..], crc);
         if let Err(e) = self.open.file.write_all_at(&self.batch, end.offset) {
-            return self.cut_back("write to", e);
+            return Err(self.cut_back("write to", e));
         }
         self.open.file.sync_data().map_err(|e| self.poison("sync", e))?;
         self.open.end = Place { offset: end.offset + need, crc, last: self.batch_last };
@@ -250,49 +256,38 @@ impl Wal {
         Ok(())
     }
 
-    /// Reserves space for at least `len` bytes in all, a whole step if there is as much.
-    fn reserve(&mut self, len: u64) -> Result<()> {
-        let step = len.next_multiple_of(self.options.step_bytes).min(self.options.file_bytes).max(len);
-        let reserved = match self.open.file.allocate(step) {
-            Ok(()) => step,
-            Err(_) if step > len => match self.open.file.allocate(len) {
-                Ok(()) => len,
-                Err(e) => return self.unreserve(e),
-            },
-            Err(e) => return self.unreserve(e),
-        };
-        self.open.allocated = reserved;
-        Ok(())
-    }
-
-    fn unreserve(&mut self, e: std::io::Error) -> Result<()> {
-        let error = Error::Io { what: "reserve space for the log".into(), source: e };
-        if !error.is_no_space() {
-            self.poisoned = Some(error.to_string());
-            return Err(error);
-        }
-        self.open.file.set_len(self.open.allocated).map_err(|e| self.poison("cut", e))?;
-        Err(no_space(&error))
-    }
-
-    /// A write failed, maybe after a part of it. If the disk is full, the part is cut off again and the log stays
-    /// usable; anything else poisons it.
-    fn cut_back(&mut self, call: &str, e: std::io::Error) -> Result<()> {
-        let error = Error::Io { what: format!("{call} {}", self.name()), source: e };
-        if !error.is_no_space() {
-            self.poisoned = Some(error.to_string());
-            return Err(error);
+    /// A write failed, maybe after a part of it. If the disk is full (space was reserved, but some file systems
+    /// need more to overwrite), the part is cut off again and the log stays usable; anything else poisons it.
+    fn cut_back(&mut self, call: &str, e: std::io::Error) -> Error {
+        if !is_full(&e) {
+            return self.poison(call, e);
         }
         // A mark that was there before was written again with the same bytes.
         let mark = if self.open.marked { MARK_BYTES as u64 } else { 0 };
-        let keep = self.open.end.offset + mark;
-        self.open.file.set_len(keep).map_err(|e| self.poison("cut", e))?;
-        self.open.allocated = keep;
-        Err(no_space(&error))
+        self.open.cut = true;
+        match self.open.file.set_len(self.open.end.offset + mark) {
+            Ok(()) => no_space(&e),
+            Err(e) => self.poison("cut", e),
+        }
+    }
+
+    /// Gives a file that was cut back its length again, durably, before anything is written to it: only a file that
+    /// ends right behind a batch may be shorter than its header says.
+    fn lengthen(&mut self) -> Result<()> {
+        if !self.open.cut {
+            return Ok(());
+        }
+        match self.open.file.set_len(self.open.reserved) {
+            Err(e) if is_full(&e) => return Err(no_space(&e)),
+            other => other.map_err(|e| self.poison("lengthen", e))?,
+        }
+        self.open.file.sync_data().map_err(|e| self.poison("sync", e))?;
+        self.open.cut = false;
+        Ok(())
     }
 
     /// Starts the next file. Everything in the present one is durable.
-    fn rotate(&mut self) -> Result<()> {
+    fn rotate(&mut self, need: u64) -> Result<()> {
         let end = self.open.end;
         let index = self.files[self.files.len() - 1].index + 1;
         let header = FileHeader {
@@ -302,13 +297,14 @@ impl Wal {
             previous_end: end.offset,
             previous_crc: end.crc,
             synced_end: FILE_HEADER_BYTES,
+            reserved: self.options.file_bytes,
         };
-        match start_file(&*self.disk, &self.dir, &header, &[], self.options) {
+        match start_file(&*self.disk, &self.dir, header, &[], need) {
             Ok(open) => self.open = open,
-            Err(e) if e.is_no_space() => return Err(no_space(&e)),
+            Err(e) if e.is_no_space() => return Err(e),
             Err(e) => {
                 self.poisoned = Some(e.to_string());
-                return Err(e);
+                return Err(Error::Poisoned(e.to_string()));
             }
         }
         self.files.push(LogFile { index, first_seq: end.last.0 + 1 });
@@ -320,20 +316,21 @@ impl Wal {
     }
 
     fn poison(&mut self, call: &str, e: std::io::Error) -> Error {
-        let error = Error::Io { what: format!("{call} {}", self.name()), source: e };
-        self.poisoned = Some(error.to_string());
-        error
+        let why = format!("{call} {}: {e}", self.name());
+        self.poisoned = Some(why.clone());
+        Error::Poisoned(why)
     }
 }
 
-/// Writes a file that starts with `records`, already chained to what the header names, under another name, and gives
-/// it its own once it is durable: a file of the log is never found half made.
+/// Writes a file that starts with `records`, already chained to what the header names, under another name, and
+/// gives it its own once it is durable: a file of the log is never found half made. Reserves what the header asks
+/// for, or, if the disk is nearly full, just `room` bytes behind the records.
 pub(super) fn start_file(
     disk: &dyn Disk,
-    dir: &std::path::Path,
-    header: &FileHeader,
+    dir: &Path,
+    mut header: FileHeader,
     records: &[u8],
-    options: WalOptions,
+    room: u64,
 ) -> Result<OpenFile> {
     let name = name_of(header.index);
     let path = dir.join(&name);
@@ -341,27 +338,28 @@ pub(super) fn start_file(
     if disk.exists(&temporary) {
         disk.remove_file(&temporary).map_err(Error::io(format!("remove the leftover {name}.tmp")))?;
     }
-    let (head, file_crc) = header.encode();
     let used = FILE_HEADER_BYTES + records.len() as u64;
-    let fill = |file: &dyn File| {
-        let mut allocated = used.next_multiple_of(options.step_bytes).min(options.file_bytes).max(used);
-        if file.allocate(allocated).is_err() {
-            file.allocate(used)?;
-            allocated = used;
+    let mut fill = |file: &dyn File| {
+        header.reserved = header.reserved.max(used + room);
+        if header.reserved > used + room && file.allocate(header.reserved).is_err() {
+            header.reserved = used + room;
+            file.set_len(0)?;
         }
+        file.allocate(header.reserved)?;
+        let (head, file_crc) = header.encode();
         file.write_all_at(&head, 0)?;
         file.write_all_at(records, FILE_HEADER_BYTES)?;
         file.sync_data()?;
-        Ok(allocated)
+        disk.rename(&temporary, &path)?;
+        Ok(file_crc)
     };
     let file = disk.create(&temporary).map_err(Error::io(format!("create {name}")))?;
-    let renamed = fill(&*file).and_then(|allocated| disk.rename(&temporary, &path).map(|()| allocated));
-    let allocated = match renamed {
-        Ok(allocated) => allocated,
+    let file_crc = match fill(&*file) {
+        Ok(file_crc) => file_crc,
         Err(e) => {
             // The space it took is needed; a leftover is removed by the next start.
             let _ = disk.remove_file(&temporary);
-            return Err(Error::Io { what: format!("start {name}"), source: e });
+            return Err(if is_full(&e) { no_space(&e) } else { Error::io(format!("start {name}"))(e) });
         }
     };
     if let Err(e) = disk.sync_dir(dir) {
@@ -369,13 +367,16 @@ pub(super) fn start_file(
         // the system calls it a lack of space.
         return Err(Error::Poisoned(format!("sync the folder of {name}: {e}")));
     }
-    let (seq, term) = header.previous;
-    let end = Place { offset: used, crc: header.previous_crc, last: (seq, term) };
-    Ok(OpenFile { file, file_crc, end, marked: false, allocated })
+    let end = Place { offset: used, crc: header.previous_crc, last: header.previous };
+    Ok(OpenFile { file, file_crc, end, marked: false, reserved: header.reserved, cut: false })
 }
 
-fn no_space(error: &Error) -> Error {
-    Error::NoSpace(format!("the disk is full: {error}"))
+fn is_full(e: &std::io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+fn no_space(e: &std::io::Error) -> Error {
+    Error::NoSpace(format!("the disk is full, the write was refused: free some space ({e})"))
 }
 
 pub(super) fn name_of(index: u64) -> String {

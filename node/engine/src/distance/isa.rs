@@ -1,0 +1,154 @@
+//! Instruction sets: what each must offer, and the macro that compiles one generic function for each of them.
+//!
+//! A generic function over [`Isa`] and everything it calls is `#[inline(always)]`; `per_isa!` wraps it in one
+//! `#[target_feature]` function for each set, into which all of it is inlined. So a whole search loop is compiled
+//! for AVX-512, not only the kernel at its bottom, and no call stands between the loop and the kernel.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Codes are scored in lines of this many bytes; rows are padded to it.
+pub(crate) const LINE_BYTES: usize = 64;
+
+/// The primitives of an instruction set. `f32` pointers need no alignment.
+pub(crate) trait Isa {
+    /// Sum of products.
+    ///
+    /// # Safety
+    /// The processor has the instruction set; both pointers are good for `n` values.
+    unsafe fn dot(a: *const f32, b: *const f32, n: usize) -> f32;
+
+    /// Sum of squared differences.
+    ///
+    /// # Safety
+    /// As for [`Isa::dot`].
+    unsafe fn euclid(a: *const f32, b: *const f32, n: usize) -> f32;
+
+    /// Sum of absolute differences.
+    ///
+    /// # Safety
+    /// As for [`Isa::dot`].
+    unsafe fn manhattan(a: *const f32, b: *const f32, n: usize) -> f32;
+
+    /// Sums of products of one `i8` query with four `u8` rows, modulo 2^32.
+    ///
+    /// # Safety
+    /// As for [`Isa::dot`], each pointer being good for `lines × LINE_BYTES` bytes.
+    unsafe fn codes4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4];
+
+    /// Sum of `a × (b - 128)`, modulo 2^32.
+    ///
+    /// # Safety
+    /// As for [`Isa::codes4`].
+    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32;
+
+    /// Asks for the cache line at `p`, which may be any address.
+    fn prefetch(p: *const u8);
+}
+
+/// The instruction sets that functions are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum IsaKind {
+    Portable = 1,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// The best set that this processor has.
+#[inline(always)]
+pub(crate) fn isa() -> IsaKind {
+    match CHOSEN.load(Ordering::Relaxed) {
+        0 => choose(),
+        #[cfg(target_arch = "x86_64")]
+        n if n == IsaKind::Avx512 as u8 => IsaKind::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        n if n == IsaKind::Avx2 as u8 => IsaKind::Avx2,
+        #[cfg(target_arch = "aarch64")]
+        n if n == IsaKind::Neon as u8 => IsaKind::Neon,
+        _ => IsaKind::Portable,
+    }
+}
+
+#[cold]
+fn choose() -> IsaKind {
+    let best = *available().last().expect("the portable set is always there");
+    CHOSEN.store(best as u8, Ordering::Relaxed);
+    best
+}
+
+/// All sets that this processor has, the best last.
+pub(crate) fn available() -> Vec<IsaKind> {
+    let mut all = vec![IsaKind::Portable];
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        let avx2 =
+            has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2") && has!("popcnt") && has!("lzcnt");
+        if avx2 {
+            all.push(IsaKind::Avx2);
+        }
+        if avx2
+            && has!("avx512f")
+            && has!("avx512bw")
+            && has!("avx512dq")
+            && has!("avx512vl")
+            && has!("avx512vnni")
+        {
+            all.push(IsaKind::Avx512);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    all.push(IsaKind::Neon);
+    all
+}
+
+/// `per_isa! { unsafe fn name(args) -> Ret => generic; }` makes `name`, which calls `generic::<I>` compiled for the
+/// processor it runs on. `name_on(kind, args)` calls a given one, for tests.
+macro_rules! per_isa {
+    (unsafe fn $name:ident ( $($arg:ident : $ty:ty),* $(,)? ) -> $ret:ty => $generic:ident;) => {
+        /// # Safety
+        /// As for the generic function, apart from the instruction set.
+        #[inline]
+        unsafe fn $name($($arg: $ty),*) -> $ret {
+            use $crate::distance::isa::IsaKind;
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,bmi1,bmi2,popcnt,lzcnt")]
+            unsafe fn avx512($($arg: $ty),*) -> $ret {
+                // SAFETY: this function's own conditions; the instruction set is enabled here.
+                unsafe { $generic::<$crate::distance::isa::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,bmi1,bmi2,popcnt,lzcnt")]
+            unsafe fn avx2($($arg: $ty),*) -> $ret {
+                // SAFETY: this function's own conditions; the instruction set is enabled here.
+                unsafe { $generic::<$crate::distance::isa::Avx2>($($arg),*) }
+            }
+
+            match $crate::distance::isa::isa() {
+                // SAFETY: `isa` says that the processor has the set.
+                #[cfg(target_arch = "x86_64")]
+                IsaKind::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: `isa` says that the processor has the set.
+                #[cfg(target_arch = "x86_64")]
+                IsaKind::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: NEON is part of the base set.
+                #[cfg(target_arch = "aarch64")]
+                IsaKind::Neon => unsafe { $generic::<$crate::distance::isa::Neon>($($arg),*) },
+                // SAFETY: needs no instruction set.
+                IsaKind::Portable => unsafe { $generic::<$crate::distance::portable::Portable>($($arg),*) },
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use super::neon::Neon;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use super::x86::{Avx2, Avx512};

@@ -1,0 +1,71 @@
+//! The kernels in plain Rust: for processors without a better set, and the oracle of the tests.
+
+use super::isa::{Isa, LINE_BYTES};
+
+/// No instruction set beyond the target's base.
+pub(crate) struct Portable;
+
+/// Sums kept apart, so that the compiler may use vector registers of the base set.
+const LANES: usize = 8;
+
+#[inline(always)]
+unsafe fn sum(a: *const f32, b: *const f32, n: usize, f: impl Fn(f32, f32) -> f32) -> f32 {
+    // SAFETY: the caller of each kernel says that both are good for `n` values.
+    let (a, b) = unsafe { (std::slice::from_raw_parts(a, n), std::slice::from_raw_parts(b, n)) };
+    let mut lanes = [0f32; LANES];
+    let (a_parts, b_parts) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_parts.remainder().iter().zip(b_parts.remainder()).map(|(&x, &y)| f(x, y)).sum();
+    for (x, y) in a_parts.zip(b_parts) {
+        for (lane, (&x, &y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+            *lane += f(x, y);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+impl Isa for Portable {
+    #[inline(always)]
+    unsafe fn dot(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: passed on to the caller.
+        unsafe { sum(a, b, n, |x, y| x * y) }
+    }
+
+    #[inline(always)]
+    unsafe fn euclid(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: passed on to the caller.
+        unsafe { sum(a, b, n, |x, y| (x - y) * (x - y)) }
+    }
+
+    #[inline(always)]
+    unsafe fn manhattan(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: passed on to the caller.
+        unsafe { sum(a, b, n, |x, y| (x - y).abs()) }
+    }
+
+    #[inline(always)]
+    unsafe fn codes4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
+        let n = lines * LINE_BYTES;
+        let mut sums = [0i32; 4];
+        // SAFETY: the caller says that all are good for `n` bytes.
+        let query = unsafe { std::slice::from_raw_parts(query, n) };
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            // SAFETY: as above.
+            let row = unsafe { std::slice::from_raw_parts(row, n) };
+            for (&c, &q) in row.iter().zip(query) {
+                *sum = sum.wrapping_add(i32::from(c) * i32::from(q));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+        let n = lines * LINE_BYTES;
+        // SAFETY: the caller says that both are good for `n` bytes.
+        let (a, b) = unsafe { (std::slice::from_raw_parts(a, n), std::slice::from_raw_parts(b, n)) };
+        a.iter().zip(b).fold(0i32, |sum, (&a, &b)| sum.wrapping_add(i32::from(a) * (i32::from(b) - 128)))
+    }
+
+    #[inline(always)]
+    fn prefetch(_: *const u8) {}
+}

@@ -1,0 +1,129 @@
+//! Every kernel against its portable twin.
+
+use proptest::prelude::*;
+
+use super::isa::{IsaKind, LINE_BYTES, available};
+use super::portable::Portable;
+use super::*;
+
+/// All five kernels of one set on the same input.
+#[derive(Clone, Copy, Debug)]
+struct Results {
+    floats: [f32; 3],
+    codes: [i32; 4],
+    pair: i32,
+}
+
+struct Input<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    rows: &'a [Vec<u8>; 4],
+    query: &'a [i8],
+}
+
+#[inline(always)]
+unsafe fn all<I: Isa>(input: &Input) -> Results {
+    let (a, b, n) = (input.a.as_ptr(), input.b.as_ptr(), input.a.len());
+    let rows = [0, 1, 2, 3].map(|i| input.rows[i].as_ptr());
+    let lines = input.query.len() / LINE_BYTES;
+    // SAFETY: the lengths are those of the slices; the caller answers for the instruction set.
+    unsafe {
+        Results {
+            floats: [I::dot(a, b, n), I::euclid(a, b, n), I::manhattan(a, b, n)],
+            codes: I::codes4(rows, input.query.as_ptr(), lines),
+            pair: I::codes_pair(rows[0], rows[1], lines),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn on_avx2(input: &Input) -> Results {
+    // SAFETY: the set is enabled here.
+    unsafe { all::<isa::Avx2>(input) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+unsafe fn on_avx512(input: &Input) -> Results {
+    // SAFETY: the set is enabled here.
+    unsafe { all::<isa::Avx512>(input) }
+}
+
+fn on(kind: IsaKind, input: &Input) -> Results {
+    // SAFETY: `available` lists only sets that this processor has.
+    unsafe {
+        match kind {
+            IsaKind::Portable => all::<Portable>(input),
+            #[cfg(target_arch = "x86_64")]
+            IsaKind::Avx2 => on_avx2(input),
+            #[cfg(target_arch = "x86_64")]
+            IsaKind::Avx512 => on_avx512(input),
+            #[cfg(target_arch = "aarch64")]
+            IsaKind::Neon => all::<isa::Neon>(input),
+        }
+    }
+}
+
+fn check(input: &Input) {
+    let sum = |f: fn(f64, f64) -> f64| -> f64 {
+        input.a.iter().zip(input.b).map(|(&x, &y)| f(x.into(), y.into())).sum()
+    };
+    let expected = [sum(|x, y| x * y), sum(|x, y| (x - y) * (x - y)), sum(|x, y| (x - y).abs())];
+    let bound = sum(|x, y| x * x + y * y + x.abs() + y.abs()) * 1e-5 + 1e-6;
+    let twin = on(IsaKind::Portable, input);
+    for kind in available() {
+        let got = on(kind, input);
+        for (got, expected) in got.floats.iter().zip(expected) {
+            assert!((f64::from(*got) - expected).abs() <= bound, "{kind:?}: {got} for {expected}");
+        }
+        assert_eq!((got.codes, got.pair), (twin.codes, twin.pair), "{kind:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_instruction_set_gives_what_the_portable_kernels_give(
+        floats in prop::collection::vec((-10f32..10.0, -10f32..10.0), 1..300),
+        lines in 1usize..5,
+        bytes in prop::collection::vec(any::<u8>(), 5 * 4 * LINE_BYTES),
+    ) {
+        let (a, b): (Vec<f32>, Vec<f32>) = floats.into_iter().unzip();
+        let mut parts = bytes.chunks_exact(4 * LINE_BYTES).map(|p| p[..lines * LINE_BYTES].to_vec());
+        let query: Vec<i8> = parts.next().expect("five parts").into_iter().map(|q| (q as i8).max(-127)).collect();
+        let rows = [0; 4].map(|_| parts.next().expect("five parts"));
+        check(&Input { a: &a, b: &b, rows: &rows, query: &query });
+    }
+}
+
+#[test]
+fn codes_of_full_range_do_not_saturate() {
+    let rows = [0; 4].map(|_| vec![255u8; 1024 * LINE_BYTES]);
+    for q in [-127i8, 127] {
+        check(&Input { a: &[1.0], b: &[2.0], rows: &rows, query: &vec![q; 1024 * LINE_BYTES] });
+    }
+}
+
+#[test]
+fn normalize_leaves_unit_and_zero_vectors_alone() {
+    let mut v = vec![3.0, 4.0];
+    normalize(&mut v);
+    assert_eq!(v, [0.6, 0.8]);
+    let before = v.clone();
+    normalize(&mut v);
+    assert_eq!(v, before);
+    let mut zero = vec![0.0, 1e-5];
+    normalize(&mut zero);
+    assert_eq!(zero, [0.0, 1e-5]);
+}
+
+#[test]
+fn scan_gives_the_nearest_of_the_allowed() {
+    let rows = [0.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0];
+    let mut top = TopK::new(2);
+    scan_f32(Distance::Euclid, &[0.0, 0.0], &rows, 10, |offset| offset != 11, &mut top);
+    let scores: Vec<_> = top.as_slice().iter().map(|&(s, o)| (o, Distance::Euclid.score(s))).collect();
+    assert_eq!(scores, [(10, 0.0), (12, 2.0)]);
+}

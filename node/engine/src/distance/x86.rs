@@ -1,0 +1,229 @@
+//! AVX2 and AVX-512 with VNNI.
+//!
+//! Every function is `#[inline(always)]` into a caller that enables the instruction set (see [`super::isa`]).
+
+use std::arch::x86_64::*;
+
+use super::isa::{Isa, LINE_BYTES};
+
+/// AVX2 with FMA.
+pub(crate) struct Avx2;
+
+/// AVX-512 F, BW, DQ, VL and VNNI.
+pub(crate) struct Avx512;
+
+#[inline(always)]
+fn fetch(p: *const u8) {
+    // SAFETY: a prefetch reads nothing and may be given any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+}
+
+/// Four accumulators of eight lanes over the bulk, the tail one by one.
+macro_rules! avx2_sum {
+    ($a:ident, $b:ident, $n:ident, |$x:ident, $y:ident, $acc:ident| $step:expr, |$s:ident, $t:ident| $tail:expr) => {{
+        let mut sums = [_mm256_setzero_ps(); 4];
+        let mut i = 0;
+        while i + 32 <= $n {
+            for (k, sum) in sums.iter_mut().enumerate() {
+                let ($x, $y) = (_mm256_loadu_ps($a.add(i + 8 * k)), _mm256_loadu_ps($b.add(i + 8 * k)));
+                let $acc = *sum;
+                *sum = $step;
+            }
+            i += 32;
+        }
+        while i + 8 <= $n {
+            let ($x, $y) = (_mm256_loadu_ps($a.add(i)), _mm256_loadu_ps($b.add(i)));
+            let $acc = sums[0];
+            sums[0] = $step;
+            i += 8;
+        }
+        let all = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
+        let half = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
+        let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+        let mut total = _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)));
+        while i < $n {
+            let ($s, $t) = (*$a.add(i), *$b.add(i));
+            total += $tail;
+            i += 1;
+        }
+        total
+    }};
+}
+
+/// Four accumulators of sixteen lanes; the tail by a masked load.
+macro_rules! avx512_sum {
+    ($a:ident, $b:ident, $n:ident, |$x:ident, $y:ident, $acc:ident| $step:expr) => {{
+        let mut sums = [_mm512_setzero_ps(); 4];
+        let mut i = 0;
+        while i + 64 <= $n {
+            for (k, sum) in sums.iter_mut().enumerate() {
+                let ($x, $y) = (_mm512_loadu_ps($a.add(i + 16 * k)), _mm512_loadu_ps($b.add(i + 16 * k)));
+                let $acc = *sum;
+                *sum = $step;
+            }
+            i += 64;
+        }
+        while i < $n {
+            let mask = if $n - i >= 16 { !0u16 } else { (1u16 << ($n - i)) - 1 };
+            let ($x, $y) = (_mm512_maskz_loadu_ps(mask, $a.add(i)), _mm512_maskz_loadu_ps(mask, $b.add(i)));
+            let $acc = sums[0];
+            sums[0] = $step;
+            i += 16;
+        }
+        _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])))
+    }};
+}
+
+impl Isa for Avx2 {
+    #[inline(always)]
+    unsafe fn dot(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: the caller's conditions; no load goes past `n` values.
+        unsafe { avx2_sum!(a, b, n, |x, y, acc| _mm256_fmadd_ps(x, y, acc), |s, t| s * t) }
+    }
+
+    #[inline(always)]
+    unsafe fn euclid(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: the caller's conditions; no load goes past `n` values.
+        unsafe {
+            avx2_sum!(
+                a,
+                b,
+                n,
+                |x, y, acc| {
+                    let d = _mm256_sub_ps(x, y);
+                    _mm256_fmadd_ps(d, d, acc)
+                },
+                |s, t| (s - t) * (s - t)
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn manhattan(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: the caller's conditions; no load goes past `n` values.
+        unsafe {
+            let sign = _mm256_set1_ps(-0.0);
+            avx2_sum!(
+                a,
+                b,
+                n,
+                |x, y, acc| _mm256_add_ps(acc, _mm256_andnot_ps(sign, _mm256_sub_ps(x, y))),
+                |s, t| (s - t).abs()
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn codes4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines.
+        unsafe {
+            let mut sums = [_mm256_setzero_si256(); 4];
+            // `maddubs` would saturate on codes of full range: both sides are widened to i16 first.
+            for part in 0..lines * LINE_BYTES / 16 {
+                let q = _mm256_cvtepi8_epi16(_mm_loadu_si128(query.add(16 * part).cast()));
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let c = _mm256_cvtepu8_epi16(_mm_loadu_si128(row.add(16 * part).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(c, q));
+                }
+            }
+            let low = _mm256_hadd_epi32(sums[0], sums[1]);
+            let high = _mm256_hadd_epi32(sums[2], sums[3]);
+            let all = _mm256_hadd_epi32(low, high);
+            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+            std::mem::transmute::<__m128i, [i32; 4]>(all)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines.
+        unsafe {
+            let offset = _mm256_set1_epi16(128);
+            let mut sums = [_mm256_setzero_si256(); 2];
+            for part in 0..lines * LINE_BYTES / 32 {
+                for (k, sum) in sums.iter_mut().enumerate() {
+                    let at = 32 * part + 16 * k;
+                    let x = _mm256_cvtepu8_epi16(_mm_loadu_si128(a.add(at).cast()));
+                    let y = _mm256_cvtepu8_epi16(_mm_loadu_si128(b.add(at).cast()));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, _mm256_sub_epi16(y, offset)));
+                }
+            }
+            let all = _mm256_add_epi32(sums[0], sums[1]);
+            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+            std::mem::transmute::<__m128i, [i32; 4]>(all).into_iter().fold(0, i32::wrapping_add)
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(p: *const u8) {
+        fetch(p);
+    }
+}
+
+impl Isa for Avx512 {
+    #[inline(always)]
+    unsafe fn dot(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: the caller's conditions; the last load is masked to `n` values.
+        unsafe { avx512_sum!(a, b, n, |x, y, acc| _mm512_fmadd_ps(x, y, acc)) }
+    }
+
+    #[inline(always)]
+    unsafe fn euclid(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: the caller's conditions; the last load is masked to `n` values.
+        unsafe {
+            avx512_sum!(a, b, n, |x, y, acc| {
+                let d = _mm512_sub_ps(x, y);
+                _mm512_fmadd_ps(d, d, acc)
+            })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn manhattan(a: *const f32, b: *const f32, n: usize) -> f32 {
+        // SAFETY: the caller's conditions; the last load is masked to `n` values.
+        unsafe { avx512_sum!(a, b, n, |x, y, acc| _mm512_add_ps(acc, _mm512_abs_ps(_mm512_sub_ps(x, y)))) }
+    }
+
+    #[inline(always)]
+    unsafe fn codes4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines.
+        unsafe {
+            let mut sums = [_mm512_setzero_si512(); 4];
+            for line in 0..lines {
+                let at = line * LINE_BYTES;
+                let q = _mm512_loadu_si512(query.add(at).cast());
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_loadu_si512(row.add(at).cast()), q);
+                }
+            }
+            let [a, b, c, d] = sums;
+            let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+            let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+            let all = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+            std::mem::transmute::<__m128i, [i32; 4]>(all)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines.
+        unsafe {
+            let flip = _mm512_set1_epi8(-128);
+            let mut sum = _mm512_setzero_si512();
+            for line in 0..lines {
+                let at = line * LINE_BYTES;
+                let x = _mm512_loadu_si512(a.add(at).cast());
+                let y = _mm512_xor_si512(_mm512_loadu_si512(b.add(at).cast()), flip);
+                sum = _mm512_dpbusd_epi32(sum, x, y);
+            }
+            _mm512_reduce_add_epi32(sum)
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(p: *const u8) {
+        fetch(p);
+    }
+}
