@@ -28,8 +28,9 @@ const MAGIC: &[u8; 8] = b"QUIVMANI";
 const HEADER_BYTES: u64 = 32;
 const RECORD_HEADER_BYTES: usize = 16;
 const MARK_BYTES: usize = RECORD_HEADER_BYTES + 16;
-/// A larger file is replaced by one with just the state.
-const COMPACT_BYTES: u64 = 1 << 20;
+/// Reserved for edits behind a state, beside the state's own length once more. When it is used up, a new file with
+/// just the state follows.
+const EDIT_BYTES: u64 = 64 << 10;
 /// No manifest is larger; keeps damaged lengths from reserving memory.
 const SIZE_MAX: u64 = 1 << 30;
 
@@ -135,6 +136,9 @@ pub struct Manifest {
     end: u64,
     crc: u32,
     header_crc: u32,
+    /// The length that the file has, unless it was cut back.
+    reserved: u64,
+    cut: bool,
     poisoned: Option<String>,
 }
 
@@ -161,6 +165,8 @@ impl Manifest {
     /// [`Error::Corrupt`] if something that was published can't be read; an I/O error of the kind
     /// `Unsupported` if a newer version wrote it.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self> {
+        // A rename may have failed to become durable before the process ended; what is read now must stay.
+        disk.sync_dir(dir).map_err(Error::io(format!("sync the folder {}", dir.display())))?;
         check_format(&*disk, dir)?;
         let current = atomic::read(&*disk, &dir.join(CURRENT_FILE))?;
         let name = String::from_utf8_lossy(&current).trim_end().to_owned();
@@ -188,6 +194,8 @@ impl Manifest {
             end: read.end,
             crc: read.crc,
             header_crc: read.header_crc,
+            reserved: read.reserved,
+            cut: (bytes.len() as u64) < read.reserved,
             poisoned: None,
         })
     }
@@ -209,19 +217,23 @@ impl Manifest {
         let body = serde_json::to_vec(&edit).expect("our own types always print as JSON");
         let mut record = Vec::new();
         let crc = push_record(&mut record, KIND_EDIT, &body, self.crc);
+        let len = record.len() as u64;
+        if self.end + len + MARK_BYTES as u64 > self.reserved {
+            let mut state = self.state.clone();
+            state.apply(edit);
+            return self.replace(state);
+        }
+        self.lengthen()?;
         if let Err(e) = self.file.write_all_at(&record, self.end) {
             return Err(self.failed("write", e));
         }
         if let Err(e) = self.file.sync_data() {
             return Err(self.poison("sync", e));
         }
-        self.end += record.len() as u64;
+        self.end += len;
         self.crc = crc;
         self.state.apply(edit);
         self.mark();
-        if self.end > COMPACT_BYTES {
-            self.compact();
-        }
         Ok(())
     }
 
@@ -239,20 +251,25 @@ impl Manifest {
         }
     }
 
-    fn compact(&mut self) {
+    /// Publishes a state by a file of its own.
+    fn replace(&mut self, state: ManifestState) -> Result<()> {
         let next = self.number + 1;
-        match Self::start(self.disk.clone(), &self.dir, self.state.clone(), next) {
+        match Self::start(self.disk.clone(), &self.dir, state, next) {
             Ok(fresh) => {
                 *self = fresh;
                 // A leftover costs space only; the next start tries again.
                 let _ = remove_others(&*self.disk, &self.dir, next);
+                Ok(())
             }
-            // The long file is as good as a short one, as long as it is the one that `CURRENT` names.
             Err(e) if e.is_no_space() && self.is_current() => {
                 let _ = self.disk.remove_file(&self.dir.join(name_of(next)));
+                Err(Error::NoSpace(format!("the disk is full: free some space ({e})")))
             }
             // `CURRENT` may name either file now.
-            Err(e) => self.poisoned = Some(e.to_string()),
+            Err(e) => {
+                self.poisoned = Some(e.to_string());
+                Err(Error::Poisoned(e.to_string()))
+            }
         }
     }
 
@@ -268,19 +285,38 @@ impl Manifest {
         if disk.exists(&path) {
             disk.remove_file(&path).map_err(Error::io(format!("remove the leftover {name}")))?;
         }
-        let mut bytes = header(number);
-        let header_crc = crc32c::crc32c(&bytes);
         let body = serde_json::to_vec(&state).expect("our own types always print as JSON");
+        let used = HEADER_BYTES + padded(body.len()) as u64 + MARK_BYTES as u64;
+        let mut reserved = (2 * used + EDIT_BYTES).next_multiple_of(4096);
+        let file = disk.create(&path).map_err(Error::io(format!("create {name}")))?;
+        if file.allocate(reserved).is_err() {
+            // Nearly full: each edit then needs a file of its own, but goes on being published.
+            reserved = used;
+            file.set_len(0).map_err(Error::io(format!("shorten {name}")))?;
+        }
+        let mut bytes = header(number, reserved);
+        let header_crc = crc32c::crc32c(&bytes);
         let crc = push_record(&mut bytes, KIND_STATE, &body, header_crc);
         let (mark, crc) = mark_bytes(bytes.len() as u64, crc, header_crc);
         bytes.extend_from_slice(&mark);
-        let file = disk.create(&path).map_err(Error::io(format!("create {name}")))?;
         file.write_all_at(&bytes, 0).map_err(Error::io(format!("write {name}")))?;
         file.sync_data().map_err(Error::io(format!("sync {name}")))?;
         disk.sync_dir(dir).map_err(Error::io(format!("sync the folder of {name}")))?;
         atomic::write(&*disk, &dir.join(CURRENT_FILE), format!("{name}\n").as_bytes())?;
-        let end = bytes.len() as u64;
-        Ok(Self { disk, dir: dir.to_owned(), state, number, file, end, crc, header_crc, poisoned: None })
+        let (dir, end) = (dir.to_owned(), bytes.len() as u64);
+        Ok(Self {
+            disk,
+            dir,
+            state,
+            number,
+            file,
+            end,
+            crc,
+            header_crc,
+            reserved,
+            cut: false,
+            poisoned: None,
+        })
     }
 
     /// A write failed: cut back what may have been written. Only a full disk leaves the manifest usable.
@@ -288,10 +324,26 @@ impl Manifest {
         if !matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
             return self.poison(call, e);
         }
-        match self.file.set_len(self.end) {
+        self.cut = true;
+        // Synced, because the caller will remove the files that the edit names: it must not come back.
+        match self.file.set_len(self.end).and_then(|()| self.file.sync_data()) {
             Ok(()) => Error::NoSpace(format!("the disk is full: free some space ({e})")),
             Err(e) => self.poison("cut", e),
         }
+    }
+
+    /// Gives a file that was cut back its length again, durably, before anything is written to it: only a file
+    /// that ends right behind a record may be shorter than its header says.
+    fn lengthen(&mut self) -> Result<()> {
+        if !self.cut {
+            return Ok(());
+        }
+        if let Err(e) = self.file.set_len(self.reserved) {
+            return Err(self.failed("lengthen", e));
+        }
+        self.file.sync_data().map_err(|e| self.poison("sync", e))?;
+        self.cut = false;
+        Ok(())
     }
 
     fn poison(&mut self, call: &str, e: std::io::Error) -> Error {
@@ -307,13 +359,16 @@ struct Read {
     end: u64,
     crc: u32,
     header_crc: u32,
+    reserved: u64,
     /// Everything is known to be durable, and nothing lies behind it.
     clean: bool,
 }
 
 impl Read {
     fn run(bytes: &[u8], number: u64) -> std::result::Result<Self, String> {
-        if bytes.len() < HEADER_BYTES as usize || bytes[..HEADER_BYTES as usize] != *header(number) {
+        let head = bytes.get(..HEADER_BYTES as usize).ok_or("shorter than its header")?;
+        let reserved = u64::from_le_bytes(head[24..].try_into().expect("the rest is 8 bytes long"));
+        if head != header(number, reserved) {
             return Err("the header is not that of this manifest".into());
         }
         let header_crc = crc32c::crc32c(&bytes[..HEADER_BYTES as usize]);
@@ -343,8 +398,12 @@ impl Read {
         if let Some(mark) = later_mark {
             return Err(format!("the record at {at} is damaged; the one at {mark} says that it was durable"));
         }
-        clean &= at == bytes.len();
-        Ok(Self { state, end: at as u64, crc, header_crc, clean })
+        let len = bytes.len() as u64;
+        if len < reserved && len != at as u64 {
+            return Err(format!("cut to {len} bytes in the middle of a record, of {reserved}"));
+        }
+        clean &= bytes[at..].iter().all(|&b| b == 0);
+        Ok(Self { state, end: at as u64, crc, header_crc, reserved, clean })
     }
 }
 
@@ -353,7 +412,7 @@ fn record_at(bytes: &[u8], at: usize, seed: u32, header_crc: u32) -> Option<(u8,
     let header = bytes.get(at..at + RECORD_HEADER_BYTES)?;
     let len = u32_at(header, 0) as usize;
     let body = bytes.get(at + RECORD_HEADER_BYTES..)?.get(..len)?;
-    let next = at + (RECORD_HEADER_BYTES + len).next_multiple_of(8);
+    let next = at + padded(len);
     let kind = header[8];
     if kind == KIND_MARK {
         let (expected, crc) = mark_bytes(at as u64, seed, header_crc);
@@ -391,17 +450,23 @@ fn push_record(bytes: &mut Vec<u8>, kind: u8, body: &[u8], seed: u32) -> u32 {
     let crc = crc32c::crc32c_append(seed, &bytes[start..start + 4]);
     let crc = crc32c::crc32c_append(crc, &bytes[start + 8..]);
     bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-    bytes.resize(start + (RECORD_HEADER_BYTES + body.len()).next_multiple_of(8), 0);
+    bytes.resize(start + padded(body.len()), 0);
     crc
 }
 
-fn header(number: u64) -> Vec<u8> {
+/// Length of a record with its header, and zeros up to a multiple of 8.
+fn padded(body_len: usize) -> usize {
+    (RECORD_HEADER_BYTES + body_len).next_multiple_of(8)
+}
+
+fn header(number: u64, reserved: u64) -> Vec<u8> {
     let mut header = vec![0; HEADER_BYTES as usize];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&FORMAT.writer.to_le_bytes());
     header[16..24].copy_from_slice(&number.to_le_bytes());
-    let crc = crc32c::crc32c(&header[..24]);
-    header[24..28].copy_from_slice(&crc.to_le_bytes());
+    header[24..].copy_from_slice(&reserved.to_le_bytes());
+    let crc = crc32c::crc32c(&header);
+    header[12..16].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
@@ -459,3 +524,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 #[path = "manifest_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "manifest_crash_tests.rs"]
+mod crash_tests;

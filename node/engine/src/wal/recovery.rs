@@ -48,6 +48,8 @@ impl Wal {
         options: WalOptions,
     ) -> Result<(Self, Recovered)> {
         let dir = dir.into();
+        // A rename may have failed to become durable before the process ended; what is read now must stay.
+        disk.sync_dir(&dir).map_err(Error::io(format!("sync the folder {}", dir.display())))?;
         let indexes = indexes(&*disk, &dir)?;
         let mut files = Vec::new();
         let mut records = Vec::new();
