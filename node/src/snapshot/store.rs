@@ -130,7 +130,7 @@ impl Store {
         let what = format!("{doing} in bucket `{}`", self.bucket);
         move |e| match e {
             object_store::Error::NotFound { .. } => SnapshotError::NotFound(format!("{what}: not there")),
-            e => SnapshotError::Store(format!("{what}: {e}")),
+            e => SnapshotError::Store(format!("{what}: {}", said(&e.to_string()))),
         }
     }
 
@@ -442,6 +442,12 @@ impl Store {
         let bytes = object.bytes().await.map_err(self.error(&format!("reading {key}")))?;
         serde_json::from_slice(&bytes).map_err(|e| SnapshotError::Malformed(format!("{key}: {e}")))
     }
+}
+
+/// The store's own words, if its error has them in XML; else the error.
+fn said(error: &str) -> &str {
+    let inner = error.split_once("<Message>").and_then(|(_, rest)| rest.split_once("</Message>"));
+    inner.map_or(error, |(message, _)| message)
 }
 
 /// A file as a manifest names it is a place below a folder, and its digest is a digest.
