@@ -1,0 +1,355 @@
+//! From wire types to the engine's, and back: the only place that knows both.
+
+use std::collections::BTreeMap;
+
+use quiver_api::collections as api;
+use quiver_api::filter as wire;
+use quiver_api::point::{PointId as WireId, Vector as WireVector, Vectors as WireVectors};
+use quiver_api::points as points_api;
+use quiver_api::query::SearchParams as WireParams;
+use quiver_engine::config::{
+    CollectionConfig, Distance, FieldSchema, FieldType, HnswConfig, HnswDiff, OptimizerConfig, Quantization,
+    QuantizationDiff, VectorParams,
+};
+use quiver_engine::filter::expr::Bounds;
+use quiver_engine::filter::{Condition, FieldCondition, FieldTest, Filter, MinShould, datetime};
+use quiver_engine::json_path::JsonPath;
+use quiver_engine::payload_edit::PayloadSelector;
+use quiver_engine::query::{QuantizationSearch, SearchParams, WithVectors};
+use quiver_engine::{NamedVectors, PointId, Vector};
+
+use crate::error::{ApiError, Result};
+
+/// Filters nest no deeper.
+const FILTER_DEPTH_MAX: usize = 64;
+
+/// An id for the engine.
+pub fn point_id(id: WireId) -> PointId {
+    match id {
+        WireId::Num(n) => PointId::Num(n),
+        WireId::Uuid(u) => PointId::Uuid(u),
+    }
+}
+
+/// An id for the wire.
+pub fn wire_id(id: PointId) -> WireId {
+    match id {
+        PointId::Num(n) => WireId::Num(n),
+        PointId::Uuid(u) => WireId::Uuid(u),
+    }
+}
+
+/// A payload key.
+pub fn path(text: &str) -> Result<JsonPath> {
+    JsonPath::parse(text).map_err(ApiError::format)
+}
+
+/// One vector; kinds that the engine does not store yet are refused by name.
+pub fn vector(v: WireVector) -> Result<Vector> {
+    match v {
+        WireVector::Dense(v) => Ok(Vector::Dense(v)),
+        WireVector::Multi(_) => Err(ApiError::wrong_input("Conversion between multi and regular vectors failed")),
+        WireVector::Sparse { .. } => Err(ApiError::wrong_input("Conversion between sparse and regular vectors failed")),
+        WireVector::Inference(_) => Err(ApiError::internal(
+            "InferenceService URL not configured - please provide valid address in config",
+        )),
+    }
+}
+
+/// The vectors of a point.
+pub fn vectors(v: WireVectors) -> Result<NamedVectors> {
+    match v {
+        WireVectors::Unnamed(v) => Ok(std::iter::once((String::new(), vector(v)?)).collect()),
+        WireVectors::Named(map) => map.into_iter().map(|(name, v)| Ok((name, vector(v)?))).collect(),
+    }
+}
+
+/// The vectors of a point for the wire; none if none was asked for. `""` alone stands without its name.
+pub fn wire_vectors(v: &NamedVectors, asked: &WithVectors) -> Option<WireVectors> {
+    if *asked == WithVectors::None {
+        return None;
+    }
+    let wire = |v: &Vector| WireVector::Dense(v.as_dense().unwrap_or_default().to_vec());
+    match (v.len(), v.get("")) {
+        (1, Some(unnamed)) => Some(WireVectors::Unnamed(wire(unnamed))),
+        _ => Some(WireVectors::Named(v.iter().map(|(n, v)| (n.to_owned(), wire(v))).collect())),
+    }
+}
+
+/// Which vectors are answered.
+pub fn with_vectors(w: &points_api::WithVector) -> WithVectors {
+    match w {
+        points_api::WithVector::Bool(false) => WithVectors::None,
+        points_api::WithVector::Bool(true) => WithVectors::All,
+        points_api::WithVector::Names(names) => WithVectors::Names(names.clone()),
+    }
+}
+
+/// Which part of the payload is answered; `None`: none of it.
+pub fn with_payload(w: &points_api::WithPayload) -> Result<Option<PayloadSelector>> {
+    use points_api::WithPayload as W;
+    let paths = |keys: &[String]| keys.iter().map(|k| path(k)).collect::<Result<Vec<_>>>();
+    Ok(match w {
+        W::Bool(false) => None,
+        W::Bool(true) => Some(PayloadSelector::All),
+        W::Fields(keys) | W::Include { include: keys } => Some(PayloadSelector::Include(paths(keys)?)),
+        W::Exclude { exclude } => Some(PayloadSelector::Exclude(paths(exclude)?)),
+    })
+}
+
+/// Search parameters.
+pub fn params(p: &WireParams) -> SearchParams {
+    let q = p.quantization.unwrap_or_default();
+    SearchParams {
+        hnsw_ef: p.hnsw_ef,
+        exact: p.exact,
+        indexed_only: p.indexed_only,
+        quantization: QuantizationSearch { ignore: q.ignore, rescore: q.rescore, oversampling: q.oversampling },
+    }
+}
+
+/// A filter.
+pub fn filter(f: wire::Filter) -> Result<Filter> {
+    filter_at(f, 0)
+}
+
+fn filter_at(f: wire::Filter, depth: usize) -> Result<Filter> {
+    if depth > FILTER_DEPTH_MAX {
+        return Err(ApiError::bad_request(format!("a filter nests deeper than {FILTER_DEPTH_MAX} levels")));
+    }
+    let all = |c: Option<wire::Conditions>| conditions(c.map(|c| c.0).unwrap_or_default(), depth);
+    let min_should = match f.min_should {
+        None => None,
+        Some(m) if m.min_count == 0 => {
+            return Err(ApiError::invalid(&quiver_api::validate::Invalid::one(
+                "filter.min_should.min_count",
+                "value 0 invalid, must be 1 or larger",
+            )));
+        }
+        Some(m) => Some(MinShould { conditions: conditions(m.conditions, depth)?, min_count: m.min_count }),
+    };
+    Ok(Filter { must: all(f.must)?, should: all(f.should)?, must_not: all(f.must_not)?, min_should })
+}
+
+fn conditions(all: Vec<wire::Condition>, depth: usize) -> Result<Vec<Condition>> {
+    all.into_iter().map(|c| condition(c, depth)).collect()
+}
+
+fn condition(c: wire::Condition, depth: usize) -> Result<Condition> {
+    use wire::Condition as W;
+    Ok(match c {
+        W::Field(field) => Condition::Field(field_condition(*field)?),
+        W::IsEmpty { is_empty } => Condition::IsEmpty(path(&is_empty.key)?),
+        W::IsNull { is_null } => Condition::IsNull(path(&is_null.key)?),
+        W::HasId { has_id } => Condition::HasId(has_id.into_iter().map(point_id).collect()),
+        W::HasVector { has_vector } => Condition::HasVector(has_vector),
+        W::Nested { nested } => {
+            Condition::Nested { key: path(&nested.key)?, filter: filter_at(nested.filter, depth + 1)? }
+        }
+        W::Filter(f) => Condition::Filter(filter_at(f, depth + 1)?),
+    })
+}
+
+fn field_condition(c: wire::FieldCondition) -> Result<FieldCondition> {
+    if c.geo_bounding_box.is_some() || c.geo_radius.is_some() || c.geo_polygon.is_some() {
+        return Err(ApiError::not_served("a geo condition"));
+    }
+    let mut tests = Vec::new();
+    if let Some(m) = c.matches {
+        tests.push(match_test(m)?);
+    }
+    if let Some(r) = c.range {
+        tests.push(range_test(r)?);
+    }
+    if let Some(v) = c.values_count {
+        tests.push(FieldTest::ValuesCount(Bounds { lt: v.lt, lte: v.lte, gt: v.gt, gte: v.gte }));
+    }
+    tests.extend(c.is_empty.map(FieldTest::IsEmpty));
+    tests.extend(c.is_null.map(FieldTest::IsNull));
+    if tests.is_empty() {
+        return Err(ApiError::invalid(&quiver_api::validate::Invalid::one(
+            "filter.__all__",
+            "Validation error: At least one field condition must be specified [{}]",
+        )));
+    }
+    Ok(FieldCondition { key: path(&c.key)?, tests })
+}
+
+fn match_test(m: wire::Match) -> Result<FieldTest> {
+    use wire::{Match, Scalar, Scalars};
+    Ok(match m {
+        Match::Value(Scalar::Keyword(s)) => FieldTest::Keyword(s),
+        Match::Value(Scalar::Integer(i)) => FieldTest::Integer(i),
+        Match::Value(Scalar::Bool(b)) => FieldTest::Bool(b),
+        Match::Any(Scalars::Keywords(all)) => FieldTest::AnyKeyword(all),
+        Match::Any(Scalars::Integers(all)) => FieldTest::AnyInteger(all),
+        Match::Except(Scalars::Keywords(all)) => FieldTest::ExceptKeyword(all),
+        Match::Except(Scalars::Integers(all)) => FieldTest::ExceptInteger(all),
+        Match::Text(_) => return Err(ApiError::not_served("a full-text match")),
+    })
+}
+
+fn range_test(r: wire::Range) -> Result<FieldTest> {
+    use wire::Bound;
+    let bounds = [&r.lt, &r.lte, &r.gt, &r.gte];
+    if !bounds.iter().any(|b| matches!(b, Some(Bound::Text(_)))) {
+        let n = |b: &Option<Bound>| match b {
+            Some(Bound::Number(n)) => Some(*n),
+            _ => None,
+        };
+        return Ok(FieldTest::Range(Bounds { lt: n(&r.lt), lte: n(&r.lte), gt: n(&r.gt), gte: n(&r.gte) }));
+    }
+    let t = |b: &Option<Bound>| match b {
+        None => Ok(None),
+        Some(Bound::Text(text)) => datetime::parse_bound(text).map(Some).map_err(|e| ApiError::format(e.to_string())),
+        Some(Bound::Number(n)) => Err(ApiError::format(format!(
+            "a range mixes a number ({n}) and datetimes: data did not match any variant of untagged enum RangeInterface"
+        ))),
+    };
+    Ok(FieldTest::DatetimeRange(Bounds { lt: t(&r.lt)?, lte: t(&r.lte)?, gt: t(&r.gt)?, gte: t(&r.gte)? }))
+}
+
+/// A payload index.
+pub fn field_schema(s: &api::FieldSchema) -> Result<FieldSchema> {
+    let kind = |k| {
+        Ok(match k {
+            api::FieldType::Keyword => FieldType::Keyword,
+            api::FieldType::Integer => FieldType::Integer,
+            api::FieldType::Float => FieldType::Float,
+            api::FieldType::Bool => FieldType::Bool,
+            api::FieldType::Datetime => FieldType::Datetime,
+            api::FieldType::Uuid => FieldType::Uuid,
+            api::FieldType::Geo => return Err(ApiError::not_served("a geo index")),
+            api::FieldType::Text => return Err(ApiError::not_served("a text index")),
+        })
+    };
+    Ok(match s {
+        api::FieldSchema::Type(k) => FieldSchema::plain(kind(*k)?),
+        api::FieldSchema::Params(p) => FieldSchema {
+            kind: kind(p.kind)?,
+            lookup: p.lookup,
+            range: p.range,
+            is_tenant: p.is_tenant,
+            is_principal: p.is_principal,
+            on_disk: p.on_disk,
+            enable_hnsw: p.enable_hnsw,
+            with_params: true,
+        },
+    })
+}
+
+/// A payload index for the wire.
+pub fn wire_field_schema(s: &FieldSchema) -> api::FieldSchema {
+    let kind = match s.kind {
+        FieldType::Keyword => api::FieldType::Keyword,
+        FieldType::Integer => api::FieldType::Integer,
+        FieldType::Float => api::FieldType::Float,
+        FieldType::Bool => api::FieldType::Bool,
+        FieldType::Datetime => api::FieldType::Datetime,
+        FieldType::Uuid => api::FieldType::Uuid,
+    };
+    if !s.with_params {
+        return api::FieldSchema::Type(kind);
+    }
+    api::FieldSchema::Params(api::FieldParams {
+        kind,
+        lookup: s.lookup,
+        range: s.range,
+        is_tenant: s.is_tenant,
+        is_principal: s.is_principal,
+        on_disk: s.on_disk,
+        enable_hnsw: s.enable_hnsw,
+    })
+}
+
+/// Defaults that the node's settings give to collections.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    pub hnsw: HnswConfig,
+    pub optimizers: OptimizerConfig,
+    pub on_disk_payload: bool,
+}
+
+/// The configuration in force for a collection as it was created.
+pub fn collection_config(c: &api::CreateCollection, defaults: &Defaults) -> Result<CollectionConfig> {
+    let vectors: BTreeMap<_, _> =
+        c.vectors.iter().map(|(name, p)| Ok((name.to_owned(), vector_params(p)?))).collect::<Result<_>>()?;
+    if c.sparse_vectors.as_ref().is_some_and(|s| !s.is_empty()) {
+        return Err(ApiError::not_served("a sparse vector"));
+    }
+    Ok(CollectionConfig {
+        vectors,
+        hnsw: hnsw_diff(c.hnsw_config.as_ref()).over(defaults.hnsw),
+        optimizers: optimizers(c.optimizers_config.as_ref(), defaults.optimizers)?,
+        quantization: c.quantization_config.as_ref().map(quantization).transpose()?,
+        on_disk_payload: c.on_disk_payload.unwrap_or(defaults.on_disk_payload),
+    })
+}
+
+/// One vector's parameters.
+pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
+    if p.multivector_config.as_ref().is_some_and(|m| !m.is_null()) {
+        return Err(ApiError::not_served("a multivector"));
+    }
+    if p.datatype.as_deref().is_some_and(|d| d != "float32") {
+        return Err(ApiError::not_served("a datatype other than float32"));
+    }
+    Ok(VectorParams {
+        size: p.size,
+        distance: match p.distance {
+            api::Distance::Cosine => Distance::Cosine,
+            api::Distance::Dot => Distance::Dot,
+            api::Distance::Euclid => Distance::Euclid,
+            api::Distance::Manhattan => Distance::Manhattan,
+        },
+        hnsw: p.hnsw_config.as_ref().map(|h| hnsw_diff(Some(h))),
+        quantization: p.quantization_config.as_ref().map(quantization).transpose()?.map(QuantizationDiff::Set),
+        on_disk: p.on_disk,
+    })
+}
+
+fn hnsw_diff(d: Option<&api::HnswDiff>) -> HnswDiff {
+    let d = d.copied().unwrap_or_default();
+    HnswDiff {
+        m: d.m,
+        ef_construct: d.ef_construct,
+        full_scan_threshold_kb: d.full_scan_threshold,
+        max_indexing_threads: d.max_indexing_threads,
+        on_disk: d.on_disk,
+        payload_m: d.payload_m,
+        inline_storage: d.inline_storage,
+    }
+}
+
+fn quantization(q: &api::QuantizationConfig) -> Result<Quantization> {
+    match q {
+        api::QuantizationConfig::Scalar(s) => {
+            Ok(Quantization::Scalar { quantile: s.quantile, always_ram: s.always_ram })
+        }
+        api::QuantizationConfig::Product(_) => Err(ApiError::not_served("product quantization")),
+        api::QuantizationConfig::Binary(_) => Err(ApiError::not_served("binary quantization")),
+        api::QuantizationConfig::Turbo(_) => Err(ApiError::not_served("turbo quantization")),
+    }
+}
+
+fn optimizers(d: Option<&api::OptimizersDiff>, base: OptimizerConfig) -> Result<OptimizerConfig> {
+    let Some(d) = d else { return Ok(base) };
+    let threads = match &d.max_optimization_threads {
+        None => base.max_optimization_threads,
+        Some(v) if v.as_str() == Some("auto") || v.is_null() => None,
+        Some(v) => match v.as_u64() {
+            Some(n) => Some(usize::try_from(n).unwrap_or(usize::MAX)),
+            None => return Err(ApiError::format("max_optimization_threads is a number or \"auto\"")),
+        },
+    };
+    Ok(OptimizerConfig {
+        deleted_threshold: d.deleted_threshold.unwrap_or(base.deleted_threshold),
+        vacuum_min_vector_number: d.vacuum_min_vector_number.unwrap_or(base.vacuum_min_vector_number),
+        default_segment_number: d.default_segment_number.unwrap_or(base.default_segment_number),
+        max_segment_size_kb: d.max_segment_size.or(base.max_segment_size_kb),
+        memmap_threshold_kb: d.memmap_threshold.or(base.memmap_threshold_kb),
+        indexing_threshold_kb: d.indexing_threshold.unwrap_or(base.indexing_threshold_kb),
+        flush_interval_sec: d.flush_interval_sec.unwrap_or(base.flush_interval_sec),
+        max_optimization_threads: threads,
+    })
+}
