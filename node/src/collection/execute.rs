@@ -1,0 +1,211 @@
+//! One request on one local shard. The internal port runs the same code for peers.
+
+use std::collections::BTreeMap;
+
+use quiver_api::point::{Record as WireRecord, ScoredPoint};
+use quiver_api::points::{UpdateMode as WireMode, WithPayload};
+use quiver_api::shard_call::{ShardAnswer, ShardInfo, ShardRead, ShardSearch, ShardWrite, Target};
+use quiver_engine::operation::{Operation, PointWrite, Selection, UpdateMode};
+use quiver_engine::payload_edit::{self, PayloadSelector};
+use quiver_engine::query::{Record, SearchRequest, WithVectors};
+use quiver_engine::shard::{Shard, ShardStatus, View};
+use quiver_engine::{Cancel, RawPayload};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::convert;
+use crate::error::{ApiError, Result};
+
+/// A change in the engine's words.
+pub fn operation(write: ShardWrite) -> Result<Operation> {
+    use ShardWrite as W;
+    let filter = |f: Option<_>| f.map(convert::filter).transpose();
+    let payload = |p: &quiver_api::point::Payload| RawPayload::from_json_bytes(p.as_bytes());
+    Ok(match write {
+        W::Upsert { points, mode, condition } => {
+            let point = |p: quiver_api::point::PointStruct| {
+                Ok(PointWrite {
+                    id: convert::point_id(p.id),
+                    payload: payload(&p.payload),
+                    vectors: convert::vectors(p.vector)?,
+                })
+            };
+            let mode = match mode {
+                WireMode::Upsert => UpdateMode::Upsert,
+                WireMode::InsertOnly => UpdateMode::InsertOnly,
+                WireMode::UpdateOnly => UpdateMode::UpdateOnly,
+            };
+            let points = points.into_iter().map(point).collect::<Result<_>>()?;
+            Operation::Upsert { points, mode, condition: filter(condition)? }
+        }
+        W::Delete(target) => Operation::Delete(selection(target)?),
+        W::UpdateVectors { points, condition } => Operation::UpdateVectors {
+            points: points
+                .into_iter()
+                .map(|p| Ok((convert::point_id(p.id), convert::vectors(p.vector)?)))
+                .collect::<Result<_>>()?,
+            condition: filter(condition)?,
+        },
+        W::DeleteVectors { target, names } => Operation::DeleteVectors { select: selection(target)?, names },
+        W::SetPayload { target, payload: p, key } => Operation::SetPayload {
+            select: selection(target)?,
+            payload: payload(&p),
+            key: key.as_deref().map(convert::path).transpose()?,
+        },
+        W::OverwritePayload { target, payload: p } => {
+            Operation::OverwritePayload { select: selection(target)?, payload: payload(&p) }
+        }
+        W::DeletePayload { target, keys } => Operation::DeletePayload {
+            select: selection(target)?,
+            keys: keys.iter().map(|k| convert::path(k)).collect::<Result<_>>()?,
+        },
+        W::ClearPayload(target) => Operation::ClearPayload(selection(target)?),
+        W::CreateIndex { field, schema } => {
+            Operation::CreateIndex { field: convert::path(&field)?, schema: convert::field_schema(&schema)? }
+        }
+        W::DropIndex { field } => Operation::DropIndex { field: convert::path(&field)? },
+        W::CreateVector { name, params } => {
+            Operation::CreateVector { name, params: convert::vector_params(&params)? }
+        }
+        W::DropVector { name } => Operation::DropVector { name },
+    })
+}
+
+fn selection(target: Target) -> Result<Selection> {
+    Ok(match target {
+        Target::Ids(ids) => Selection::Ids(ids.into_iter().map(convert::point_id).collect()),
+        Target::Filter(f) => Selection::Filter(convert::filter(f)?),
+    })
+}
+
+/// Runs a read. Blocks: only on a thread of the pool.
+pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnswer> {
+    let view = shard.view();
+    match call {
+        ShardRead::Search(s) => {
+            let (points, unindexed) = search(&view, s, cancel)?;
+            Ok(ShardAnswer::Found { points, unindexed })
+        }
+        ShardRead::SearchBatch(all) => {
+            let mut answers = Vec::with_capacity(all.len());
+            let mut unindexed = Vec::new();
+            for s in all {
+                cancel.check()?;
+                let (points, mut keys) = search(&view, s, cancel)?;
+                answers.push(points);
+                unindexed.append(&mut keys);
+            }
+            Ok(ShardAnswer::FoundBatch { answers, unindexed })
+        }
+        ShardRead::Retrieve { ids, payload, vectors } => {
+            let ids: Vec<_> = ids.into_iter().map(convert::point_id).collect();
+            Ok(ShardAnswer::Records { points: records(&view, &ids, &payload, &vectors)?, unindexed: Vec::new() })
+        }
+        ShardRead::Scroll { filter, from, limit, payload, vectors } => {
+            let filter = filter.map(convert::filter).transpose()?;
+            let (ids, unindexed) = view.scroll(filter.as_ref(), from.map(convert::point_id), limit, cancel)?;
+            Ok(ShardAnswer::Records { points: records(&view, &ids, &payload, &vectors)?, unindexed })
+        }
+        ShardRead::Count { filter } => {
+            let filter = filter.map(convert::filter).transpose()?;
+            let (count, unindexed) = view.count(filter.as_ref(), cancel)?;
+            Ok(ShardAnswer::Counted { count, unindexed })
+        }
+        ShardRead::Info => Ok(ShardAnswer::Info(info(shard, &view))),
+    }
+}
+
+fn search(view: &View, s: ShardSearch, cancel: &Cancel) -> Result<(Vec<ScoredPoint>, Vec<String>)> {
+    let vector = match convert::vector(s.vector)? {
+        quiver_engine::Vector::Dense(v) => v,
+    };
+    let request = SearchRequest {
+        using: s.using,
+        vector,
+        filter: s.filter.map(convert::filter).transpose()?,
+        params: convert::params(&s.params),
+        limit: s.limit,
+        score_threshold: s.score_threshold,
+    };
+    let outcome = view.search(&request, cancel)?;
+    let selector = convert::with_payload(&s.payload)?;
+    let vectors = convert::with_vectors(&s.vectors);
+    let mut found: BTreeMap<_, Record> = BTreeMap::new();
+    if selector.is_some() || vectors != WithVectors::None {
+        let ids: Vec<_> = outcome.hits.iter().map(|h| h.id).collect();
+        found = view.retrieve(&ids, selector.is_some(), &vectors)?.into_iter().map(|r| (r.id, r)).collect();
+    }
+    let points = outcome.hits.iter().map(|hit| {
+        let record = found.get(&hit.id);
+        Ok(ScoredPoint {
+            id: convert::wire_id(hit.id),
+            version: hit.version,
+            score: hit.score,
+            payload: shown_payload(record.map(|r| &r.payload), selector.as_ref())?,
+            vector: record.and_then(|r| convert::wire_vectors(&r.vectors, &vectors)),
+        })
+    });
+    Ok((points.collect::<Result<_>>()?, outcome.unindexed))
+}
+
+fn records(
+    view: &View,
+    ids: &[quiver_engine::PointId],
+    payload: &WithPayload,
+    vectors: &quiver_api::points::WithVector,
+) -> Result<Vec<WireRecord>> {
+    let selector = convert::with_payload(payload)?;
+    let vectors = convert::with_vectors(vectors);
+    let found = view.retrieve(ids, selector.is_some(), &vectors)?;
+    found
+        .iter()
+        .map(|r| {
+            Ok(WireRecord {
+                id: convert::wire_id(r.id),
+                payload: shown_payload(Some(&r.payload), selector.as_ref())?,
+                vector: convert::wire_vectors(&r.vectors, &vectors),
+            })
+        })
+        .collect()
+}
+
+/// The payload as it is answered; the client's own bytes unless a part of it was asked for.
+fn shown_payload(raw: Option<&RawPayload>, selector: Option<&PayloadSelector>) -> Result<Option<Box<RawValue>>> {
+    let Some(selector) = selector else { return Ok(None) };
+    let empty = RawPayload::empty();
+    let raw = raw.unwrap_or(&empty);
+    let shown = match selector {
+        PayloadSelector::All => {
+            let text = String::from_utf8(raw.as_json().to_vec()).map_err(ApiError::internal)?;
+            RawValue::from_string(text).map_err(ApiError::internal)?
+        }
+        part => to_raw_value(&payload_edit::project(&raw.parse()?, part)).map_err(ApiError::internal)?,
+    };
+    Ok(Some(shown))
+}
+
+fn info(shard: &Shard, view: &View) -> ShardInfo {
+    let stats = shard.stats();
+    let status = match stats.status {
+        ShardStatus::Green => "green",
+        ShardStatus::Yellow => "yellow",
+        ShardStatus::Grey => "grey",
+        ShardStatus::Red => "red",
+    };
+    let schema = view.payload_schema();
+    ShardInfo {
+        points: stats.points,
+        vectors: stats.vectors,
+        indexed_vectors: stats.indexed_vectors,
+        segments: stats.segments,
+        status: status.into(),
+        optimizer_error: stats.optimizer_error,
+        queue: stats.queue,
+        bytes_disk: stats.bytes_disk,
+        bytes_ram: stats.bytes_ram,
+        payload_schema: schema
+            .into_iter()
+            .map(|(path, schema, points)| (path.to_string(), convert::wire_field_schema(&schema), points))
+            .collect(),
+        last_seq: stats.last_seq,
+    }
+}

@@ -1,0 +1,179 @@
+//! What a collection says of itself.
+
+use std::collections::BTreeMap;
+
+use quiver_api::collections::{CreateCollection, FieldSchema};
+use quiver_api::shard_call::{ShardAnswer, ShardInfo, ShardRead};
+use quiver_engine::config::CollectionConfig;
+use serde_json::{Map, Value, json};
+
+use super::convert::{Defaults, collection_config};
+use super::{Collection, unexpected};
+use crate::error::Result;
+use crate::guardrails::{CollectionFacts, VectorFacts};
+use crate::pool::Deadline;
+
+/// The counts of all shards together.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    pub points: u64,
+    pub vectors: BTreeMap<String, u64>,
+    pub indexed_vectors: u64,
+    pub segments: usize,
+    pub status: &'static str,
+    pub optimizer_error: Option<String>,
+    pub queue: usize,
+    pub bytes_disk: u64,
+    pub bytes_ram: u64,
+    pub payload_schema: BTreeMap<String, (FieldSchema, usize)>,
+}
+
+impl Totals {
+    fn add(&mut self, info: ShardInfo) {
+        const WORST_LAST: [&str; 4] = ["green", "yellow", "grey", "red"];
+        let rank = |s: &str| WORST_LAST.iter().position(|w| *w == s).unwrap_or(0);
+        self.status = WORST_LAST[rank(self.status).max(rank(&info.status))];
+        self.points += info.points;
+        for (name, count) in info.vectors {
+            *self.vectors.entry(name).or_default() += count;
+        }
+        self.indexed_vectors += info.indexed_vectors;
+        self.segments += info.segments;
+        self.optimizer_error = self.optimizer_error.take().or(info.optimizer_error);
+        self.queue += info.queue;
+        self.bytes_disk += info.bytes_disk;
+        self.bytes_ram += info.bytes_ram;
+        for (field, schema, points) in info.payload_schema {
+            self.payload_schema.entry(field).or_insert((schema, 0)).1 += points;
+        }
+    }
+}
+
+impl Collection {
+    /// The counts of all shards.
+    pub async fn totals(&self, deadline: Deadline) -> Result<Totals> {
+        let mut totals = Totals { status: "green", ..Totals::default() };
+        for answer in self.read_all(&ShardRead::Info, deadline).await? {
+            match answer {
+                ShardAnswer::Info(info) => totals.add(info),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(totals)
+    }
+
+    /// What the guardrails judge.
+    pub fn facts(&self, totals: &Totals, last_snapshot_unix: Option<u64>) -> CollectionFacts {
+        let definition = self.definition.load();
+        let settings = &definition.settings;
+        let vectors = settings.vectors.iter().map(|(name, params)| VectorFacts {
+            name: name.to_owned(),
+            count: totals.vectors.get(name).copied().unwrap_or(0),
+            quantized: params.quantization_config.is_some() || settings.quantization_config.is_some(),
+        });
+        CollectionFacts {
+            name: definition.name.clone(),
+            points: totals.points,
+            shards: self.routes.load().len() as u64,
+            vectors: vectors.collect(),
+            indexed_fields: totals.payload_schema.keys().cloned().collect(),
+            created_unix: definition.created_unix,
+            last_snapshot_unix,
+            scheduled: None,
+        }
+    }
+}
+
+/// The `result` of GET `C`.
+pub fn shown(settings: &CreateCollection, totals: &Totals, defaults: &Defaults) -> Result<Value> {
+    let config = collection_config(settings, defaults)?;
+    let optimizer_status = match &totals.optimizer_error {
+        None => json!("ok"),
+        Some(error) => json!({ "error": error }),
+    };
+    let schema: Map<String, Value> =
+        totals.payload_schema.iter().map(|(field, (s, n))| (field.clone(), shown_index(s, *n))).collect();
+    Ok(json!({
+        "status": totals.status,
+        "optimizer_status": optimizer_status,
+        "indexed_vectors_count": totals.indexed_vectors,
+        "points_count": totals.points,
+        "segments_count": totals.segments,
+        "config": shown_config(settings, &config),
+        "payload_schema": schema,
+        "update_queue": {"length": totals.queue},
+    }))
+}
+
+fn shown_index(schema: &FieldSchema, points: usize) -> Value {
+    match schema {
+        FieldSchema::Type(kind) => json!({"data_type": kind, "points": points}),
+        FieldSchema::Params(p) => json!({"data_type": p.kind, "params": p, "points": points}),
+    }
+}
+
+/// The configuration as the protocol shows it: what was set, and the values in force where it shows those.
+pub fn shown_config(settings: &CreateCollection, config: &CollectionConfig) -> Value {
+    let mut params = json!({
+        "vectors": settings.vectors,
+        "shard_number": settings.shard_number.unwrap_or(1),
+        "replication_factor": settings.replication_factor.unwrap_or(1),
+        "write_consistency_factor": settings.write_consistency_factor.unwrap_or(1),
+        "on_disk_payload": config.on_disk_payload,
+    });
+    if let Some(factor) = settings.read_fan_out_factor {
+        params["read_fan_out_factor"] = factor.into();
+    }
+    if let Some(method) = &settings.sharding_method {
+        params["sharding_method"] = method.as_str().into();
+    }
+    let (hnsw, optimizers) = (&config.hnsw, &config.optimizers);
+    let mut hnsw_config = json!({
+        "m": hnsw.m,
+        "ef_construct": hnsw.ef_construct,
+        "full_scan_threshold": hnsw.full_scan_threshold_kb,
+        "max_indexing_threads": hnsw.max_indexing_threads,
+        "on_disk": hnsw.on_disk,
+    });
+    if let Some(m) = hnsw.payload_m {
+        hnsw_config["payload_m"] = m.into();
+    }
+    if let Some(inline) = hnsw.inline_storage {
+        hnsw_config["inline_storage"] = inline.into();
+    }
+    let mut shown = json!({
+        "params": params,
+        "hnsw_config": hnsw_config,
+        "optimizer_config": {
+            "deleted_threshold": optimizers.deleted_threshold,
+            "vacuum_min_vector_number": optimizers.vacuum_min_vector_number,
+            "default_segment_number": optimizers.default_segment_number,
+            "max_segment_size": optimizers.max_segment_size_kb,
+            "memmap_threshold": optimizers.memmap_threshold_kb,
+            "indexing_threshold": optimizers.indexing_threshold_kb,
+            "flush_interval_sec": optimizers.flush_interval_sec,
+            "max_optimization_threads": optimizers.max_optimization_threads,
+        },
+        "wal_config": wal(settings),
+        "quantization_config": settings.quantization_config,
+    });
+    if let Some(prevent) = settings.optimizers_config.as_ref().and_then(|o| o.prevent_unoptimized) {
+        shown["optimizer_config"]["prevent_unoptimized"] = prevent.into();
+    }
+    if let Some(strict) = &settings.strict_mode_config {
+        shown["strict_mode_config"] = strict.clone().into();
+    }
+    if let Some(metadata) = &settings.metadata {
+        shown["metadata"] = metadata.clone().into();
+    }
+    shown
+}
+
+fn wal(settings: &CreateCollection) -> Value {
+    let w = settings.wal_config.unwrap_or_default();
+    json!({
+        "wal_capacity_mb": w.wal_capacity_mb.unwrap_or(32),
+        "wal_segments_ahead": w.wal_segments_ahead.unwrap_or(0),
+        "wal_retain_closed": w.wal_retain_closed.unwrap_or(1),
+    })
+}

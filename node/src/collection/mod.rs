@@ -1,0 +1,172 @@
+//! A collection: its configuration, the way from a request to its shards, and the merging of what they answer.
+
+pub mod aliases;
+pub mod convert;
+pub mod execute;
+pub mod info;
+pub mod optimizer;
+pub mod read;
+pub mod registry;
+pub mod route;
+pub mod update;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use quiver_api::collections::CreateCollection;
+use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead};
+use quiver_engine::shard::Shard;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use self::route::HashRange;
+use crate::error::{ApiError, Result};
+use crate::node::Node;
+use crate::pool::Deadline;
+
+/// A call to the node that holds a shard.
+pub type Remote = Arc<dyn Fn(u32, ShardCall, Deadline) -> BoxFuture<'static, Result<ShardAnswer>> + Send + Sync>;
+
+/// Where a shard is served.
+#[derive(Clone)]
+pub enum Place {
+    Local(Arc<Shard>),
+    Remote(Remote),
+    /// Nowhere now, and why.
+    Missing(String),
+}
+
+/// One shard of a collection.
+#[derive(Clone)]
+pub struct Route {
+    pub shard: u32,
+    pub range: HashRange,
+    pub place: Place,
+}
+
+/// A collection as it is written to `collection.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Definition {
+    pub name: String,
+    /// Of the collection, not of its name: a new collection with an old name is another one.
+    pub uid: uuid::Uuid,
+    pub created_unix: u64,
+    /// Copies that this node holds, by shard: their ids live beside the data.
+    pub copies: std::collections::BTreeMap<u32, uuid::Uuid>,
+    /// As the client created and changed it, for the shards and to be shown.
+    pub settings: CreateCollection,
+}
+
+/// A collection.
+pub struct Collection {
+    pub node: Arc<Node>,
+    /// Folder of the collection.
+    pub dir: PathBuf,
+    pub definition: ArcSwap<Definition>,
+    /// All shards, in the order of their ranges; together they cover every hash.
+    pub routes: ArcSwap<Vec<Route>>,
+    /// Held by whoever changes the definition.
+    pub changing: tokio::sync::Mutex<()>,
+    /// Highest sequence number that the optimizer has looked at, for each local shard.
+    pub optimized: Mutex<std::collections::BTreeMap<u32, u64>>,
+}
+
+impl Collection {
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.definition.load().name.clone()
+    }
+
+    /// Shards that this node holds.
+    pub fn local_shards(&self) -> Vec<(u32, Arc<Shard>)> {
+        let local = |r: &Route| match &r.place {
+            Place::Local(shard) => Some((r.shard, shard.clone())),
+            _ => None,
+        };
+        self.routes.load().iter().filter_map(local).collect()
+    }
+
+    /// Calls one shard, wherever it is.
+    pub async fn call(&self, route: &Route, call: ShardCall, deadline: Deadline) -> Result<ShardAnswer> {
+        match &route.place {
+            Place::Local(shard) => call_local(&self.node, shard.clone(), call, deadline).await,
+            Place::Remote(remote) => remote(route.shard, call, deadline).await,
+            Place::Missing(why) => Err(ApiError::unavailable(format!(
+                "shard {} of collection `{}` is not served: {why}",
+                route.shard,
+                self.name()
+            ))),
+        }
+    }
+
+    /// The same read on every shard; the first error is everybody's, so that no answer is silently smaller.
+    pub async fn read_all(&self, read: &ShardRead, deadline: Deadline) -> Result<Vec<ShardAnswer>> {
+        let routes = self.routes.load_full();
+        let calls = routes.iter().map(|r| self.call(r, ShardCall::Read(read.clone()), deadline));
+        futures::future::try_join_all(calls).await
+    }
+}
+
+/// Runs a call on a shard of this node.
+pub async fn call_local(
+    node: &Arc<Node>,
+    shard: Arc<Shard>,
+    call: ShardCall,
+    deadline: Deadline,
+) -> Result<ShardAnswer> {
+    match call {
+        ShardCall::Read(read) => {
+            let name = operation_name(&read);
+            node.pools.search.run(name, deadline, move |cancel| execute::read(&shard, read, cancel)).await?
+        }
+        ShardCall::Write(write) => {
+            let operation = execute::operation(write)?;
+            let (done, applied) = oneshot::channel();
+            let must_drain = shard.enqueue(
+                operation,
+                Box::new(move |result| {
+                    // The waiting side may have given up; the write stands all the same.
+                    let _ = done.send(result);
+                }),
+            );
+            if must_drain {
+                node.pools.update.spawn(move || shard.drain());
+            }
+            match tokio::time::timeout(deadline.left(), applied).await {
+                Ok(Ok(result)) => Ok(ShardAnswer::Written { seq: result?.seq }),
+                Ok(Err(_)) => Err(ApiError::internal("the write was given up; its outcome is unknown")),
+                Err(_) => Err(deadline.error("Update").into()),
+            }
+        }
+    }
+}
+
+/// The protocol's word for a read, as time-outs name it.
+fn operation_name(read: &ShardRead) -> &'static str {
+    match read {
+        ShardRead::Search(_) | ShardRead::SearchBatch(_) => "Search",
+        ShardRead::Retrieve { .. } => "Retrieve",
+        ShardRead::Scroll { .. } => "Scroll",
+        ShardRead::Count { .. } => "Count",
+        ShardRead::Info => "Info",
+    }
+}
+
+/// An answer of another kind than the call has: a peer of another version, or a defect.
+pub(crate) fn unexpected(answer: &ShardAnswer) -> ApiError {
+    ApiError::internal(format!("a shard gave an answer of another kind: {}", kind(answer)))
+}
+
+fn kind(answer: &ShardAnswer) -> &'static str {
+    match answer {
+        ShardAnswer::Written { .. } => "written",
+        ShardAnswer::Found { .. } => "found",
+        ShardAnswer::FoundBatch { .. } => "found_batch",
+        ShardAnswer::Records { .. } => "records",
+        ShardAnswer::Counted { .. } => "counted",
+        ShardAnswer::Info(_) => "info",
+    }
+}

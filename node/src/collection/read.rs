@@ -1,0 +1,186 @@
+//! Reads: asked of every shard, merged here.
+
+use std::collections::{BTreeMap, HashMap};
+
+use quiver_api::filter::{Condition, Conditions, FieldCondition, Filter, Match, Scalar, Scalars};
+use quiver_api::point::{PointId, Record, ScoredPoint, Vector, Vectors};
+use quiver_api::points::{WithPayload, WithVector};
+use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead, ShardSearch};
+
+use super::route::{HashRange, group};
+use super::{Collection, convert, unexpected};
+use crate::error::{ApiError, Result};
+use crate::pool::Deadline;
+
+impl Collection {
+    /// Several searches at once; each answer best first, `offset` of it skipped.
+    pub async fn search(
+        &self,
+        searches: Vec<(ShardSearch, usize)>,
+        deadline: Deadline,
+    ) -> Result<Vec<Vec<ScoredPoint>>> {
+        let name = self.name();
+        let mut higher = Vec::with_capacity(searches.len());
+        for (search, _) in &searches {
+            higher.push(self.higher_is_nearer(&search.using)?);
+            let tuned = search.params.hnsw_ef.is_some() || search.params.exact;
+            self.node.guardrails.search(&name, tuned);
+        }
+        let (all, offsets): (Vec<ShardSearch>, Vec<usize>) = searches.into_iter().unzip();
+        let limits: Vec<usize> = all.iter().map(|s| s.limit).collect();
+        let read = ShardRead::SearchBatch(all);
+        let answers = self.read_all(&read, deadline).await?;
+        let ShardRead::SearchBatch(all) = read else { unreachable!("made above") };
+        let mut merged: Vec<Vec<ScoredPoint>> = limits.iter().map(|_| Vec::new()).collect();
+        for answer in answers {
+            let ShardAnswer::FoundBatch { answers, unindexed } = answer else { return Err(unexpected(&answer)) };
+            let filters = all.iter().filter_map(|s| s.filter.as_ref());
+            self.note_unindexed(&unindexed, filters);
+            for (into, points) in merged.iter_mut().zip(answers) {
+                into.extend(points);
+            }
+        }
+        for (i, points) in merged.iter_mut().enumerate() {
+            points.sort_by(|a, b| {
+                let order = if higher[i] { b.score.total_cmp(&a.score) } else { a.score.total_cmp(&b.score) };
+                order.then(a.id.cmp(&b.id))
+            });
+            points.truncate(limits[i]);
+            points.drain(..offsets[i].min(points.len()));
+        }
+        Ok(merged)
+    }
+
+    fn higher_is_nearer(&self, using: &str) -> Result<bool> {
+        use quiver_api::collections::Distance;
+        let definition = self.definition.load();
+        let found = definition.settings.vectors.iter().find(|(name, _)| *name == using);
+        let (_, params) =
+            found.ok_or_else(|| ApiError::from(quiver_engine::Error::VectorName(using.to_owned())))?;
+        Ok(matches!(params.distance, Distance::Cosine | Distance::Dot))
+    }
+
+    /// Points by id, in the order they were asked for; missing ones are left out.
+    pub async fn retrieve(
+        &self,
+        ids: Vec<PointId>,
+        payload: WithPayload,
+        vectors: WithVector,
+        deadline: Deadline,
+    ) -> Result<Vec<Record>> {
+        let routes = self.routes.load_full();
+        let ranges: Vec<HashRange> = routes.iter().map(|r| r.range).collect();
+        let order: Vec<PointId> = ids.clone();
+        let (groups, _) = group(&ranges, ids, |id| convert::point_id(*id));
+        let calls = groups.into_iter().enumerate().filter(|(_, ids)| !ids.is_empty()).map(|(i, ids)| {
+            let read = ShardRead::Retrieve { ids, payload: payload.clone(), vectors: vectors.clone() };
+            self.call(&routes[i], ShardCall::Read(read), deadline)
+        });
+        let mut found = HashMap::new();
+        for answer in futures::future::try_join_all(calls.collect::<Vec<_>>()).await? {
+            let ShardAnswer::Records { points, .. } = answer else { return Err(unexpected(&answer)) };
+            found.extend(points.into_iter().map(|r| (r.id, r)));
+        }
+        Ok(order.iter().filter_map(|id| found.remove(id)).collect())
+    }
+
+    /// A page of points in the order of their ids, and where the next page begins.
+    pub async fn scroll(
+        &self,
+        filter: Option<Filter>,
+        from: Option<PointId>,
+        limit: usize,
+        with: (WithPayload, WithVector),
+        deadline: Deadline,
+    ) -> Result<(Vec<Record>, Option<PointId>)> {
+        let one_more = limit.saturating_add(1);
+        let (payload, vectors) = with;
+        let read = ShardRead::Scroll { filter: filter.clone(), from, limit: one_more, payload, vectors };
+        let mut all = Vec::new();
+        for answer in self.read_all(&read, deadline).await? {
+            let ShardAnswer::Records { points, unindexed } = answer else { return Err(unexpected(&answer)) };
+            self.note_unindexed(&unindexed, filter.iter());
+            all.extend(points);
+        }
+        all.sort_by_key(|r| r.id);
+        let next = all.get(limit).map(|r| r.id);
+        all.truncate(limit);
+        Ok((all, next))
+    }
+
+    /// How many points pass.
+    pub async fn count(&self, filter: Option<Filter>, deadline: Deadline) -> Result<u64> {
+        let read = ShardRead::Count { filter: filter.clone() };
+        let mut total = 0;
+        for answer in self.read_all(&read, deadline).await? {
+            let ShardAnswer::Counted { count, unindexed } = answer else { return Err(unexpected(&answer)) };
+            self.note_unindexed(&unindexed, filter.iter());
+            total += count;
+        }
+        Ok(total)
+    }
+
+    /// The vector of a point, for a query by id.
+    pub async fn vector_of(&self, id: PointId, name: &str, deadline: Deadline) -> Result<Vector> {
+        self.higher_is_nearer(name)?;
+        let names = WithVector::Names(vec![name.to_owned()]);
+        let found = self.retrieve(vec![id], WithPayload::Bool(false), names, deadline).await?;
+        let record = found.into_iter().next().ok_or_else(|| ApiError::not_found(format!("No point with id {id} found")))?;
+        let vector = match record.vector {
+            Some(Vectors::Unnamed(v)) if name.is_empty() => Some(v),
+            Some(Vectors::Named(mut map)) => map.remove(name),
+            _ => None,
+        };
+        vector.ok_or_else(|| ApiError::not_found(format!("Vector with name \"{name}\" for point not found")))
+    }
+
+    fn note_unindexed<'a>(&self, keys: &[String], filters: impl Iterator<Item = &'a Filter>) {
+        if keys.is_empty() {
+            return;
+        }
+        let mut serves: BTreeMap<String, &'static [&'static str]> = BTreeMap::new();
+        for filter in filters {
+            collect_types(filter, "", &mut serves);
+        }
+        let name = self.name();
+        for key in keys {
+            let types = serves.get(key.as_str()).copied().unwrap_or(&["keyword"]);
+            self.node.guardrails.unindexed_filter(&name, key, types);
+        }
+    }
+}
+
+/// Types of index that would serve each key of a filter.
+fn collect_types(filter: &Filter, inside: &str, into: &mut BTreeMap<String, &'static [&'static str]>) {
+    let lists = [&filter.must, &filter.should, &filter.must_not];
+    let lists = lists.into_iter().flatten().map(|Conditions(all)| all.as_slice());
+    for condition in lists.chain(filter.min_should.iter().map(|m| m.conditions.as_slice())).flatten() {
+        match condition {
+            Condition::Field(field) => drop(into.insert(format!("{inside}{}", field.key), types_of(field))),
+            Condition::IsEmpty { is_empty: f } | Condition::IsNull { is_null: f } => {
+                into.entry(format!("{inside}{}", f.key)).or_insert(&["keyword"]);
+            }
+            Condition::Nested { nested } => {
+                let array = nested.key.strip_suffix("[]").unwrap_or(&nested.key);
+                collect_types(&nested.filter, &format!("{inside}{array}[]."), into);
+            }
+            Condition::Filter(f) => collect_types(f, inside, into),
+            Condition::HasId { .. } | Condition::HasVector { .. } => {}
+        }
+    }
+}
+
+fn types_of(field: &FieldCondition) -> &'static [&'static str] {
+    use quiver_api::filter::Bound;
+    match (&field.matches, &field.range) {
+        (Some(Match::Value(Scalar::Keyword(_)) | Match::Any(Scalars::Keywords(_)) | Match::Except(Scalars::Keywords(_))), _) => &["keyword"],
+        (Some(Match::Value(Scalar::Integer(_)) | Match::Any(Scalars::Integers(_)) | Match::Except(Scalars::Integers(_))), _) => &["integer"],
+        (Some(Match::Value(Scalar::Bool(_))), _) => &["bool"],
+        (Some(Match::Text(_)), _) => &["text"],
+        (None, Some(r)) => {
+            let text = [&r.lt, &r.lte, &r.gt, &r.gte].into_iter().flatten().any(|b| matches!(b, Bound::Text(_)));
+            if text { &["datetime"] } else { &["integer", "float"] }
+        }
+        _ => &["keyword"],
+    }
+}

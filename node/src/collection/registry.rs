@@ -1,0 +1,425 @@
+//! All collections of a node and their other names.
+//!
+//! A collection exists once its `collection.json` is durable, which is written last; it is gone once its folder was
+//! renamed away, which happens first. Readers of names never wait.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use quiver_api::collections::{CreateCollection, CreateVector, QuantizationUpdate, UpdateCollection, VectorParams};
+use quiver_api::shard_call::ShardWrite;
+use quiver_engine::file::{Disk, RealDisk, atomic};
+use quiver_engine::shard::{Shard, ShardOptions};
+use quiver_engine::wal::WalIdentity;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::convert::{self, Defaults};
+use super::route::HashRange;
+use super::{Collection, Definition, Place, Route};
+use crate::clock;
+use crate::error::{ApiError, Result};
+use crate::node::Node;
+use crate::pool::Deadline;
+
+const DEFINITION: &str = "collection.json";
+const ALIASES: &str = "aliases.json";
+const NAME_BYTES_MAX: usize = 255;
+/// More shards of one collection on one node help nobody.
+const SHARDS_MAX: u32 = 1024;
+
+/// What a name means.
+#[derive(Clone, Default)]
+pub struct Names {
+    pub collections: BTreeMap<String, Arc<Collection>>,
+    /// Alias → collection.
+    pub aliases: BTreeMap<String, String>,
+}
+
+/// The collections of this node.
+pub struct Registry {
+    pub node: Arc<Node>,
+    pub disk: Arc<dyn Disk>,
+    root: PathBuf,
+    names: ArcSwap<Names>,
+    /// Held by whoever adds or removes names.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Registry {
+    /// An empty registry; [`Self::open_all`] fills it.
+    pub fn new(node: Arc<Node>) -> Arc<Self> {
+        let root = node.settings.storage.storage_path.clone();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Arc::new(Self { node, disk, root, names: ArcSwap::default(), changing: tokio::sync::Mutex::default() })
+    }
+
+    /// Opens what the data folder holds. Nothing is served before every log has been replayed.
+    pub fn open_all(&self) -> anyhow::Result<()> {
+        let collections_dir = self.root.join("collections");
+        self.disk.create_dir_all(&collections_dir)?;
+        self.empty_trash();
+        let mut names = Names::default();
+        for folder in self.disk.list(&collections_dir)? {
+            let dir = collections_dir.join(&folder);
+            if !self.disk.exists(&dir.join(DEFINITION)) {
+                tracing::info!(folder, "removing a collection that was never finished");
+                self.disk.remove_dir_all(&dir)?;
+                continue;
+            }
+            let definition: Definition = atomic::read_json(&*self.disk, &dir.join(DEFINITION))?;
+            let name = definition.name.clone();
+            let collection = self
+                .open_one(dir, definition)
+                .map_err(|e| anyhow::anyhow!("collection `{name}` can't be opened: {}", e.text))?;
+            names.collections.insert(name, collection);
+        }
+        let aliases = self.root.join(ALIASES);
+        if self.disk.exists(&aliases) {
+            names.aliases = atomic::read_json(&*self.disk, &aliases)?;
+            names.aliases.retain(|_, to| names.collections.contains_key(to));
+        }
+        self.names.store(Arc::new(names));
+        Ok(())
+    }
+
+    fn open_one(&self, dir: PathBuf, definition: Definition) -> Result<Arc<Collection>> {
+        let n = definition.settings.shard_number.unwrap_or(1);
+        let mut routes = Vec::new();
+        for i in 0..n {
+            let options = shard_options(&definition, i);
+            let shard = Shard::open(self.disk.clone(), &shard_dir(&dir, i), options)?;
+            routes.push(Route { shard: i, range: HashRange::equal(i, n), place: Place::Local(Arc::new(shard)) });
+        }
+        Ok(self.collection(dir, definition, routes))
+    }
+
+    /// A collection from its parts; the name is not given yet.
+    pub fn collection(&self, dir: PathBuf, definition: Definition, routes: Vec<Route>) -> Arc<Collection> {
+        Arc::new(Collection {
+            node: self.node.clone(),
+            dir,
+            definition: ArcSwap::from_pointee(definition),
+            routes: ArcSwap::from_pointee(routes),
+            changing: tokio::sync::Mutex::default(),
+            optimized: parking_lot::Mutex::default(),
+        })
+    }
+
+    /// All names as of now.
+    pub fn names(&self) -> Arc<Names> {
+        self.names.load_full()
+    }
+
+    /// A collection by its name or alias.
+    pub fn get(&self, name: &str) -> Result<Arc<Collection>> {
+        self.find(name).ok_or_else(|| ApiError::no_collection(name))
+    }
+
+    /// A collection by its name or alias, if there is one.
+    pub fn find(&self, name: &str) -> Option<Arc<Collection>> {
+        let names = self.names.load();
+        let real = names.aliases.get(name).map_or(name, String::as_str);
+        names.collections.get(real).cloned()
+    }
+
+    /// Settings' defaults of new collections.
+    pub fn defaults(&self) -> Defaults {
+        let storage = &self.node.settings.storage;
+        Defaults {
+            hnsw: storage.hnsw_index.engine(),
+            optimizers: storage.optimizers.engine(),
+            on_disk_payload: storage.on_disk_payload,
+        }
+    }
+
+    /// Creates a collection.
+    pub async fn create(&self, name: &str, settings: CreateCollection, deadline: Deadline) -> Result<()> {
+        check_name(name)?;
+        let _guard = self.changing.lock().await;
+        let names = self.names();
+        if names.collections.contains_key(name) {
+            return Err(ApiError::exists(format!("Collection `{name}` already exists!")));
+        }
+        if names.aliases.contains_key(name) {
+            return Err(ApiError::wrong_input(format!(
+                "Can't create collection with name {name}. Alias with the same name already exists"
+            )));
+        }
+        if self.node.settings.storage.max_collections.is_some_and(|max| names.collections.len() >= max) {
+            return Err(ApiError::bad_request(format!(
+                "the node has as many collections as storage.max_collections allows ({}); delete one first",
+                names.collections.len()
+            )));
+        }
+        let definition = self.new_definition(name, settings)?;
+        let dir = self.root.join("collections").join(definition.uid.simple().to_string());
+        let config = convert::collection_config(&definition.settings, &self.defaults())?;
+        let (disk, at, made) = (self.disk.clone(), dir.clone(), definition.clone());
+        let shards = self
+            .node
+            .pools
+            .update
+            .run("Create collection", deadline, move |_| create_shards(&disk, &at, &made, &config))
+            .await??;
+        let n = u32::try_from(shards.len()).unwrap_or(u32::MAX);
+        let routes = shards.into_iter().zip(0..).map(|(shard, i)| Route {
+            shard: i,
+            range: HashRange::equal(i, n),
+            place: Place::Local(Arc::new(shard)),
+        });
+        let collection = self.collection(dir, definition, routes.collect());
+        self.insert(name, collection);
+        Ok(())
+    }
+
+    fn new_definition(&self, name: &str, mut settings: CreateCollection) -> Result<Definition> {
+        let defaults = &self.node.settings.storage.collection;
+        let n = settings.shard_number.or(defaults.shard_number).unwrap_or(1);
+        if n > SHARDS_MAX {
+            return Err(ApiError::bad_request(format!("shard_number {n} is larger than {SHARDS_MAX}")));
+        }
+        settings.shard_number = Some(n);
+        let copies = (0..n).map(|i| (i, Uuid::new_v4())).collect();
+        let created_unix = clock::unix().as_secs();
+        Ok(Definition { name: name.into(), uid: Uuid::new_v4(), created_unix, copies, settings })
+    }
+
+    /// Gives a collection its name, for all requests from now on.
+    pub fn insert(&self, name: &str, collection: Arc<Collection>) {
+        let mut names = Names::clone(&self.names.load());
+        names.collections.insert(name.to_owned(), collection);
+        self.names.store(Arc::new(names));
+    }
+
+    /// Removes a collection, its data and its aliases. False if there is none of that name.
+    pub async fn drop_collection(&self, name: &str, deadline: Deadline) -> Result<bool> {
+        let _guard = self.changing.lock().await;
+        let mut names = Names::clone(&self.names.load());
+        let Some(collection) = names.collections.remove(name) else { return Ok(false) };
+        let before = names.aliases.len();
+        names.aliases.retain(|_, to| to != name);
+        let aliases = (names.aliases.len() != before).then(|| names.aliases.clone());
+        self.names.store(Arc::new(names));
+        self.node.guardrails.forget(name);
+        let (disk, root, dir) = (self.disk.clone(), self.root.clone(), collection.dir.clone());
+        drop(collection);
+        let trash = root.join("trash");
+        let work = move || -> Result<PathBuf> {
+            if let Some(aliases) = aliases {
+                atomic::write_json(&*disk, &root.join(ALIASES), &aliases)?;
+            }
+            let gone = trash.join(Uuid::new_v4().simple().to_string());
+            let io = |e| ApiError::internal(format!("removing the collection's folder: {e}"));
+            disk.create_dir_all(&trash).map_err(io)?;
+            disk.rename(&dir, &gone).map_err(io)?;
+            disk.sync_dir(&root.join("collections")).map_err(io)?;
+            Ok(gone)
+        };
+        let gone = self.node.pools.update.run("Delete collection", deadline, move |_| work()).await??;
+        let disk = self.disk.clone();
+        self.node.pools.update.spawn(move || {
+            if let Err(e) = disk.remove_dir_all(&gone) {
+                tracing::warn!(error = %e, "the data of a deleted collection stays in the trash until the next start");
+            }
+        });
+        Ok(true)
+    }
+
+    fn empty_trash(&self) {
+        let trash = self.root.join("trash");
+        if self.disk.exists(&trash)
+            && let Err(e) = self.disk.remove_dir_all(&trash)
+        {
+            tracing::warn!(error = %e, "the trash could not be emptied");
+        }
+    }
+
+    /// Applies changes of aliases, all of them or none.
+    pub async fn change_aliases(
+        &self,
+        change: impl FnOnce(&mut Names) -> Result<()>,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let _guard = self.changing.lock().await;
+        let mut names = Names::clone(&self.names.load());
+        change(&mut names)?;
+        let (disk, path, aliases) = (self.disk.clone(), self.root.join(ALIASES), names.aliases.clone());
+        let write = move |_: &_| atomic::write_json(&*disk, &path, &aliases);
+        self.node.pools.update.run("Change aliases", deadline, write).await??;
+        self.names.store(Arc::new(names));
+        Ok(())
+    }
+
+    /// Changes what may be changed of a collection.
+    pub async fn update(&self, name: &str, change: UpdateCollection, deadline: Deadline) -> Result<()> {
+        let collection = self.get(name)?;
+        let _guard = collection.changing.lock().await;
+        let mut definition = Definition::clone(&collection.definition.load());
+        merge(&mut definition.settings, change)?;
+        self.redefine(&collection, definition, deadline).await
+    }
+
+    async fn redefine(&self, collection: &Collection, definition: Definition, deadline: Deadline) -> Result<()> {
+        let config = convert::collection_config(&definition.settings, &self.defaults())?;
+        let shards = collection.local_shards();
+        let (disk, path, written) = (self.disk.clone(), collection.dir.join(DEFINITION), definition.clone());
+        let work = move |_: &_| -> Result<()> {
+            atomic::write_json(&*disk, &path, &written)?;
+            for (_, shard) in shards {
+                shard.update_config(config.clone())?;
+            }
+            Ok(())
+        };
+        self.node.pools.update.run("Update collection", deadline, work).await??;
+        collection.definition.store(Arc::new(definition));
+        collection.optimized.lock().clear();
+        Ok(())
+    }
+
+    /// Adds a named vector. The same one again changes nothing.
+    pub async fn create_vector(
+        &self,
+        collection: &Collection,
+        name: &str,
+        body: CreateVector,
+        wait: bool,
+        deadline: Deadline,
+    ) -> Result<u64> {
+        let CreateVector::Dense(params) = body else { return Err(ApiError::not_served("a sparse vector")) };
+        let _guard = collection.changing.lock().await;
+        let mut definition = Definition::clone(&collection.definition.load());
+        let known: Option<VectorParams> =
+            definition.settings.vectors.iter().find(|(n, _)| *n == name).map(|(_, p)| p.clone());
+        match known {
+            Some(old) if old == params => return Ok(0),
+            Some(_) => {
+                return Err(ApiError::wrong_input(format!(
+                    "Vector `{name}` already exists with a different configuration"
+                )));
+            }
+            None => {}
+        }
+        convert::vector_params(&params)?;
+        let write = ShardWrite::CreateVector { name: name.into(), params: params.clone() };
+        let result = collection.update(write, wait, deadline).await?;
+        definition.settings.vectors.as_map_mut().insert(name.into(), params);
+        self.redefine(collection, definition, deadline).await?;
+        Ok(result.operation_id)
+    }
+
+    /// Drops a named vector and its data. Dropping what is not there is fine.
+    pub async fn drop_vector(
+        &self,
+        collection: &Collection,
+        name: &str,
+        wait: bool,
+        deadline: Deadline,
+    ) -> Result<u64> {
+        let _guard = collection.changing.lock().await;
+        let mut definition = Definition::clone(&collection.definition.load());
+        if !definition.settings.vectors.iter().any(|(n, _)| n == name) {
+            return Ok(0);
+        }
+        definition.settings.vectors.as_map_mut().remove(name);
+        let result = collection.update(ShardWrite::DropVector { name: name.into() }, wait, deadline).await?;
+        self.redefine(collection, definition, deadline).await?;
+        Ok(result.operation_id)
+    }
+}
+
+/// Where a shard's files are.
+pub fn shard_dir(dir: &Path, shard: u32) -> PathBuf {
+    dir.join("shards").join(shard.to_string())
+}
+
+/// Whose shard it is.
+pub fn shard_options(definition: &Definition, shard: u32) -> ShardOptions {
+    let copy_id = definition.copies.get(&shard).copied().unwrap_or_default();
+    ShardOptions {
+        identity: WalIdentity { collection_uid: *definition.uid.as_bytes(), copy_id: *copy_id.as_bytes() },
+        ..ShardOptions::default()
+    }
+}
+
+fn create_shards(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    definition: &Definition,
+    config: &quiver_engine::config::CollectionConfig,
+) -> Result<Vec<Shard>> {
+    disk.create_dir_all(dir).map_err(|e| ApiError::internal(format!("making the collection's folder: {e}")))?;
+    let mut shards = Vec::new();
+    for i in 0..definition.settings.shard_number.unwrap_or(1) {
+        let options = shard_options(definition, i);
+        shards.push(Shard::create(disk.clone(), &shard_dir(dir, i), options, config.clone())?);
+    }
+    atomic::write_json(&**disk, &dir.join(DEFINITION), definition)?;
+    Ok(shards)
+}
+
+/// What a collection may be called.
+pub fn check_name(name: &str) -> Result<()> {
+    let invalid = |text: String| ApiError {
+        code: axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+        ..ApiError::new(
+            axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+            format!("Validation error in path parameters: [name: {text}]"),
+        )
+    };
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        return Err(invalid(format!("must be from 1 to {NAME_BYTES_MAX} characters")));
+    }
+    const REFUSED: [char; 11] = ['<', '>', ':', '"', '/', '\\', '|', '?', '*', '\0', '\u{1F}'];
+    if let Some(c) = name.chars().find(|c| REFUSED.contains(c)) {
+        return Err(invalid(format!("collection name cannot contain \"{c}\" char")));
+    }
+    Ok(())
+}
+
+fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()> {
+    for (name, update) in change.vectors.into_iter().flatten() {
+        let Some(params) = settings.vectors.get_mut(&name) else {
+            return Err(ApiError::wrong_input(format!("Not existing vector name error: {name}")));
+        };
+        if let Some(hnsw) = update.hnsw_config {
+            params.hnsw_config.get_or_insert_default().merge(&hnsw);
+        }
+        match update.quantization_config {
+            Some(QuantizationUpdate::Set(q)) => params.quantization_config = Some(q),
+            Some(QuantizationUpdate::Disabled) => params.quantization_config = None,
+            None => {}
+        }
+        params.on_disk = update.on_disk.or(params.on_disk);
+    }
+    if let Some(optimizers) = change.optimizers_config {
+        settings.optimizers_config.get_or_insert_default().merge(&optimizers);
+    }
+    if let Some(hnsw) = change.hnsw_config {
+        settings.hnsw_config.get_or_insert_default().merge(&hnsw);
+    }
+    match change.quantization_config {
+        Some(QuantizationUpdate::Set(q)) => settings.quantization_config = Some(q),
+        Some(QuantizationUpdate::Disabled) => settings.quantization_config = None,
+        None => {}
+    }
+    if let Some(params) = change.params {
+        settings.replication_factor = params.replication_factor.or(settings.replication_factor);
+        settings.write_consistency_factor = params.write_consistency_factor.or(settings.write_consistency_factor);
+        settings.read_fan_out_factor = params.read_fan_out_factor.or(settings.read_fan_out_factor);
+        settings.on_disk_payload = params.on_disk_payload.or(settings.on_disk_payload);
+    }
+    merge_object(&mut settings.metadata, change.metadata, true);
+    merge_object(&mut settings.strict_mode_config, change.strict_mode_config, false);
+    Ok(())
+}
+
+fn merge_object(old: &mut Option<Map<String, Value>>, new: Option<Map<String, Value>>, null_removes: bool) {
+    let Some(new) = new else { return };
+    let old = old.get_or_insert_default();
+    for (key, value) in new {
+        if value.is_null() && null_removes { drop(old.remove(&key)) } else { drop(old.insert(key, value)) }
+    }
+}

@@ -1,0 +1,98 @@
+//! Writes: each goes to the shards that own its points.
+
+use quiver_api::point::PointId;
+use quiver_api::points::{Selector, UpdateResult, UpdateStatus};
+use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardWrite, Target};
+
+use super::route::{HashRange, group};
+use super::{Collection, Route, convert, unexpected};
+use crate::error::{ApiError, Result};
+use crate::pool::Deadline;
+
+/// Ids or a filter, one of them given; `missing` is the text if neither is.
+pub fn target(select: Selector, missing: &str) -> Result<Target> {
+    match (select.points, select.filter) {
+        (Some(ids), _) => Ok(Target::Ids(ids)),
+        (None, Some(filter)) => Ok(Target::Filter(filter)),
+        (None, None) => Err(ApiError::bad_request(missing)),
+    }
+}
+
+impl Collection {
+    /// Runs a write on every shard that it concerns. The first error is the answer; other shards may have
+    /// taken their part, as an error of a write always means.
+    pub async fn update(&self, write: ShardWrite, wait: bool, deadline: Deadline) -> Result<UpdateResult> {
+        let routes = self.routes.load_full();
+        let parts = split(&routes, write)?;
+        let calls = parts.into_iter().map(|(i, w)| self.call(&routes[i], ShardCall::Write(w), deadline));
+        let answers = futures::future::join_all(calls).await;
+        let mut operation_id = 0;
+        for answer in answers {
+            match answer? {
+                ShardAnswer::Written { seq } => operation_id = operation_id.max(seq),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        // A write is acknowledged when it is durable, and it is applied right after; so both are true here.
+        let status = if wait { UpdateStatus::Completed } else { UpdateStatus::Acknowledged };
+        Ok(UpdateResult { operation_id, status })
+    }
+}
+
+fn split(routes: &[Route], write: ShardWrite) -> Result<Vec<(usize, ShardWrite)>> {
+    use ShardWrite as W;
+    let by_target = |target: Target, make: &dyn Fn(Target) -> W| split_target(routes, target, make);
+    match write {
+        W::Upsert { points, mode, condition } => split_by(
+            routes,
+            points,
+            |p| p.id,
+            |points| W::Upsert { points, mode, condition: condition.clone() },
+        ),
+        W::UpdateVectors { points, condition } => {
+            split_by(routes, points, |p| p.id, |points| W::UpdateVectors { points, condition: condition.clone() })
+        }
+        W::Delete(target) => by_target(target, &W::Delete),
+        W::ClearPayload(target) => by_target(target, &W::ClearPayload),
+        W::DeleteVectors { target, names } => {
+            by_target(target, &|target| W::DeleteVectors { target, names: names.clone() })
+        }
+        W::SetPayload { target, payload, key } => {
+            by_target(target, &|target| W::SetPayload { target, payload: payload.clone(), key: key.clone() })
+        }
+        W::OverwritePayload { target, payload } => {
+            by_target(target, &|target| W::OverwritePayload { target, payload: payload.clone() })
+        }
+        W::DeletePayload { target, keys } => {
+            by_target(target, &|target| W::DeletePayload { target, keys: keys.clone() })
+        }
+        every @ (W::CreateIndex { .. } | W::DropIndex { .. } | W::CreateVector { .. } | W::DropVector { .. }) => {
+            Ok((0..routes.len()).map(|i| (i, every.clone())).collect())
+        }
+    }
+}
+
+fn split_target(routes: &[Route], target: Target, make: &dyn Fn(Target) -> ShardWrite) -> Result<Vec<(usize, ShardWrite)>> {
+    match target {
+        Target::Ids(ids) => split_by(routes, ids, |id| *id, |ids| make(Target::Ids(ids))),
+        filter => Ok((0..routes.len()).map(|i| (i, make(filter.clone()))).collect()),
+    }
+}
+
+fn split_by<T>(
+    routes: &[Route],
+    items: Vec<T>,
+    id: impl Fn(&T) -> PointId,
+    make: impl Fn(Vec<T>) -> ShardWrite,
+) -> Result<Vec<(usize, ShardWrite)>> {
+    let ranges: Vec<HashRange> = routes.iter().map(|r| r.range).collect();
+    let (groups, homeless) = group(&ranges, items, |item| convert::point_id(id(item)));
+    if let Some(item) = homeless.first() {
+        return Err(ApiError::unavailable(format!(
+            "no shard owns point {}: the shards' ranges are not known completely yet",
+            id(item)
+        )));
+    }
+    let parts = groups.into_iter().enumerate().filter(|(_, items)| !items.is_empty());
+    Ok(parts.map(|(i, items)| (i, make(items))).collect())
+}
