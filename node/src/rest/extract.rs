@@ -1,0 +1,273 @@
+//! From a request to typed values, and from results to the envelope.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::AppState;
+use crate::clock;
+use crate::error::{ApiError, Result};
+use crate::pool::Deadline;
+
+/// Bodies up to this are parsed where they arrive; larger ones on a thread of the pool.
+const PARSE_INLINE_BYTES: usize = 64 << 10;
+/// A parsed body takes about so many times its bytes while it is worked on.
+const MEMORY_FACTOR: u64 = 3;
+
+/// When a request arrived.
+#[derive(Clone, Copy)]
+pub struct Started(Instant);
+
+impl Started {
+    /// Now.
+    pub fn now() -> Self {
+        Self(clock::now())
+    }
+
+    /// Since then, in seconds.
+    pub fn seconds(self) -> f64 {
+        clock::now().saturating_duration_since(self.0).as_secs_f64()
+    }
+
+    /// The envelope around a result or an error.
+    pub fn answer<T: Serialize>(self, result: Result<T>) -> Response {
+        match result {
+            Err(e) => e.to_response(self.seconds()),
+            Ok(result) => {
+                #[derive(Serialize)]
+                struct Envelope<T> {
+                    result: T,
+                    status: &'static str,
+                    time: f64,
+                }
+                json_response(StatusCode::OK, &Envelope { result, status: "ok", time: self.seconds() })
+            }
+        }
+    }
+
+    /// The answer to what goes on in the background.
+    pub fn accepted(self) -> Response {
+        json_response(StatusCode::ACCEPTED, &serde_json::json!({"status": "accepted", "time": self.seconds()}))
+    }
+}
+
+fn json_response<T: Serialize>(code: StatusCode, body: &T) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => (code, [(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(e) => ApiError::internal(format!("the answer could not be printed: {e}")).to_response(0.0),
+    }
+}
+
+impl FromRequestParts<AppState> for Started {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(_: &mut Parts, _: &AppState) -> std::result::Result<Self, Self::Rejection> {
+        Ok(Self::now())
+    }
+}
+
+/// What any request may say in its query string.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub wait: Option<bool>,
+    pub timeout: Option<u64>,
+    /// As it was given, checked to be one of the protocol's.
+    pub consistency: Option<String>,
+    pub per_collection: bool,
+    pub details_level: u64,
+    pub checksum: Option<String>,
+    pub priority: Option<String>,
+}
+
+impl Options {
+    /// Until when the request has to be answered.
+    pub fn deadline(&self, state: &AppState) -> Deadline {
+        let longest = state.registry.node.settings.service.request_timeout_sec;
+        Deadline::after(Duration::from_secs(self.timeout.unwrap_or(longest)))
+    }
+
+    /// Whether to wait until the write is applied.
+    pub fn wait(&self) -> bool {
+        self.wait.unwrap_or(false)
+    }
+
+    fn parse(query: &str, is_read: bool) -> Result<Self> {
+        let mut options = Self::default();
+        for (key, value) in form_pairs(query) {
+            let flag = || match value.as_str() {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(bad_query("provided string was not `true` or `false`")),
+            };
+            match key.as_str() {
+                "wait" => options.wait = Some(flag()?),
+                "per_collection" => options.per_collection = flag()?,
+                "timeout" => options.timeout = Some(timeout(&value, is_read)?),
+                "ordering" if !["weak", "medium", "strong"].contains(&value.as_str()) => {
+                    return Err(bad_query(format!(
+                        "unknown variant `{value}`, expected one of `weak`, `medium`, `strong`"
+                    )));
+                }
+                "consistency" => options.consistency = consistency(value)?,
+                "details_level" => options.details_level = value.parse().unwrap_or(0),
+                "checksum" => options.checksum = Some(value),
+                "priority" => options.priority = Some(value),
+                _ => {}
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn bad_query(text: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, format!("Deserialize error in query parameters: {text}"))
+}
+
+fn timeout(value: &str, is_read: bool) -> Result<u64> {
+    match value.parse::<u64>() {
+        Ok(0) if is_read => Err(bad_query("invalid value: integer `0`, expected a nonzero u64")),
+        Ok(seconds) => Ok(seconds.max(1)),
+        Err(_) => Err(bad_query("invalid digit found in string")),
+    }
+}
+
+fn consistency(value: String) -> Result<Option<String>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let known = ["majority", "quorum", "all"].contains(&value.as_str());
+    if known || value.parse::<usize>().is_ok_and(|n| n > 0) {
+        return Ok(Some(value));
+    }
+    Err(bad_query(format!("failed to deserialize read consistency query parameter value '{value}'")))
+}
+
+fn form_pairs(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| percent_decode(&text.replace('+', " "));
+    query
+        .split('&')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+        .map(|(k, v)| (decode(k), decode(v)))
+        .collect()
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = (first == b'%').then(|| tail.get(..2)).flatten().and_then(|h| std::str::from_utf8(h).ok());
+        match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl FromRequestParts<AppState> for Options {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> std::result::Result<Self, Response> {
+        // Writes are those whose route takes `wait`; for them a time limit of 0 is accepted.
+        let path = parts.uri.path();
+        let reads = ["/scroll", "/count", "/search", "/query", "/batch", "/points"];
+        let is_read = parts.method != axum::http::Method::PUT && reads.iter().any(|r| path.ends_with(r));
+        Self::parse(parts.uri.query().unwrap_or_default(), is_read).map_err(|e| e.to_response(0.0))
+    }
+}
+
+/// A JSON body. Its content type is not looked at.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Body<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &AppState) -> std::result::Result<Self, Response> {
+        let started = Started::now();
+        body(request, state).await.map(Body).map_err(|e| e.to_response(started.seconds()))
+    }
+}
+
+async fn body<T: DeserializeOwned + Send + 'static>(request: Request, state: &AppState) -> Result<T> {
+    let node = &state.registry.node;
+    let limit = node.settings.service.max_request_size_mb << 20;
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced: Option<usize> = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if let Some(length) = announced.filter(|l| *l > limit) {
+        return Err(too_large(length, limit));
+    }
+    let bytes = axum::body::to_bytes(request.into_body(), limit).await.map_err(|e| {
+        let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+        if reason.contains("limit") {
+            too_large(limit + 1, limit)
+        } else {
+            ApiError::bad_request(format!("the body could not be read: {reason}"))
+        }
+    })?;
+    let _memory = node.memory.admit(bytes.len() as u64 * MEMORY_FACTOR)?;
+    if bytes.len() <= PARSE_INLINE_BYTES {
+        return parse(&bytes);
+    }
+    let deadline = Deadline::after(Duration::from_secs(node.settings.service.request_timeout_sec));
+    node.pools.search.run("Parse", deadline, move |_| parse(&bytes)).await?
+}
+
+fn too_large(length: usize, limit: usize) -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        format!("JSON payload ({length} bytes) is larger than allowed (limit: {limit} bytes)."),
+    )
+    .hint("Send fewer points in one request, or raise service.max_request_size_mb")
+}
+
+fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        // Texts of the protocol's own stand without the position that the parser adds.
+        let text = e.to_string();
+        let own = ["is not a valid point ID, valid values"].iter().any(|t| text.contains(t));
+        let shown = if own { text.split(" at line ").next().unwrap_or(&text).to_owned() } else { text };
+        ApiError::format(shown)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(query: &str, is_read: bool, expected: std::result::Result<(Option<bool>, Option<u64>), &str>) {
+        match (Options::parse(query, is_read), expected) {
+            (Ok(o), Ok(expected)) => assert_eq!((o.wait, o.timeout), expected, "{query}"),
+            (Err(e), Err(text)) => assert_eq!(e.text, format!("Deserialize error in query parameters: {text}")),
+            (got, _) => panic!("{query}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn query_strings() {
+        check("", true, Ok((None, None)));
+        check("wait=true&timeout=5", false, Ok((Some(true), Some(5))));
+        check("wait=1", false, Err("provided string was not `true` or `false`"));
+        check("timeout=0", true, Err("invalid value: integer `0`, expected a nonzero u64"));
+        check("timeout=0", false, Ok((None, Some(1))));
+        check("ordering=foo", false, Err("unknown variant `foo`, expected one of `weak`, `medium`, `strong`"));
+        check(
+            "consistency=foo",
+            true,
+            Err("failed to deserialize read consistency query parameter value 'foo'"),
+        );
+        assert_eq!(percent_decode("a%20b%zz"), "a b%zz");
+    }
+}

@@ -1,0 +1,77 @@
+//! The public port: routes and what they share. Handlers parse, check, call a collection, and wrap the answer.
+
+mod collections;
+mod extract;
+mod points;
+mod query;
+mod service;
+mod snapshots;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post, put};
+
+use crate::collection::registry::Registry;
+use crate::snapshot::catalog::Catalog;
+
+/// What handlers work with.
+#[derive(Clone)]
+pub struct AppState {
+    pub registry: Arc<Registry>,
+    pub snapshots: Catalog,
+}
+
+/// Every route of the public port. An unknown one, and a known one with another method, is 404 without a body.
+pub fn router(state: AppState) -> Router {
+    let collection = "/collections/{name}";
+    let at = |rest: &str| format!("{collection}{rest}");
+    Router::new()
+        .route("/", get(service::root))
+        .route("/healthz", get(service::healthz))
+        .route("/livez", get(service::livez))
+        .route("/readyz", get(service::readyz))
+        .route("/telemetry", get(service::telemetry))
+        .route("/metrics", get(service::metrics))
+        .route("/issues", get(service::issues).delete(service::clear_issues))
+        .route("/cluster", get(service::cluster))
+        .route("/collections", get(collections::list))
+        .route("/collections/aliases", post(collections::change_aliases))
+        .route("/aliases", get(collections::all_aliases))
+        .route(
+            collection,
+            get(collections::info).put(collections::create).patch(collections::update).delete(collections::remove),
+        )
+        .route(&at("/exists"), get(collections::exists))
+        .route(&at("/aliases"), get(collections::aliases))
+        .route(&at("/cluster"), get(collections::cluster))
+        .route(&at("/index"), put(collections::create_index))
+        .route(&at("/index/{field}"), delete(collections::drop_index))
+        .route(&at("/vectors/{vector}"), put(collections::create_vector).delete(collections::drop_vector))
+        .route(&at("/points"), put(points::upsert).post(points::retrieve))
+        .route(&at("/points/{id}"), get(points::get))
+        .route(&at("/points/delete"), post(points::delete))
+        .route(&at("/points/scroll"), post(points::scroll))
+        .route(&at("/points/count"), post(points::count))
+        .route(&at("/points/batch"), post(points::batch))
+        .route(&at("/points/vectors"), put(points::update_vectors))
+        .route(&at("/points/vectors/delete"), post(points::delete_vectors))
+        .route(&at("/points/payload"), post(points::set_payload).put(points::overwrite_payload))
+        .route(&at("/points/payload/delete"), post(points::delete_payload))
+        .route(&at("/points/payload/clear"), post(points::clear_payload))
+        .route(&at("/points/search"), post(query::search))
+        .route(&at("/points/search/batch"), post(query::search_batch))
+        .route(&at("/points/query"), post(query::query))
+        .route(&at("/points/query/batch"), post(query::query_batch))
+        .route(&at("/snapshots"), get(snapshots::list).post(snapshots::create))
+        .route(&at("/snapshots/upload"), post(snapshots::upload))
+        .route(&at("/snapshots/recover"), put(snapshots::recover))
+        .route(&at("/snapshots/{snapshot}"), get(snapshots::download).delete(snapshots::remove))
+        .method_not_allowed_fallback(not_found)
+        .fallback(not_found)
+        .with_state(state)
+}
+
+async fn not_found() -> axum::http::StatusCode {
+    axum::http::StatusCode::NOT_FOUND
+}

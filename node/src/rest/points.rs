@@ -1,0 +1,213 @@
+//! Points: writing, changing, reading by id and in order.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use quiver_api::point::{PointId, Record};
+use quiver_api::points::{
+    BatchOperation, BatchRequest, CountRequest, DeletePayloadRequest, DeleteVectorsRequest, ParsedUpsert,
+    PointsSelector, RetrieveRequest, ScrollRequest, ScrollResult, SetPayloadRequest, UpdateResult,
+    UpdateVectorsRequest, WithPayload, WithVector,
+};
+use quiver_api::shard_call::ShardWrite;
+use quiver_api::validate::Invalid;
+use serde_json::json;
+
+use super::AppState;
+use super::extract::{Body, Options, Started};
+use crate::collection::Collection;
+use crate::collection::update::target;
+use crate::error::{ApiError, Result};
+
+/// Page of a scroll that names none.
+const SCROLL_LIMIT: usize = 10;
+
+/// Any operation that a body can hold, as a write of the collection.
+fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardWrite> {
+    const NOTHING: &str = "Empty update request";
+    Ok(match operation {
+        BatchOperation::Upsert(ParsedUpsert(parsed)) => {
+            let upsert = parsed?;
+            if upsert.points.is_empty() {
+                return Err(ApiError::bad_request(NOTHING));
+            }
+            refuse_empty_vectors(&upsert.points)?;
+            collection.node.guardrails.upsert(&collection.name(), upsert.points.len());
+            ShardWrite::Upsert { points: upsert.points, mode: upsert.update_mode, condition: upsert.update_filter }
+        }
+        BatchOperation::Delete(PointsSelector(select)) => {
+            if select.points.as_ref().is_some_and(Vec::is_empty) {
+                return Err(ApiError::bad_request(NOTHING));
+            }
+            ShardWrite::Delete(target(select, NOTHING)?)
+        }
+        BatchOperation::ClearPayload(PointsSelector(select)) => ShardWrite::ClearPayload(target(select, NOTHING)?),
+        BatchOperation::SetPayload(r) => {
+            ShardWrite::SetPayload { target: target(r.select, NOTHING)?, payload: r.payload, key: r.key }
+        }
+        BatchOperation::OverwritePayload(r) => {
+            ShardWrite::OverwritePayload { target: target(r.select, NOTHING)?, payload: r.payload }
+        }
+        BatchOperation::DeletePayload(r) => {
+            ShardWrite::DeletePayload { target: target(r.select, NOTHING)?, keys: r.keys }
+        }
+        BatchOperation::UpdateVectors(r) => {
+            if r.points.is_empty() {
+                return Err(Invalid::one("points", "must specify points to update").into());
+            }
+            for (i, p) in r.points.iter().enumerate() {
+                if matches!(&p.vector, quiver_api::point::Vectors::Named(map) if map.is_empty()) {
+                    let path = format!("points[{i}].vector");
+                    return Err(Invalid::one(path, "must specify vectors to update for point").into());
+                }
+            }
+            ShardWrite::UpdateVectors { points: r.points, condition: r.update_filter }
+        }
+        BatchOperation::DeleteVectors(r) => {
+            if r.vector.is_empty() {
+                return Err(Invalid::one("vector", "must specify vector names to delete").into());
+            }
+            let target = target(r.select, "No filter or points provided")?;
+            ShardWrite::DeleteVectors { target, names: r.vector }
+        }
+    })
+}
+
+fn refuse_empty_vectors(points: &[quiver_api::point::PointStruct]) -> Result<()> {
+    use quiver_api::point::{Vector, Vectors};
+    let empty = |v: &Vector| matches!(v, Vector::Dense(v) if v.is_empty());
+    for (i, p) in points.iter().enumerate() {
+        let found = match &p.vector {
+            Vectors::Unnamed(v) => empty(v),
+            Vectors::Named(map) => map.values().any(empty),
+        };
+        if found {
+            let path = format!("points[{i}].vector.vector");
+            return Err(Invalid::one(path, "dense vector must not be empty").into());
+        }
+    }
+    Ok(())
+}
+
+async fn run(state: AppState, name: String, options: Options, operation: BatchOperation) -> Result<UpdateResult> {
+    let collection = state.registry.get(&name)?;
+    let write = write_of(operation, &collection)?;
+    collection.update(write, options.wait(), options.deadline(&state)).await
+}
+
+macro_rules! write_handler {
+    ($name:ident, $body:ty, $variant:ident) => {
+        pub async fn $name(
+            State(state): State<AppState>,
+            Path(name): Path<String>,
+            options: Options,
+            at: Started,
+            Body(body): Body<$body>,
+        ) -> Response {
+            at.answer(run(state, name, options, BatchOperation::$variant(body)).await)
+        }
+    };
+}
+
+write_handler!(upsert, ParsedUpsert, Upsert);
+write_handler!(delete, PointsSelector, Delete);
+write_handler!(set_payload, SetPayloadRequest, SetPayload);
+write_handler!(overwrite_payload, SetPayloadRequest, OverwritePayload);
+write_handler!(delete_payload, DeletePayloadRequest, DeletePayload);
+write_handler!(clear_payload, PointsSelector, ClearPayload);
+write_handler!(update_vectors, UpdateVectorsRequest, UpdateVectors);
+write_handler!(delete_vectors, DeleteVectorsRequest, DeleteVectors);
+
+/// One operation after another; the first that fails is the answer, and what was before it stays.
+pub async fn batch(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<BatchRequest>,
+) -> Response {
+    let result = async {
+        state.registry.get(&name)?;
+        let mut results = Vec::with_capacity(body.operations.len());
+        for operation in body.operations {
+            results.push(run(state.clone(), name.clone(), options.clone(), operation).await?);
+        }
+        Ok(results)
+    };
+    at.answer(result.await)
+}
+
+pub async fn get(
+    State(state): State<AppState>,
+    Path((name, id)): Path<(String, String)>,
+    options: Options,
+    at: Started,
+) -> Response {
+    let result = async {
+        let collection = state.registry.get(&name)?;
+        let id = PointId::from_path(&id).map_err(ApiError::wrong_input)?;
+        let (payload, vectors) = (WithPayload::Bool(true), WithVector::Bool(true));
+        let found = collection.retrieve(vec![id], payload, vectors, options.deadline(&state)).await?;
+        let missing = || ApiError::not_found(format!("Point with id {id} does not exists!"));
+        found.into_iter().next().ok_or_else(missing)
+    };
+    let result: Result<Record> = result.await;
+    at.answer(result)
+}
+
+pub async fn retrieve(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<RetrieveRequest>,
+) -> Response {
+    let result = async {
+        let collection = state.registry.get(&name)?;
+        let payload = body.with_payload.unwrap_or(WithPayload::Bool(false));
+        let vectors = body.with_vector.unwrap_or(WithVector::Bool(false));
+        collection.retrieve(body.ids, payload, vectors, options.deadline(&state)).await
+    };
+    at.answer(result.await)
+}
+
+pub async fn scroll(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<ScrollRequest>,
+) -> Response {
+    let result = async {
+        let mut invalid = Invalid::new();
+        invalid.at_least("scroll_request.limit", body.limit, 1);
+        invalid.done()?;
+        if body.order_by.is_some_and(|o| !o.is_null()) {
+            return Err(ApiError::not_served("order_by"));
+        }
+        let collection = state.registry.get(&name)?;
+        let with = (
+            body.with_payload.unwrap_or(WithPayload::Bool(true)),
+            body.with_vector.unwrap_or(WithVector::Bool(false)),
+        );
+        let limit = body.limit.unwrap_or(SCROLL_LIMIT);
+        let deadline = options.deadline(&state);
+        let (points, next) = collection.scroll(body.filter, body.offset, limit, with, deadline).await?;
+        Ok(ScrollResult { points, next_page_offset: next })
+    };
+    at.answer(result.await)
+}
+
+pub async fn count(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<CountRequest>,
+) -> Response {
+    let result = async {
+        let collection = state.registry.get(&name)?;
+        let count = collection.count(body.filter, options.deadline(&state)).await?;
+        Ok(json!({ "count": count }))
+    };
+    at.answer(result.await)
+}
