@@ -3,15 +3,21 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
+use quiver_node::collection::optimizer;
+use quiver_node::collection::registry::Registry;
 use quiver_node::config::{self, Flags, Loaded, LogFormat};
 use quiver_node::lock::DataLock;
 use quiver_node::node::Node;
+use quiver_node::pool::Deadline;
+use quiver_node::rest::{self, AppState};
 use quiver_node::server::{self, Options, TlsFiles};
 use quiver_node::shutdown::Shutdown;
+use quiver_node::snapshot::catalog::Catalog;
 use quiver_node::{app, telemetry};
 
 fn main() -> ExitCode {
@@ -47,10 +53,27 @@ async fn run(loaded: Loaded) -> Result<()> {
     let node = Node::new(settings, shutdown.clone())?;
     let listener = server::listen(&node.settings.service.host, node.settings.service.http_port).await?;
     say_hello(&node, listener.local_addr().context("the address that was bound")?);
-    let routes = axum::Router::new();
-    let served = server::serve(listener, app::with_layers(routes, &node), options(&node), shutdown).await;
+    let registry = Registry::new(node.clone());
+    let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir())?;
+    let routes = rest::router(AppState { registry: registry.clone(), snapshots });
+    let served = server::serve(listener, app::with_layers(routes, &node), options(&node), shutdown);
+    let served = tokio::select! {
+        served = served => served,
+        failed = keep(registry) => failed,
+    };
     tracing::info!("stopped");
     served
+}
+
+/// Opens the collections, then optimizes them for as long as the node runs. Only comes back with an error: a collection
+/// that can't be opened is no reason to answer as if it were not there.
+async fn keep(registry: Arc<Registry>) -> Result<()> {
+    let (pool, opening) = (registry.node.pools.update.clone(), registry.clone());
+    pool.run("Open", Deadline::after(Duration::MAX), move |_| opening.open_all()).await??;
+    registry.set_open();
+    registry.node.readiness.set_ready();
+    optimizer::run(registry).await;
+    std::future::pending().await
 }
 
 fn options(node: &Node) -> Options {

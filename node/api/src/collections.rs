@@ -116,7 +116,10 @@ impl QuantizationConfig {
         if let QuantizationConfig::Scalar(s) = self
             && let Some(q) = s.quantile.filter(|q| !(0.5..=1.0).contains(q))
         {
-            invalid.add(format!("{path}.scalar.quantile"), format!("value {q:?} invalid, must be from 0.5 to 1.0"));
+            invalid.add(
+                format!("{path}.scalar.quantile"),
+                format!("value {q:?} invalid, must be from 0.5 to 1.0"),
+            );
         }
     }
 }
@@ -166,7 +169,10 @@ pub struct OptimizersDiff {
 impl OptimizersDiff {
     fn validate(&self, path: &str, invalid: &mut Invalid) {
         if let Some(t) = self.deleted_threshold.filter(|t| !(0.0..=1.0).contains(t)) {
-            invalid.add(format!("{path}.deleted_threshold"), format!("value {t:?} invalid, must be from 0.0 to 1.0"));
+            invalid.add(
+                format!("{path}.deleted_threshold"),
+                format!("value {t:?} invalid, must be from 0.0 to 1.0"),
+            );
         }
         invalid.at_least(&format!("{path}.vacuum_min_vector_number"), self.vacuum_min_vector_number, 100);
         invalid.at_least(&format!("{path}.max_segment_size"), self.max_segment_size, 1);

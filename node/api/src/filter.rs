@@ -172,7 +172,8 @@ impl Scalars {
     fn of(value: Value) -> Option<Self> {
         let Value::Array(all) = value else { return None };
         if all.iter().all(Value::is_string) {
-            let strings = all.into_iter().filter_map(|v| if let Value::String(s) = v { Some(s) } else { None });
+            let strings =
+                all.into_iter().filter_map(|v| if let Value::String(s) = v { Some(s) } else { None });
             return Some(Scalars::Keywords(strings.collect()));
         }
         all.iter().map(Value::as_i64).collect::<Option<_>>().map(Scalars::Integers)
@@ -192,7 +193,10 @@ impl<'de> Deserialize<'de> for Match {
         if let Some(v) = object.remove("except") {
             return Scalars::of(v).map(Match::Except).ok_or_else(refused);
         }
-        if ["text", "text_any", "phrase", "prefix"].iter().any(|k| object.get(*k).is_some_and(Value::is_string)) {
+        if ["text", "text_any", "phrase", "prefix"]
+            .iter()
+            .any(|k| object.get(*k).is_some_and(Value::is_string))
+        {
             return Ok(Match::Text(object));
         }
         Err(refused())

@@ -33,7 +33,9 @@ impl PointId {
         if let Ok(n) = text.parse() {
             return Ok(PointId::Num(n));
         }
-        Uuid::try_parse(text).map(PointId::Uuid).map_err(|_| format!("Can not recognize \"{text}\" as point id"))
+        Uuid::try_parse(text)
+            .map(PointId::Uuid)
+            .map_err(|_| format!("Can not recognize \"{text}\" as point id"))
     }
 }
 
@@ -89,7 +91,10 @@ impl Serialize for PointId {
 pub enum Vector {
     Dense(Vec<f32>),
     Multi(Vec<Vec<f32>>),
-    Sparse { indices: Vec<u32>, values: Vec<f32> },
+    Sparse {
+        indices: Vec<u32>,
+        values: Vec<f32>,
+    },
     /// Text or an image to be embedded by a model.
     Inference(Box<serde_json::Value>),
 }
@@ -117,7 +122,11 @@ struct Component(f32);
 impl<'de> Deserialize<'de> for Component {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let v = f32::deserialize(d)?;
-        if v.is_finite() { Ok(Component(v)) } else { Err(de::Error::custom("a vector component is not a finite number")) }
+        if v.is_finite() {
+            Ok(Component(v))
+        } else {
+            Err(de::Error::custom("a vector component is not a finite number"))
+        }
     }
 }
 
@@ -138,7 +147,11 @@ impl<'de> Visitor<'de> for ElementVisitor {
 
     fn visit_f64<E: de::Error>(self, v: f64) -> Result<Element, E> {
         let v = v as f32;
-        if v.is_finite() { Ok(Element::Number(v)) } else { Err(E::custom("a vector component is not a finite number")) }
+        if v.is_finite() {
+            Ok(Element::Number(v))
+        } else {
+            Err(E::custom("a vector component is not a finite number"))
+        }
     }
 
     fn visit_u64<E: de::Error>(self, v: u64) -> Result<Element, E> {

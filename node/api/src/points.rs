@@ -82,7 +82,8 @@ impl<'de> Deserialize<'de> for BatchVectors {
 impl Batch {
     fn into_points(self) -> Result<Vec<PointStruct>, String> {
         let n = self.ids.len();
-        let differ = |what: &str, got: usize| format!("batch: number of ids and {what} must be equal ({n} != {got})");
+        let differ =
+            |what: &str, got: usize| format!("batch: number of ids and {what} must be equal ({n} != {got})");
         let mut payloads = self.payloads.unwrap_or_default();
         if !payloads.is_empty() && payloads.len() != n {
             return Err(differ("payloads", payloads.len()));
@@ -235,7 +236,10 @@ impl<'de> Deserialize<'de> for DeletePayloadRequest {
         if b.points.is_none() && b.filter.is_none() {
             return Err(de::Error::custom(NO_TARGET));
         }
-        Ok(Self { keys: b.keys, select: Selector { points: b.points, filter: b.filter, shard_key: b.shard_key } })
+        Ok(Self {
+            keys: b.keys,
+            select: Selector { points: b.points, filter: b.filter, shard_key: b.shard_key },
+        })
     }
 }
 

@@ -37,9 +37,13 @@ impl SearchParams {
     /// Adds what is out of range, below `path`.
     pub fn validate(&self, path: &str, invalid: &mut Invalid) {
         invalid.at_least(&format!("{path}params.hnsw_ef"), self.hnsw_ef, 1);
-        if let Some(o) = self.quantization.and_then(|q| q.oversampling).filter(|o| *o < 1.0 || !o.is_finite()) {
+        if let Some(o) = self.quantization.and_then(|q| q.oversampling).filter(|o| *o < 1.0 || !o.is_finite())
+        {
             let shown = if o.fract() == 0.0 { format!("{o:.1}") } else { o.to_string() };
-            invalid.add(format!("{path}params.quantization.oversampling"), format!("value {shown} invalid, must be 1.0 or larger"));
+            invalid.add(
+                format!("{path}params.quantization.oversampling"),
+                format!("value {shown} invalid, must be 1.0 or larger"),
+            );
         }
     }
 }
@@ -125,7 +129,15 @@ impl Query {
             return serde_json::from_value(object.into()).map(Query::Vector).map_err(E::custom);
         }
         const KINDS: [&str; 9] = [
-            "recommend", "discover", "context", "order_by", "fusion", "rrf", "formula", "sample", "relevance_feedback",
+            "recommend",
+            "discover",
+            "context",
+            "order_by",
+            "fusion",
+            "rrf",
+            "formula",
+            "sample",
+            "relevance_feedback",
         ];
         match KINDS.iter().find(|k| object.contains_key(**k)) {
             Some(kind) => Ok(Query::Other((*kind).into())),
@@ -161,7 +173,9 @@ impl<'de> Deserialize<'de> for Query {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Query, E> {
-                uuid::Uuid::try_parse(text).map(|u| Query::Id(PointId::Uuid(u))).map_err(|_| E::custom(NO_QUERY))
+                uuid::Uuid::try_parse(text)
+                    .map(|u| Query::Id(PointId::Uuid(u)))
+                    .map_err(|_| E::custom(NO_QUERY))
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Query, A::Error> {

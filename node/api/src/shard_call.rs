@@ -41,10 +41,22 @@ pub enum ShardRead {
     Search(ShardSearch),
     /// Several searches at once, answered in order.
     SearchBatch(Vec<ShardSearch>),
-    Retrieve { ids: Vec<PointId>, payload: WithPayload, vectors: WithVector },
+    Retrieve {
+        ids: Vec<PointId>,
+        payload: WithPayload,
+        vectors: WithVector,
+    },
     /// Ids only, from `from` on; the records are fetched for those that win.
-    Scroll { filter: Option<Filter>, from: Option<PointId>, limit: usize, payload: WithPayload, vectors: WithVector },
-    Count { filter: Option<Filter> },
+    Scroll {
+        filter: Option<Filter>,
+        from: Option<PointId>,
+        limit: usize,
+        payload: WithPayload,
+        vectors: WithVector,
+    },
+    Count {
+        filter: Option<Filter>,
+    },
     Info,
 }
 
@@ -75,11 +87,25 @@ pub enum ShardCall {
 #[serde(rename_all = "snake_case")]
 pub enum ShardAnswer {
     /// Sequence number of the operation; 0 if nothing had to be changed.
-    Written { seq: u64 },
-    Found { points: Vec<ScoredPoint>, unindexed: Vec<String> },
-    FoundBatch { answers: Vec<Vec<ScoredPoint>>, unindexed: Vec<String> },
-    Records { points: Vec<Record>, unindexed: Vec<String> },
-    Counted { count: u64, unindexed: Vec<String> },
+    Written {
+        seq: u64,
+    },
+    Found {
+        points: Vec<ScoredPoint>,
+        unindexed: Vec<String>,
+    },
+    FoundBatch {
+        answers: Vec<Vec<ScoredPoint>>,
+        unindexed: Vec<String>,
+    },
+    Records {
+        points: Vec<Record>,
+        unindexed: Vec<String>,
+    },
+    Counted {
+        count: u64,
+        unindexed: Vec<String>,
+    },
     Info(ShardInfo),
 }
 

@@ -20,7 +20,8 @@ pub fn apply(names: &mut Names, actions: Vec<AliasAction>) -> Result<()> {
             AliasAction::RenameAlias { old_alias_name, new_alias_name } => {
                 refuse_taken(names, &new_alias_name)?;
                 let to = names.aliases.remove(&old_alias_name);
-                let to = to.ok_or_else(|| ApiError::not_found(format!("Alias {old_alias_name} does not exists!")))?;
+                let to = to
+                    .ok_or_else(|| ApiError::not_found(format!("Alias {old_alias_name} does not exists!")))?;
                 names.aliases.insert(new_alias_name, to);
             }
         }
@@ -38,5 +39,6 @@ fn refuse_taken(names: &Names, alias: &str) -> Result<()> {
 /// All aliases, or those of one collection.
 pub fn list(names: &Names, of: Option<&str>) -> Vec<AliasDescription> {
     let all = names.aliases.iter().filter(|(_, to)| of.is_none_or(|of| of == to.as_str()));
-    all.map(|(alias, to)| AliasDescription { alias_name: alias.clone(), collection_name: to.clone() }).collect()
+    all.map(|(alias, to)| AliasDescription { alias_name: alias.clone(), collection_name: to.clone() })
+        .collect()
 }

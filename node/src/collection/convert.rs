@@ -48,8 +48,12 @@ pub fn path(text: &str) -> Result<JsonPath> {
 pub fn vector(v: WireVector) -> Result<Vector> {
     match v {
         WireVector::Dense(v) => Ok(Vector::Dense(v)),
-        WireVector::Multi(_) => Err(ApiError::wrong_input("Conversion between multi and regular vectors failed")),
-        WireVector::Sparse { .. } => Err(ApiError::wrong_input("Conversion between sparse and regular vectors failed")),
+        WireVector::Multi(_) => {
+            Err(ApiError::wrong_input("Conversion between multi and regular vectors failed"))
+        }
+        WireVector::Sparse { .. } => {
+            Err(ApiError::wrong_input("Conversion between sparse and regular vectors failed"))
+        }
         WireVector::Inference(_) => Err(ApiError::internal(
             "InferenceService URL not configured - please provide valid address in config",
         )),
@@ -104,7 +108,11 @@ pub fn params(p: &WireParams) -> SearchParams {
         hnsw_ef: p.hnsw_ef,
         exact: p.exact,
         indexed_only: p.indexed_only,
-        quantization: QuantizationSearch { ignore: q.ignore, rescore: q.rescore, oversampling: q.oversampling },
+        quantization: QuantizationSearch {
+            ignore: q.ignore,
+            rescore: q.rescore,
+            oversampling: q.oversampling,
+        },
     }
 }
 
@@ -201,7 +209,9 @@ fn range_test(r: wire::Range) -> Result<FieldTest> {
     }
     let t = |b: &Option<Bound>| match b {
         None => Ok(None),
-        Some(Bound::Text(text)) => datetime::parse_bound(text).map(Some).map_err(|e| ApiError::format(e.to_string())),
+        Some(Bound::Text(text)) => {
+            datetime::parse_bound(text).map(Some).map_err(|e| ApiError::format(e.to_string()))
+        }
         Some(Bound::Number(n)) => Err(ApiError::format(format!(
             "a range mixes a number ({n}) and datetimes: data did not match any variant of untagged enum RangeInterface"
         ))),
@@ -303,7 +313,12 @@ pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
             api::Distance::Manhattan => Distance::Manhattan,
         },
         hnsw: p.hnsw_config.as_ref().map(|h| hnsw_diff(Some(h))),
-        quantization: p.quantization_config.as_ref().map(quantization).transpose()?.map(QuantizationDiff::Set),
+        quantization: p
+            .quantization_config
+            .as_ref()
+            .map(quantization)
+            .transpose()?
+            .map(QuantizationDiff::Set),
         on_disk: p.on_disk,
     })
 }

@@ -98,11 +98,15 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
         }
         ShardRead::Retrieve { ids, payload, vectors } => {
             let ids: Vec<_> = ids.into_iter().map(convert::point_id).collect();
-            Ok(ShardAnswer::Records { points: records(&view, &ids, &payload, &vectors)?, unindexed: Vec::new() })
+            Ok(ShardAnswer::Records {
+                points: records(&view, &ids, &payload, &vectors)?,
+                unindexed: Vec::new(),
+            })
         }
         ShardRead::Scroll { filter, from, limit, payload, vectors } => {
             let filter = filter.map(convert::filter).transpose()?;
-            let (ids, unindexed) = view.scroll(filter.as_ref(), from.map(convert::point_id), limit, cancel)?;
+            let (ids, unindexed) =
+                view.scroll(filter.as_ref(), from.map(convert::point_id), limit, cancel)?;
             Ok(ShardAnswer::Records { points: records(&view, &ids, &payload, &vectors)?, unindexed })
         }
         ShardRead::Count { filter } => {
@@ -169,7 +173,10 @@ fn records(
 }
 
 /// The payload as it is answered; the client's own bytes unless a part of it was asked for.
-fn shown_payload(raw: Option<&RawPayload>, selector: Option<&PayloadSelector>) -> Result<Option<Box<RawValue>>> {
+fn shown_payload(
+    raw: Option<&RawPayload>,
+    selector: Option<&PayloadSelector>,
+) -> Result<Option<Box<RawValue>>> {
     let Some(selector) = selector else { return Ok(None) };
     let empty = RawPayload::empty();
     let raw = raw.unwrap_or(&empty);

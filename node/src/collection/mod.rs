@@ -1,6 +1,7 @@
 //! A collection: its configuration, the way from a request to its shards, and the merging of what they answer.
 
 pub mod aliases;
+pub mod backup;
 pub mod convert;
 pub mod execute;
 pub mod info;
@@ -28,7 +29,8 @@ use crate::node::Node;
 use crate::pool::Deadline;
 
 /// A call to the node that holds a shard.
-pub type Remote = Arc<dyn Fn(u32, ShardCall, Deadline) -> BoxFuture<'static, Result<ShardAnswer>> + Send + Sync>;
+pub type Remote =
+    Arc<dyn Fn(u32, ShardCall, Deadline) -> BoxFuture<'static, Result<ShardAnswer>> + Send + Sync>;
 
 /// Where a shard is served.
 #[derive(Clone)]
@@ -53,6 +55,9 @@ pub struct Definition {
     pub name: String,
     /// Of the collection, not of its name: a new collection with an old name is another one.
     pub uid: uuid::Uuid,
+    /// Uid of the collection whose place this one took; should a start find both, that one is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<uuid::Uuid>,
     pub created_unix: u64,
     /// Copies that this node holds, by shard: their ids live beside the data.
     pub copies: std::collections::BTreeMap<u32, uuid::Uuid>,

@@ -33,7 +33,9 @@ impl Collection {
         let ShardRead::SearchBatch(all) = read else { unreachable!("made above") };
         let mut merged: Vec<Vec<ScoredPoint>> = limits.iter().map(|_| Vec::new()).collect();
         for answer in answers {
-            let ShardAnswer::FoundBatch { answers, unindexed } = answer else { return Err(unexpected(&answer)) };
+            let ShardAnswer::FoundBatch { answers, unindexed } = answer else {
+                return Err(unexpected(&answer));
+            };
             let filters = all.iter().filter_map(|s| s.filter.as_ref());
             self.note_unindexed(&unindexed, filters);
             for (into, points) in merged.iter_mut().zip(answers) {
@@ -125,7 +127,10 @@ impl Collection {
         self.higher_is_nearer(name)?;
         let names = WithVector::Names(vec![name.to_owned()]);
         let found = self.retrieve(vec![id], WithPayload::Bool(false), names, deadline).await?;
-        let record = found.into_iter().next().ok_or_else(|| ApiError::not_found(format!("No point with id {id} found")))?;
+        let record = found
+            .into_iter()
+            .next()
+            .ok_or_else(|| ApiError::not_found(format!("No point with id {id} found")))?;
         let vector = match record.vector {
             Some(Vectors::Unnamed(v)) if name.is_empty() => Some(v),
             Some(Vectors::Named(mut map)) => map.remove(name),
@@ -173,12 +178,27 @@ fn collect_types(filter: &Filter, inside: &str, into: &mut BTreeMap<String, &'st
 fn types_of(field: &FieldCondition) -> &'static [&'static str] {
     use quiver_api::filter::Bound;
     match (&field.matches, &field.range) {
-        (Some(Match::Value(Scalar::Keyword(_)) | Match::Any(Scalars::Keywords(_)) | Match::Except(Scalars::Keywords(_))), _) => &["keyword"],
-        (Some(Match::Value(Scalar::Integer(_)) | Match::Any(Scalars::Integers(_)) | Match::Except(Scalars::Integers(_))), _) => &["integer"],
+        (
+            Some(
+                Match::Value(Scalar::Keyword(_))
+                | Match::Any(Scalars::Keywords(_))
+                | Match::Except(Scalars::Keywords(_)),
+            ),
+            _,
+        ) => &["keyword"],
+        (
+            Some(
+                Match::Value(Scalar::Integer(_))
+                | Match::Any(Scalars::Integers(_))
+                | Match::Except(Scalars::Integers(_)),
+            ),
+            _,
+        ) => &["integer"],
         (Some(Match::Value(Scalar::Bool(_))), _) => &["bool"],
         (Some(Match::Text(_)), _) => &["text"],
         (None, Some(r)) => {
-            let text = [&r.lt, &r.lte, &r.gt, &r.gte].into_iter().flatten().any(|b| matches!(b, Bound::Text(_)));
+            let text =
+                [&r.lt, &r.lte, &r.gt, &r.gte].into_iter().flatten().any(|b| matches!(b, Bound::Text(_)));
             if text { &["datetime"] } else { &["integer", "float"] }
         }
         _ => &["keyword"],

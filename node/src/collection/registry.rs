@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use quiver_api::collections::{CreateCollection, CreateVector, QuantizationUpdate, UpdateCollection, VectorParams};
+use quiver_api::collections::{
+    CreateCollection, CreateVector, QuantizationUpdate, UpdateCollection, VectorParams,
+};
 use quiver_api::shard_call::ShardWrite;
 use quiver_engine::file::{Disk, RealDisk, atomic};
 use quiver_engine::shard::{Shard, ShardOptions};
@@ -44,6 +47,7 @@ pub struct Registry {
     pub disk: Arc<dyn Disk>,
     root: PathBuf,
     names: ArcSwap<Names>,
+    open: AtomicBool,
     /// Held by whoever adds or removes names.
     changing: tokio::sync::Mutex<()>,
 }
@@ -53,7 +57,14 @@ impl Registry {
     pub fn new(node: Arc<Node>) -> Arc<Self> {
         let root = node.settings.storage.storage_path.clone();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        Arc::new(Self { node, disk, root, names: ArcSwap::default(), changing: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            node,
+            disk,
+            root,
+            names: ArcSwap::default(),
+            open: AtomicBool::new(false),
+            changing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Opens what the data folder holds. Nothing is served before every log has been replayed.
@@ -62,14 +73,7 @@ impl Registry {
         self.disk.create_dir_all(&collections_dir)?;
         self.empty_trash();
         let mut names = Names::default();
-        for folder in self.disk.list(&collections_dir)? {
-            let dir = collections_dir.join(&folder);
-            if !self.disk.exists(&dir.join(DEFINITION)) {
-                tracing::info!(folder, "removing a collection that was never finished");
-                self.disk.remove_dir_all(&dir)?;
-                continue;
-            }
-            let definition: Definition = atomic::read_json(&*self.disk, &dir.join(DEFINITION))?;
+        for (dir, definition) in self.definitions(&collections_dir)? {
             let name = definition.name.clone();
             let collection = self
                 .open_one(dir, definition)
@@ -85,13 +89,37 @@ impl Registry {
         Ok(())
     }
 
+    /// Folders of collections and what they hold; what was never finished, or was replaced, is removed.
+    fn definitions(&self, collections_dir: &Path) -> anyhow::Result<Vec<(PathBuf, Definition)>> {
+        let mut found: Vec<(PathBuf, Definition)> = Vec::new();
+        for folder in self.disk.list(collections_dir)? {
+            let dir = collections_dir.join(&folder);
+            if self.disk.exists(&dir.join(DEFINITION)) {
+                let definition = atomic::read_json(&*self.disk, &dir.join(DEFINITION))?;
+                found.push((dir, definition));
+            } else {
+                tracing::info!(folder, "removing a collection that was never finished");
+                self.disk.remove_dir_all(&dir)?;
+            }
+        }
+        let replaced: Vec<Uuid> = found.iter().filter_map(|(_, d)| d.replaces).collect();
+        for (dir, _) in found.extract_if(.., |(_, d)| replaced.contains(&d.uid)) {
+            self.disk.remove_dir_all(&dir)?;
+        }
+        Ok(found)
+    }
+
     fn open_one(&self, dir: PathBuf, definition: Definition) -> Result<Arc<Collection>> {
         let n = definition.settings.shard_number.unwrap_or(1);
         let mut routes = Vec::new();
         for i in 0..n {
             let options = shard_options(&definition, i);
             let shard = Shard::open(self.disk.clone(), &shard_dir(&dir, i), options)?;
-            routes.push(Route { shard: i, range: HashRange::equal(i, n), place: Place::Local(Arc::new(shard)) });
+            routes.push(Route {
+                shard: i,
+                range: HashRange::equal(i, n),
+                place: Place::Local(Arc::new(shard)),
+            });
         }
         Ok(self.collection(dir, definition, routes))
     }
@@ -106,6 +134,16 @@ impl Registry {
             changing: tokio::sync::Mutex::default(),
             optimized: parking_lot::Mutex::default(),
         })
+    }
+
+    /// Names mean something from now on.
+    pub fn set_open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Whether the data folder has been read: before that a missing name says nothing.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
     }
 
     /// All names as of now.
@@ -184,7 +222,14 @@ impl Registry {
         settings.shard_number = Some(n);
         let copies = (0..n).map(|i| (i, Uuid::new_v4())).collect();
         let created_unix = clock::unix().as_secs();
-        Ok(Definition { name: name.into(), uid: Uuid::new_v4(), created_unix, copies, settings })
+        Ok(Definition {
+            name: name.into(),
+            uid: Uuid::new_v4(),
+            replaces: None,
+            created_unix,
+            copies,
+            settings,
+        })
     }
 
     /// Gives a collection its name, for all requests from now on.
@@ -192,6 +237,33 @@ impl Registry {
         let mut names = Names::clone(&self.names.load());
         names.collections.insert(name.to_owned(), collection);
         self.names.store(Arc::new(names));
+    }
+
+    /// Puts a collection in the place of the one that has its name, whose data is removed.
+    pub async fn replace(&self, name: &str, collection: Arc<Collection>, deadline: Deadline) -> Result<()> {
+        let _guard = self.changing.lock().await;
+        let old = self.names().collections.get(name).cloned();
+        let (disk, root, dir) = (self.disk.clone(), self.root.clone(), collection.dir.clone());
+        let mut definition = Definition::clone(&collection.definition.load());
+        definition.replaces = old.as_ref().map(|old| old.definition.load().uid);
+        let work = move |_: &_| -> Result<Option<PathBuf>> {
+            // The new one is whole before the old one goes: whatever happens between, one of them is found.
+            atomic::write_json(&*disk, &dir.join(DEFINITION), &definition)?;
+            old.map(|old| bury(&*disk, &root, &old.dir)).transpose()
+        };
+        let gone = self.node.pools.update.run("Recover snapshot", deadline, work).await??;
+        self.insert(name, collection);
+        self.remove_later(gone);
+        Ok(())
+    }
+
+    fn remove_later(&self, gone: Option<PathBuf>) {
+        let (Some(gone), disk) = (gone, self.disk.clone()) else { return };
+        self.node.pools.update.spawn(move || {
+            if let Err(e) = disk.remove_dir_all(&gone) {
+                tracing::warn!(error = %e, "the data of a removed collection stays in the trash until the next start");
+            }
+        });
     }
 
     /// Removes a collection, its data and its aliases. False if there is none of that name.
@@ -206,25 +278,14 @@ impl Registry {
         self.node.guardrails.forget(name);
         let (disk, root, dir) = (self.disk.clone(), self.root.clone(), collection.dir.clone());
         drop(collection);
-        let trash = root.join("trash");
-        let work = move || -> Result<PathBuf> {
+        let work = move |_: &_| -> Result<PathBuf> {
             if let Some(aliases) = aliases {
                 atomic::write_json(&*disk, &root.join(ALIASES), &aliases)?;
             }
-            let gone = trash.join(Uuid::new_v4().simple().to_string());
-            let io = |e| ApiError::internal(format!("removing the collection's folder: {e}"));
-            disk.create_dir_all(&trash).map_err(io)?;
-            disk.rename(&dir, &gone).map_err(io)?;
-            disk.sync_dir(&root.join("collections")).map_err(io)?;
-            Ok(gone)
+            bury(&*disk, &root, &dir)
         };
-        let gone = self.node.pools.update.run("Delete collection", deadline, move |_| work()).await??;
-        let disk = self.disk.clone();
-        self.node.pools.update.spawn(move || {
-            if let Err(e) = disk.remove_dir_all(&gone) {
-                tracing::warn!(error = %e, "the data of a deleted collection stays in the trash until the next start");
-            }
-        });
+        let gone = self.node.pools.update.run("Delete collection", deadline, work).await??;
+        self.remove_later(Some(gone));
         Ok(true)
     }
 
@@ -262,7 +323,12 @@ impl Registry {
         self.redefine(&collection, definition, deadline).await
     }
 
-    async fn redefine(&self, collection: &Collection, definition: Definition, deadline: Deadline) -> Result<()> {
+    async fn redefine(
+        &self,
+        collection: &Collection,
+        definition: Definition,
+        deadline: Deadline,
+    ) -> Result<()> {
         let config = convert::collection_config(&definition.settings, &self.defaults())?;
         let shards = collection.local_shards();
         let (disk, path, written) = (self.disk.clone(), collection.dir.join(DEFINITION), definition.clone());
@@ -330,6 +396,17 @@ impl Registry {
     }
 }
 
+/// Takes a collection's folder away, durably; what is left is only bytes.
+fn bury(disk: &dyn Disk, root: &Path, dir: &Path) -> Result<PathBuf> {
+    let io = |e| ApiError::internal(format!("removing the collection's folder: {e}"));
+    let trash = root.join("trash");
+    let gone = trash.join(Uuid::new_v4().simple().to_string());
+    disk.create_dir_all(&trash).map_err(io)?;
+    disk.rename(dir, &gone).map_err(io)?;
+    disk.sync_dir(&root.join("collections")).map_err(io)?;
+    Ok(gone)
+}
+
 /// Where a shard's files are.
 pub fn shard_dir(dir: &Path, shard: u32) -> PathBuf {
     dir.join("shards").join(shard.to_string())
@@ -350,7 +427,8 @@ fn create_shards(
     definition: &Definition,
     config: &quiver_engine::config::CollectionConfig,
 ) -> Result<Vec<Shard>> {
-    disk.create_dir_all(dir).map_err(|e| ApiError::internal(format!("making the collection's folder: {e}")))?;
+    disk.create_dir_all(dir)
+        .map_err(|e| ApiError::internal(format!("making the collection's folder: {e}")))?;
     let mut shards = Vec::new();
     for i in 0..definition.settings.shard_number.unwrap_or(1) {
         let options = shard_options(definition, i);
@@ -407,7 +485,8 @@ fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()
     }
     if let Some(params) = change.params {
         settings.replication_factor = params.replication_factor.or(settings.replication_factor);
-        settings.write_consistency_factor = params.write_consistency_factor.or(settings.write_consistency_factor);
+        settings.write_consistency_factor =
+            params.write_consistency_factor.or(settings.write_consistency_factor);
         settings.read_fan_out_factor = params.read_fan_out_factor.or(settings.read_fan_out_factor);
         settings.on_disk_payload = params.on_disk_payload.or(settings.on_disk_payload);
     }

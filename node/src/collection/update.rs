@@ -49,9 +49,12 @@ fn split(routes: &[Route], write: ShardWrite) -> Result<Vec<(usize, ShardWrite)>
             |p| p.id,
             |points| W::Upsert { points, mode, condition: condition.clone() },
         ),
-        W::UpdateVectors { points, condition } => {
-            split_by(routes, points, |p| p.id, |points| W::UpdateVectors { points, condition: condition.clone() })
-        }
+        W::UpdateVectors { points, condition } => split_by(
+            routes,
+            points,
+            |p| p.id,
+            |points| W::UpdateVectors { points, condition: condition.clone() },
+        ),
         W::Delete(target) => by_target(target, &W::Delete),
         W::ClearPayload(target) => by_target(target, &W::ClearPayload),
         W::DeleteVectors { target, names } => {
@@ -66,13 +69,18 @@ fn split(routes: &[Route], write: ShardWrite) -> Result<Vec<(usize, ShardWrite)>
         W::DeletePayload { target, keys } => {
             by_target(target, &|target| W::DeletePayload { target, keys: keys.clone() })
         }
-        every @ (W::CreateIndex { .. } | W::DropIndex { .. } | W::CreateVector { .. } | W::DropVector { .. }) => {
-            Ok((0..routes.len()).map(|i| (i, every.clone())).collect())
-        }
+        every @ (W::CreateIndex { .. }
+        | W::DropIndex { .. }
+        | W::CreateVector { .. }
+        | W::DropVector { .. }) => Ok((0..routes.len()).map(|i| (i, every.clone())).collect()),
     }
 }
 
-fn split_target(routes: &[Route], target: Target, make: &dyn Fn(Target) -> ShardWrite) -> Result<Vec<(usize, ShardWrite)>> {
+fn split_target(
+    routes: &[Route],
+    target: Target,
+    make: &dyn Fn(Target) -> ShardWrite,
+) -> Result<Vec<(usize, ShardWrite)>> {
     match target {
         Target::Ids(ids) => split_by(routes, ids, |id| *id, |ids| make(Target::Ids(ids))),
         filter => Ok((0..routes.len()).map(|i| (i, make(filter.clone()))).collect()),

@@ -82,7 +82,8 @@ pub async fn change_aliases(
     at: Started,
     Body(body): Body<ChangeAliases>,
 ) -> Response {
-    let change = state.registry.change_aliases(|all| names::apply(all, body.actions), options.deadline(&state));
+    let change =
+        state.registry.change_aliases(|all| names::apply(all, body.actions), options.deadline(&state));
     at.answer(change.await.map(|()| true))
 }
 
@@ -113,8 +114,12 @@ pub async fn cluster(
                     let points = shard.view().points();
                     local.push(json!({"shard_id": route.shard, "points_count": points, "state": "Active"}));
                 }
-                Place::Remote(_) => remote.push(json!({"shard_id": route.shard, "peer_id": 0, "state": "Active"})),
-                Place::Missing(_) => remote.push(json!({"shard_id": route.shard, "peer_id": 0, "state": "Dead"})),
+                Place::Remote(_) => {
+                    remote.push(json!({"shard_id": route.shard, "peer_id": 0, "state": "Active"}))
+                }
+                Place::Missing(_) => {
+                    remote.push(json!({"shard_id": route.shard, "peer_id": 0, "state": "Dead"}))
+                }
             }
         }
         let _ = &options;
@@ -140,7 +145,9 @@ pub async fn create_index(
     let result = async {
         body.validate()?;
         let schema = body.field_schema.ok_or_else(|| {
-            ApiError::bad_request("Can't auto-detect field type, please specify `field_schema` in the request")
+            ApiError::bad_request(
+                "Can't auto-detect field type, please specify `field_schema` in the request",
+            )
         })?;
         convert::path(&body.field_name)?;
         convert::field_schema(&schema)?;

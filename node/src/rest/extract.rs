@@ -53,7 +53,10 @@ impl Started {
 
     /// The answer to what goes on in the background.
     pub fn accepted(self) -> Response {
-        json_response(StatusCode::ACCEPTED, &serde_json::json!({"status": "accepted", "time": self.seconds()}))
+        json_response(
+            StatusCode::ACCEPTED,
+            &serde_json::json!({"status": "accepted", "time": self.seconds()}),
+        )
     }
 }
 
@@ -250,7 +253,9 @@ mod tests {
     fn check(query: &str, is_read: bool, expected: std::result::Result<(Option<bool>, Option<u64>), &str>) {
         match (Options::parse(query, is_read), expected) {
             (Ok(o), Ok(expected)) => assert_eq!((o.wait, o.timeout), expected, "{query}"),
-            (Err(e), Err(text)) => assert_eq!(e.text, format!("Deserialize error in query parameters: {text}")),
+            (Err(e), Err(text)) => {
+                assert_eq!(e.text, format!("Deserialize error in query parameters: {text}"))
+            }
             (got, _) => panic!("{query}: {got:?}"),
         }
     }
@@ -262,7 +267,11 @@ mod tests {
         check("wait=1", false, Err("provided string was not `true` or `false`"));
         check("timeout=0", true, Err("invalid value: integer `0`, expected a nonzero u64"));
         check("timeout=0", false, Ok((None, Some(1))));
-        check("ordering=foo", false, Err("unknown variant `foo`, expected one of `weak`, `medium`, `strong`"));
+        check(
+            "ordering=foo",
+            false,
+            Err("unknown variant `foo`, expected one of `weak`, `medium`, `strong`"),
+        );
         check(
             "consistency=foo",
             true,

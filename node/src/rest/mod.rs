@@ -10,9 +10,13 @@ mod snapshots;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 
 use crate::collection::registry::Registry;
+use crate::error::ApiError;
 use crate::snapshot::catalog::Catalog;
 
 /// What handlers work with.
@@ -40,7 +44,10 @@ pub fn router(state: AppState) -> Router {
         .route("/aliases", get(collections::all_aliases))
         .route(
             collection,
-            get(collections::info).put(collections::create).patch(collections::update).delete(collections::remove),
+            get(collections::info)
+                .put(collections::create)
+                .patch(collections::update)
+                .delete(collections::remove),
         )
         .route(&at("/exists"), get(collections::exists))
         .route(&at("/aliases"), get(collections::aliases))
@@ -67,6 +74,7 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/snapshots/upload"), post(snapshots::upload))
         .route(&at("/snapshots/recover"), put(snapshots::recover))
         .route(&at("/snapshots/{snapshot}"), get(snapshots::download).delete(snapshots::remove))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), wait_until_open))
         .method_not_allowed_fallback(not_found)
         .fallback(not_found)
         .with_state(state)
@@ -74,4 +82,18 @@ pub fn router(state: AppState) -> Router {
 
 async fn not_found() -> axum::http::StatusCode {
     axum::http::StatusCode::NOT_FOUND
+}
+
+/// Nothing is answered about collections before all logs have been replayed.
+async fn wait_until_open(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let about_the_process = ["/", "/healthz", "/livez", "/readyz"].contains(&request.uri().path());
+    if about_the_process || state.registry.is_open() {
+        return next.run(request).await;
+    }
+    let mut error = ApiError::new(
+        axum::http::StatusCode::SERVICE_UNAVAILABLE,
+        "Service internal error: the node is starting: collections are being opened",
+    );
+    error.retry_after = Some(std::time::Duration::from_secs(1));
+    error.to_response(0.0)
 }

@@ -32,7 +32,11 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
             }
             refuse_empty_vectors(&upsert.points)?;
             collection.node.guardrails.upsert(&collection.name(), upsert.points.len());
-            ShardWrite::Upsert { points: upsert.points, mode: upsert.update_mode, condition: upsert.update_filter }
+            ShardWrite::Upsert {
+                points: upsert.points,
+                mode: upsert.update_mode,
+                condition: upsert.update_filter,
+            }
         }
         BatchOperation::Delete(PointsSelector(select)) => {
             if select.points.as_ref().is_some_and(Vec::is_empty) {
@@ -40,7 +44,9 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
             }
             ShardWrite::Delete(target(select, NOTHING)?)
         }
-        BatchOperation::ClearPayload(PointsSelector(select)) => ShardWrite::ClearPayload(target(select, NOTHING)?),
+        BatchOperation::ClearPayload(PointsSelector(select)) => {
+            ShardWrite::ClearPayload(target(select, NOTHING)?)
+        }
         BatchOperation::SetPayload(r) => {
             ShardWrite::SetPayload { target: target(r.select, NOTHING)?, payload: r.payload, key: r.key }
         }
@@ -88,7 +94,12 @@ fn refuse_empty_vectors(points: &[quiver_api::point::PointStruct]) -> Result<()>
     Ok(())
 }
 
-async fn run(state: AppState, name: String, options: Options, operation: BatchOperation) -> Result<UpdateResult> {
+async fn run(
+    state: AppState,
+    name: String,
+    options: Options,
+    operation: BatchOperation,
+) -> Result<UpdateResult> {
     let collection = state.registry.get(&name)?;
     let write = write_of(operation, &collection)?;
     collection.update(write, options.wait(), options.deadline(&state)).await

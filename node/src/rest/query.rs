@@ -173,7 +173,8 @@ async fn answer(
         Some(Query::Other(kind)) => return Err(ApiError::not_served(&kind)),
         Some(Query::Vector(v)) => (v, r.filter),
         Some(Query::Id(id)) => {
-            let (vector, elsewhere) = vector_of(state, collection, id, &using, r.lookup_from, deadline).await?;
+            let (vector, elsewhere) =
+                vector_of(state, collection, id, &using, r.lookup_from, deadline).await?;
             (vector, if elsewhere { r.filter } else { Some(without(id, r.filter)) })
         }
     };

@@ -1,0 +1,223 @@
+//! REST snapshots of a collection: taken while writes go on, each shard as of one moment of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use quiver_api::collections::CreateCollection;
+use quiver_api::internal::{
+    HashRange as WireRange, PayloadIndex, SNAPSHOT_FORMAT_VERSION, ShardManifest, SnapshotFile,
+    SnapshotManifest,
+};
+use quiver_engine::Cancel;
+use quiver_engine::shard::Shard;
+
+use super::registry::{Registry, shard_dir, shard_options};
+use super::route::HashRange;
+use super::{Collection, Definition, Place, Route};
+use crate::clock;
+use crate::error::{ApiError, Result};
+use crate::pool::Deadline;
+use crate::snapshot::archive;
+use crate::snapshot::catalog::{Catalog, Description, Scratch};
+use crate::snapshot::hash::Digests;
+
+/// In a managed node set collections come from their resource alone.
+pub fn refuse_managed(registry: &Registry) -> Result<()> {
+    let cluster = &registry.node.settings.cluster;
+    if !cluster.enabled {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(format!(
+        "this node belongs to the VectorCollection {}/{}: create a new VectorCollection with spec.bootstrap instead",
+        cluster.namespace, cluster.collection
+    )))
+}
+
+/// Takes a snapshot of the shards that this node holds.
+pub async fn create(
+    registry: &Arc<Registry>,
+    catalog: &Catalog,
+    collection: Arc<Collection>,
+    deadline: Deadline,
+) -> Result<Description> {
+    let (catalog, disk) = (catalog.clone(), registry.disk.clone());
+    let work = move |cancel: &Cancel| -> Result<Description> {
+        let scratch = catalog.scratch()?;
+        let definition = collection.definition.load_full();
+        let mut shards = Vec::new();
+        let mut indexes = Vec::new();
+        for route in collection.routes.load().iter() {
+            if let Place::Local(shard) = &route.place {
+                shards.push(link(&*disk, &scratch, route, shard, cancel)?);
+                indexes = indexes_of(shard)?;
+            }
+        }
+        let at = jiff::Timestamp::from_second(i64::try_from(clock::unix().as_secs()).unwrap_or(0))
+            .unwrap_or_default();
+        let name = format!(
+            "{}-{}-{}.snapshot",
+            safe(&definition.name),
+            peer(&definition),
+            at.strftime("%Y-%m-%d-%H-%M-%S")
+        );
+        let manifest = SnapshotManifest {
+            format_version: SNAPSHOT_FORMAT_VERSION,
+            name: unused(&catalog, &definition.name, name),
+            collection: definition.name.clone(),
+            collection_uid: definition.uid.to_string(),
+            created_at: at.to_string(),
+            schema: serde_json::to_value(&definition.settings).map_err(ApiError::internal)?,
+            payload_indexes: indexes,
+            aliases: Vec::new(),
+            shards,
+        };
+        Ok(catalog.add(&manifest, &scratch, cancel)?)
+    };
+    registry.node.pools.update.run("Create snapshot", deadline, work).await?
+}
+
+/// Names are by the second; a second snapshot in one gets a number.
+fn unused(catalog: &Catalog, collection: &str, name: String) -> String {
+    let stem = name.trim_end_matches(".snapshot").to_owned();
+    let numbered = (1..1000).map(|i| format!("{stem}-{i}.snapshot"));
+    std::iter::once(name.clone())
+        .chain(numbered)
+        .find(|n| catalog.path(collection, n).is_err())
+        .unwrap_or(name)
+}
+
+/// A collection's name as part of a file name.
+fn safe(name: &str) -> String {
+    let kept = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' });
+    let text: String = kept.take(128).collect();
+    text.trim_start_matches('.').to_owned()
+}
+
+/// A number where the protocol has its peer's.
+fn peer(definition: &Definition) -> u64 {
+    definition.uid.as_u64_pair().0 >> 12
+}
+
+fn link(
+    disk: &dyn quiver_engine::file::Disk,
+    scratch: &Scratch,
+    route: &Route,
+    shard: &Shard,
+    cancel: &Cancel,
+) -> Result<ShardManifest> {
+    let dir = shard_dir(scratch.path(), route.shard);
+    let parent = dir.parent().unwrap_or(scratch.path());
+    disk.create_dir_all(parent)
+        .map_err(|e| ApiError::internal(format!("making {}: {e}", parent.display())))?;
+    let linked = shard.snapshot_to(&dir)?;
+    let digests = Digests::default();
+    let mut files = Vec::with_capacity(linked.files.len());
+    for name in &linked.files {
+        let (sha256, size_bytes) = digests.of(disk, &dir.join(name), cancel)?;
+        files.push(SnapshotFile { name: name.to_string_lossy().into_owned(), sha256, size_bytes });
+    }
+    Ok(ShardManifest {
+        shard: route.shard,
+        range: WireRange { first: route.range.from, last: route.range.to },
+        term: 1,
+        seq: linked.seq,
+        points: linked.points,
+        engine_version: crate::VERSION.into(),
+        files,
+        uploaded_bytes: 0,
+        reused_bytes: 0,
+    })
+}
+
+fn indexes_of(shard: &Shard) -> Result<Vec<PayloadIndex>> {
+    let all = shard.view().payload_schema();
+    let index = |(path, schema, _): (
+        quiver_engine::json_path::JsonPath,
+        quiver_engine::config::FieldSchema,
+        usize,
+    )| {
+        let shown = super::convert::wire_field_schema(&schema);
+        let field_schema = serde_json::to_value(shown).map_err(ApiError::internal)?;
+        Ok(PayloadIndex { field_name: path.to_string(), field_schema })
+    };
+    all.into_iter().map(index).collect()
+}
+
+/// Replaces a collection by what a snapshot holds, or creates it. Everything is verified before anything is touched.
+pub async fn recover(
+    registry: &Arc<Registry>,
+    catalog: &Catalog,
+    name: &str,
+    file: PathBuf,
+    checksum: Option<String>,
+    deadline: Deadline,
+) -> Result<()> {
+    let scratch = catalog.scratch()?;
+    let real_name = registry.find(name).map_or_else(|| name.to_owned(), |c| c.name());
+    let (catalog, disk, for_work) = (catalog.clone(), registry.disk.clone(), real_name.clone());
+    let root = registry.node.settings.storage.storage_path.join("collections");
+    let unpacked = scratch.path().join("unpacked");
+    let work = move |cancel: &Cancel| -> Result<(PathBuf, Definition, Vec<Shard>)> {
+        catalog.check(&file, checksum.as_deref(), cancel)?;
+        let manifest = archive::unpack(&*disk, &file, &unpacked, cancel)?;
+        let definition = definition_of(&for_work, &manifest)?;
+        let dir = root.join(definition.uid.simple().to_string());
+        let restored = restore_shards(&disk, &unpacked, &dir, &definition);
+        if restored.is_err() {
+            // What was made so far has no definition: the next start would remove it too.
+            let _ = disk.remove_dir_all(&dir);
+        }
+        Ok((dir, definition, restored?))
+    };
+    let (dir, definition, shards) =
+        registry.node.pools.update.run("Recover snapshot", deadline, work).await??;
+    drop(scratch);
+    let n = u32::try_from(shards.len()).unwrap_or(u32::MAX);
+    let routes = shards.into_iter().zip(0..).map(|(shard, i)| Route {
+        shard: i,
+        range: HashRange::equal(i, n),
+        place: Place::Local(Arc::new(shard)),
+    });
+    let collection = registry.collection(dir, definition, routes.collect());
+    registry.replace(&real_name, collection, deadline).await
+}
+
+fn definition_of(name: &str, manifest: &SnapshotManifest) -> Result<Definition> {
+    let settings: CreateCollection = serde_json::from_value(manifest.schema.clone())
+        .map_err(|e| ApiError::bad_request(format!("the snapshot's schema can't be read: {e}")))?;
+    let n = settings.shard_number.unwrap_or(1);
+    let fits = manifest.shards.len() == n as usize
+        && (0..n).zip(&manifest.shards).all(|(i, s)| {
+            let range = HashRange::equal(i, n);
+            s.shard == i && s.range == WireRange { first: range.from, last: range.to }
+        });
+    if !fits {
+        return Err(ApiError::bad_request(
+            "the snapshot holds only a part of its collection's shards: recover it with a VectorCollection",
+        ));
+    }
+    Ok(Definition {
+        name: name.to_owned(),
+        uid: uuid::Uuid::new_v4(),
+        replaces: None,
+        created_unix: clock::unix().as_secs(),
+        copies: (0..n).map(|i| (i, uuid::Uuid::new_v4())).collect(),
+        settings,
+    })
+}
+
+fn restore_shards(
+    disk: &Arc<dyn quiver_engine::file::Disk>,
+    from: &std::path::Path,
+    dir: &std::path::Path,
+    definition: &Definition,
+) -> Result<Vec<Shard>> {
+    let io = |e| ApiError::internal(format!("making the collection's folder: {e}"));
+    disk.create_dir_all(&dir.join("shards")).map_err(io)?;
+    let mut shards = Vec::new();
+    for i in 0..definition.settings.shard_number.unwrap_or(1) {
+        let options = shard_options(definition, i);
+        shards.push(Shard::restore_from(disk.clone(), &shard_dir(from, i), &shard_dir(dir, i), options)?);
+    }
+    Ok(shards)
+}

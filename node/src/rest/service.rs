@@ -1,0 +1,155 @@
+//! What the node says of itself: version, health, telemetry, metrics, issues.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::AppState;
+use super::extract::{Options, Started};
+use crate::clock;
+use crate::collection::Collection;
+use crate::collection::info::Totals;
+use crate::guardrails::CollectionFacts;
+use crate::metrics::{self, CollectionNumbers, Scrape};
+use crate::telemetry::{self, Facts};
+
+/// Clients expect 40 hexadecimal digits; a build outside a repository has none.
+const COMMIT: &str = "0000000000000000000000000000000000000000";
+
+pub async fn root() -> Response {
+    let body = json!({
+        "title": "quiver - vector search",
+        "version": crate::PROTOCOL_VERSION,
+        "commit": COMMIT,
+    });
+    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+pub async fn healthz() -> &'static str {
+    "healthz check passed"
+}
+
+pub async fn livez() -> &'static str {
+    "healthz check passed"
+}
+
+pub async fn readyz(State(state): State<AppState>) -> Response {
+    match state.registry.node.readiness.missing() {
+        None => "all shards are ready".into_response(),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "some shards are not ready").into_response(),
+    }
+}
+
+pub async fn telemetry(State(state): State<AppState>, options: Options, at: Started) -> Response {
+    let node = &state.registry.node;
+    let names = state.registry.names();
+    let mut details = Vec::new();
+    if options.details_level >= 1 {
+        for (name, collection) in &names.collections {
+            let totals = totals(&state, collection, &options).await;
+            details.push(json!({
+                "id": name,
+                "vectors": totals.vectors.values().sum::<u64>(),
+                "points": totals.points,
+                "segments": totals.segments,
+                "optimizers_status": totals.optimizer_error.unwrap_or_else(|| "ok".into()),
+                "disk_usage_bytes": totals.bytes_disk,
+                "ram_usage_bytes": totals.bytes_ram,
+            }));
+        }
+    }
+    let facts = Facts {
+        boot: node.boot.clone(),
+        startup: node.started.to_string(),
+        cluster_enabled: node.settings.cluster.enabled,
+        collections: names.collections.len(),
+        collection_details: details,
+        memory_used_bytes: node.memory.used_bytes(),
+        memory_limit_bytes: node.memory.limit_bytes(),
+    };
+    at.answer(Ok(telemetry::report(&facts, &node.requests, options.details_level)))
+}
+
+/// The counts of a collection; nothing where a shard is away: numbers are no reason to fail.
+async fn totals(state: &AppState, collection: &Collection, options: &Options) -> Totals {
+    collection.totals(options.deadline(state)).await.unwrap_or_default()
+}
+
+pub async fn metrics(State(state): State<AppState>, options: Options) -> Response {
+    let node = &state.registry.node;
+    let mut collections = Vec::new();
+    let mut facts = Vec::new();
+    for (name, collection) in &state.registry.names().collections {
+        let totals = totals(&state, collection, &options).await;
+        let all: u64 = totals.vectors.values().sum();
+        collections.push(CollectionNumbers {
+            name: name.clone(),
+            points: totals.points,
+            unindexed: vec![(String::new(), all.saturating_sub(totals.indexed_vectors))],
+            running_optimizations: u64::from(totals.status == "yellow"),
+            update_queue_length: totals.queue as u64,
+            shards: collection.routes.load().len() as u64,
+            bytes_disk: totals.bytes_disk,
+            bytes_ram: totals.bytes_ram,
+            snapshots_created: 0,
+            vectors: totals.vectors.iter().map(|(n, c)| (n.clone(), *c)).collect(),
+        });
+        facts.push(collection.facts(&totals, state.snapshots.newest_unix(name)));
+    }
+    let (free, total) = state.registry.disk.space(&node.settings.storage.storage_path).unwrap_or_default();
+    let mut issues: BTreeMap<String, u64> = BTreeMap::new();
+    for issue in judge(&state, &facts) {
+        *issues.entry(issue.reason.as_str().to_owned()).or_default() += 1;
+    }
+    let scrape = Scrape {
+        collections,
+        cluster_enabled: node.settings.cluster.enabled,
+        peers: 1,
+        memory_limit_bytes: node.memory.limit_bytes(),
+        memory_used_bytes: node.memory.used_bytes(),
+        disk_free_bytes: free,
+        disk_total_bytes: total,
+        ready: node.readiness.missing().is_none(),
+        issues,
+        snapshots_running: 0,
+    };
+    let text = metrics::encode(node.settings.service.metrics_prefix.as_deref(), scrape, &node.requests);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+fn judge(state: &AppState, facts: &[CollectionFacts]) -> Vec<crate::guardrails::Issue> {
+    let node = &state.registry.node;
+    let memory = (node.memory.used_bytes(), node.memory.limit_bytes());
+    node.guardrails.issues(facts, memory, clock::unix().as_secs())
+}
+
+/// The red lines that are crossed now.
+pub async fn current_issues(state: &AppState) -> Vec<crate::guardrails::Issue> {
+    let mut facts = Vec::new();
+    for (name, collection) in &state.registry.names().collections {
+        let totals = totals(state, collection, &Options::default()).await;
+        facts.push(collection.facts(&totals, state.snapshots.newest_unix(name)));
+    }
+    judge(state, &facts)
+}
+
+pub async fn issues(State(state): State<AppState>, at: Started) -> Response {
+    let all: Vec<Value> = current_issues(&state).await.iter().map(|i| i.to_json()).collect();
+    at.answer(Ok(json!({ "issues": all })))
+}
+
+pub async fn clear_issues(State(state): State<AppState>, at: Started) -> Response {
+    state.registry.node.guardrails.clear();
+    at.answer(Ok(true))
+}
+
+pub async fn cluster(State(state): State<AppState>, at: Started) -> Response {
+    let settings = &state.registry.node.settings.cluster;
+    if !settings.enabled {
+        return at.answer(Ok(json!({ "status": "disabled" })));
+    }
+    at.answer(Ok(json!({ "status": "enabled", "peer_id": 0, "peers": {}, "raft_info": {} })))
+}

@@ -1,0 +1,232 @@
+//! REST snapshots: one tar file a collection, on this node.
+
+use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+
+use super::AppState;
+use super::extract::{Body, Options, Started};
+use crate::collection::backup;
+use crate::error::{ApiError, Result};
+use crate::pool::Deadline;
+use crate::snapshot::SnapshotError;
+
+/// Snapshots take as long as the disk needs.
+const SNAPSHOT_TIME: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+impl From<SnapshotError> for ApiError {
+    fn from(e: SnapshotError) -> Self {
+        match e {
+            SnapshotError::BadInput(text) => Self::bad_request(text),
+            SnapshotError::NotFound(text) => Self::not_found(text),
+            SnapshotError::Forbidden(text) => Self::forbidden(text),
+            SnapshotError::Checksum { .. } => Self::new(StatusCode::BAD_REQUEST, e.to_string()),
+            SnapshotError::Malformed(text) => Self::bad_request(text),
+            SnapshotError::Engine(e) => e.into(),
+            SnapshotError::Pool(e) => e.into(),
+            SnapshotError::Store(_) | SnapshotError::Io { .. } => Self::internal(e),
+        }
+    }
+}
+
+pub async fn list(State(state): State<AppState>, Path(name): Path<String>, at: Started) -> Response {
+    let result = async {
+        let collection = state.registry.get(&name)?.name();
+        let catalog = state.snapshots.clone();
+        let deadline = Deadline::after(SNAPSHOT_TIME);
+        Ok(state
+            .registry
+            .node
+            .pools
+            .update
+            .run("List", deadline, move |_| catalog.list(&collection))
+            .await??)
+    };
+    at.answer(result.await)
+}
+
+/// Runs what takes long: now if the client waits, else in the background.
+async fn run<T, F>(options: &Options, at: Started, work: F) -> Response
+where
+    T: serde::Serialize + Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    if options.wait.unwrap_or(true) {
+        return at.answer(work.await);
+    }
+    tokio::spawn(async move {
+        if let Err(e) = work.await {
+            tracing::warn!(error = e.text, "a snapshot operation in the background failed");
+        }
+    });
+    at.accepted()
+}
+
+pub async fn create(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+) -> Response {
+    let collection = match state.registry.get(&name) {
+        Ok(collection) => collection,
+        Err(e) => return at.answer::<()>(Err(e)),
+    };
+    let work = async move {
+        backup::create(&state.registry, &state.snapshots, collection, Deadline::after(SNAPSHOT_TIME)).await
+    };
+    run(&options, at, work).await
+}
+
+pub async fn remove(
+    State(state): State<AppState>,
+    Path((name, snapshot)): Path<(String, String)>,
+    at: Started,
+) -> Response {
+    let result = async {
+        let collection = state.registry.get(&name)?.name();
+        let catalog = state.snapshots.clone();
+        let deadline = Deadline::after(SNAPSHOT_TIME);
+        let work = move |_: &_| catalog.delete(&collection, &snapshot);
+        state.registry.node.pools.update.run("Delete", deadline, work).await??;
+        Ok(true)
+    };
+    at.answer(result.await)
+}
+
+pub async fn download(
+    State(state): State<AppState>,
+    Path((name, snapshot)): Path<(String, String)>,
+    at: Started,
+) -> Response {
+    let result = async {
+        let collection = state.registry.get(&name)?.name();
+        let path = state.snapshots.path(&collection, &snapshot)?;
+        let file = tokio::fs::File::open(&path).await;
+        let file = file.map_err(|e| ApiError::internal(format!("opening the snapshot: {e}")))?;
+        let length =
+            file.metadata().await.map_err(|e| ApiError::internal(format!("the snapshot: {e}")))?.len();
+        Ok((file, length))
+    };
+    match result.await {
+        // The protocol answers a missing snapshot in plain text here.
+        Err(ApiError { code: StatusCode::NOT_FOUND, text, .. }) if text.contains("Snapshot") => {
+            (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], text).into_response()
+        }
+        Err(e) => at.answer::<()>(Err(e)),
+        Ok((file, length)) => {
+            let body =
+                axum::body::Body::from_stream(tokio_util::io::ReaderStream::with_capacity(file, 1 << 20));
+            let named = format!("attachment; filename=\"{snapshot}\"");
+            let mut response = body.into_response();
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            if let Ok(value) = HeaderValue::from_str(&named) {
+                headers.insert(header::CONTENT_DISPOSITION, value);
+            }
+            response
+        }
+    }
+}
+
+pub async fn upload(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    request: Request,
+) -> Response {
+    let result = async {
+        backup::refuse_managed(&state.registry)?;
+        crate::collection::registry::check_name(&name)?;
+        check_digest(options.checksum.as_deref())?;
+        let scratch = state.snapshots.scratch()?;
+        let path = scratch.path().join("uploaded");
+        let multipart = Multipart::from_request(request, &state).await;
+        receive(multipart.map_err(|e| ApiError::bad_request(e.body_text()))?, &path).await?;
+        Ok((scratch, path))
+    };
+    let (scratch, path) = match result.await {
+        Ok(received) => received,
+        Err(e) => return at.answer::<()>(Err(e)),
+    };
+    let checksum = options.checksum.clone();
+    let work = async move {
+        let _scratch = scratch;
+        let deadline = Deadline::after(SNAPSHOT_TIME);
+        backup::recover(&state.registry, &state.snapshots, &name, path, checksum, deadline).await?;
+        Ok(true)
+    };
+    run(&options, at, work).await
+}
+
+async fn receive(mut multipart: Multipart, path: &std::path::Path) -> Result<()> {
+    let bad = |e: axum::extract::multipart::MultipartError| ApiError::bad_request(e.body_text());
+    while let Some(mut field) = multipart.next_field().await.map_err(bad)? {
+        if field.name() != Some("snapshot") {
+            continue;
+        }
+        let io = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::StorageFull => {
+                quiver_engine::Error::NoSpace("the snapshot does not fit".into()).into()
+            }
+            _ => ApiError::internal(format!("receiving the snapshot: {e}")),
+        };
+        let mut file = tokio::fs::File::create(path).await.map_err(io)?;
+        while let Some(chunk) = field.chunk().await.map_err(bad)? {
+            file.write_all(&chunk).await.map_err(io)?;
+        }
+        return file.flush().await.map_err(io);
+    }
+    Err(ApiError::bad_request("the multipart body has no field `snapshot`"))
+}
+
+/// Body of `recover`.
+#[derive(Deserialize)]
+pub struct Recover {
+    location: String,
+    checksum: Option<String>,
+}
+
+pub async fn recover(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<Recover>,
+) -> Response {
+    let result: Result<_> = async {
+        backup::refuse_managed(&state.registry)?;
+        crate::collection::registry::check_name(&name)?;
+        check_digest(body.checksum.as_deref())?;
+        if body.location.starts_with("http://") || body.location.starts_with("https://") {
+            return Err(ApiError::forbidden(
+                "Snapshot recovery from remote URLs is disabled in the configuration",
+            )
+            .hint("Download the file and send it to POST /collections/{name}/snapshots/upload"));
+        }
+        Ok(state.snapshots.local(&body.location)?)
+    }
+    .await;
+    let path = match result {
+        Ok(path) => path,
+        Err(e) => return at.answer::<()>(Err(e)),
+    };
+    let work = async move {
+        let deadline = Deadline::after(SNAPSHOT_TIME);
+        backup::recover(&state.registry, &state.snapshots, &name, path, body.checksum, deadline).await?;
+        Ok(true)
+    };
+    run(&options, at, work).await
+}
+
+fn check_digest(checksum: Option<&str>) -> Result<()> {
+    let fine = |c: &str| c.len() == 64 && c.bytes().all(|b| b.is_ascii_hexdigit());
+    if checksum.is_none_or(fine) {
+        return Ok(());
+    }
+    Err(quiver_api::validate::Invalid::one("checksum", "must be 64 hexadecimal digits, a SHA-256").into())
+}
