@@ -1,0 +1,329 @@
+//! The mutable part of a shard: what was written since the last segment was sealed, in memory.
+//!
+//! New points go to the [`Tail`], a short list of whole points. When it is full it is frozen into a [`Chunk`]:
+//! columns sorted by id, with payload indexes. Chunks never change; which of their points were deleted or
+//! replaced since is kept beside them. Published states share everything that did not change.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use crate::bitset::Bitset;
+use crate::config::{CollectionConfig, FieldSchema};
+use crate::error::Result;
+use crate::filter::PointSource;
+use crate::json_path::JsonPath;
+use crate::payload::{PayloadMap, RawPayload};
+use crate::payload_index::{FieldIndex, FieldIndexBuilder};
+use crate::point_id::PointId;
+use crate::vector::{NamedVectors, Vector};
+
+/// Points of a full tail, and of a chunk.
+pub const CHUNK_POINTS: usize = 512;
+
+/// One point of the tail; vectors are normalised where the distance asks for it.
+#[derive(Debug)]
+pub struct Row {
+    pub id: PointId,
+    /// Seq of its last change.
+    pub seq: u64,
+    pub vectors: NamedVectors,
+    pub payload: RawPayload,
+    parsed: OnceLock<PayloadMap>,
+}
+
+impl Row {
+    pub fn new(id: PointId, seq: u64, vectors: NamedVectors, payload: RawPayload) -> Self {
+        Self { id, seq, vectors, payload, parsed: OnceLock::new() }
+    }
+
+    /// The payload, parsed at the first use.
+    pub fn map(&self) -> Result<&PayloadMap> {
+        if let Some(map) = self.parsed.get() {
+            return Ok(map);
+        }
+        let map = self.payload.parse()?;
+        Ok(self.parsed.get_or_init(|| map))
+    }
+
+    /// Memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        let vectors: usize = self.vectors.iter().map(|(_, v)| v.as_dense().map_or(0, <[f32]>::len) * 4 + 48).sum();
+        96 + vectors + self.payload.as_bytes().len()
+    }
+}
+
+/// The newest points, in no order.
+#[derive(Clone, Debug, Default)]
+pub struct Tail {
+    rows: Arc<Vec<Arc<Row>>>,
+    /// Those of `rows`, side by side for look-ups.
+    ids: Arc<Vec<PointId>>,
+}
+
+impl Tail {
+    pub fn rows(&self) -> &[Arc<Row>] {
+        &self.rows
+    }
+
+    /// Adds a point that is not there; gives its place.
+    pub fn push(&mut self, row: Row) -> u32 {
+        Arc::make_mut(&mut self.ids).push(row.id);
+        let rows = Arc::make_mut(&mut self.rows);
+        rows.push(Arc::new(row));
+        rows.len() as u32 - 1
+    }
+
+    /// Puts a new state of the same point in its place.
+    pub fn replace(&mut self, at: u32, row: Row) {
+        assert_eq!(self.ids[at as usize], row.id, "a place keeps its point");
+        Arc::make_mut(&mut self.rows)[at as usize] = Arc::new(row);
+    }
+
+    /// Takes a point out; gives the id of the one that now has its place, if any.
+    pub fn remove(&mut self, at: u32) -> Option<PointId> {
+        Arc::make_mut(&mut self.rows).swap_remove(at as usize);
+        let ids = Arc::make_mut(&mut self.ids);
+        ids.swap_remove(at as usize);
+        ids.get(at as usize).copied()
+    }
+}
+
+impl PointSource for Tail {
+    fn len(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    fn id(&self, offset: u32) -> PointId {
+        self.ids[offset as usize]
+    }
+
+    fn offset_of(&self, id: PointId) -> Option<u32> {
+        self.ids.iter().position(|x| *x == id).map(|i| i as u32)
+    }
+
+    fn payload(&self, offset: u32) -> Result<Cow<'_, PayloadMap>> {
+        self.rows[offset as usize].map().map(Cow::Borrowed)
+    }
+
+    fn has_vector(&self, offset: u32, name: &str) -> bool {
+        self.rows[offset as usize].vectors.get(name).is_some()
+    }
+
+    fn index(&self, _key: &JsonPath) -> Option<&FieldIndex> {
+        None
+    }
+}
+
+/// The vectors of one name in a chunk, row by row; zeros where a point has none.
+#[derive(Debug)]
+pub struct Column {
+    pub dim: usize,
+    pub rows: Vec<f32>,
+    pub present: Bitset,
+}
+
+impl Column {
+    pub fn get(&self, offset: u32) -> Option<&[f32]> {
+        let at = offset as usize * self.dim;
+        self.present.get(offset).then(|| &self.rows[at..at + self.dim])
+    }
+}
+
+/// Frozen points in the order of their ids.
+pub struct Chunk {
+    ids: Vec<PointId>,
+    seqs: Vec<u64>,
+    payloads: Vec<RawPayload>,
+    columns: BTreeMap<String, Arc<Column>>,
+    indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
+    bytes: usize,
+}
+
+impl Chunk {
+    /// Freezes points in the order of their ids.
+    pub fn freeze(
+        rows: &[Arc<Row>],
+        config: &CollectionConfig,
+        indexes: &BTreeMap<JsonPath, FieldSchema>,
+    ) -> Result<Self> {
+        assert!(rows.is_sorted_by(|a, b| a.id < b.id), "a chunk is sorted by id, each once");
+        let len = rows.len() as u32;
+        let mut builders: Vec<_> =
+            indexes.iter().map(|(key, schema)| FieldIndexBuilder::new(schema, key, len)).collect();
+        if !builders.is_empty() {
+            for (offset, row) in rows.iter().enumerate().filter(|(_, r)| !r.payload.is_empty()) {
+                let map = row.map()?;
+                builders.iter_mut().for_each(|b| b.add(offset as u32, map));
+            }
+        }
+        let mut columns = BTreeMap::new();
+        for (name, params) in &config.vectors {
+            if let Some(column) = column_of(rows, name, params.size) {
+                columns.insert(name.clone(), Arc::new(column));
+            }
+        }
+        Ok(Self {
+            ids: rows.iter().map(|r| r.id).collect(),
+            seqs: rows.iter().map(|r| r.seq).collect(),
+            payloads: rows.iter().map(|r| r.payload.clone()).collect(),
+            columns,
+            indexes: indexes.keys().cloned().zip(builders.into_iter().map(|b| Arc::new(b.finish()))).collect(),
+            bytes: rows.iter().map(|r| r.bytes()).sum(),
+        })
+    }
+
+    pub fn seq(&self, offset: u32) -> u64 {
+        self.seqs[offset as usize]
+    }
+
+    pub fn raw_payload(&self, offset: u32) -> &RawPayload {
+        &self.payloads[offset as usize]
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.get(name).map(|c| &**c)
+    }
+
+    /// All vectors of a point.
+    pub fn vectors(&self, offset: u32) -> NamedVectors {
+        let vector = |(name, c): (&String, &Arc<Column>)| {
+            c.get(offset).map(|v| (name.clone(), Vector::Dense(v.to_vec())))
+        };
+        self.columns.iter().filter_map(vector).collect()
+    }
+
+    /// Memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The first offset whose id is not below `id`.
+    pub fn lower_bound(&self, id: PointId) -> u32 {
+        self.ids.partition_point(|x| *x < id) as u32
+    }
+
+    /// The same points with one index more, or another in its place.
+    pub fn with_index(&self, key: &JsonPath, schema: &FieldSchema) -> Result<Self> {
+        let mut builder = FieldIndexBuilder::new(schema, key, self.len());
+        for (offset, payload) in self.payloads.iter().enumerate().filter(|(_, p)| !p.is_empty()) {
+            builder.add(offset as u32, &payload.parse()?);
+        }
+        let mut chunk = self.share();
+        chunk.indexes.insert(key.clone(), Arc::new(builder.finish()));
+        Ok(chunk)
+    }
+
+    /// The same points with one index less.
+    pub fn without_index(&self, key: &JsonPath) -> Self {
+        let mut chunk = self.share();
+        chunk.indexes.remove(key);
+        chunk
+    }
+
+    /// The same points without the vectors of one name.
+    pub fn without_vector(&self, name: &str) -> Self {
+        let mut chunk = self.share();
+        chunk.columns.remove(name);
+        chunk
+    }
+
+    fn share(&self) -> Self {
+        Self {
+            ids: self.ids.clone(),
+            seqs: self.seqs.clone(),
+            payloads: self.payloads.clone(),
+            columns: self.columns.clone(),
+            indexes: self.indexes.clone(),
+            bytes: self.bytes,
+        }
+    }
+}
+
+fn column_of(rows: &[Arc<Row>], name: &str, dim: usize) -> Option<Column> {
+    let mut column: Option<Column> = None;
+    for (offset, row) in rows.iter().enumerate() {
+        let Some(v) = row.vectors.get(name).and_then(Vector::as_dense) else { continue };
+        let column = column.get_or_insert_with(|| Column {
+            dim,
+            rows: vec![0.0; rows.len() * dim],
+            present: Bitset::zeros(rows.len() as u32),
+        });
+        column.rows[offset * dim..(offset + 1) * dim].copy_from_slice(v);
+        column.present.set(offset as u32);
+    }
+    column
+}
+
+impl PointSource for Chunk {
+    fn len(&self) -> u32 {
+        self.ids.len() as u32
+    }
+
+    fn id(&self, offset: u32) -> PointId {
+        self.ids[offset as usize]
+    }
+
+    fn offset_of(&self, id: PointId) -> Option<u32> {
+        self.ids.binary_search(&id).ok().map(|i| i as u32)
+    }
+
+    fn payload(&self, offset: u32) -> Result<Cow<'_, PayloadMap>> {
+        self.payloads[offset as usize].parse().map(Cow::Owned)
+    }
+
+    fn has_vector(&self, offset: u32, name: &str) -> bool {
+        self.columns.get(name).is_some_and(|c| c.present.get(offset))
+    }
+
+    fn with_vector(&self, name: &str) -> Bitset {
+        self.columns.get(name).map_or_else(|| Bitset::zeros(self.len()), |c| c.present.clone())
+    }
+
+    fn index(&self, key: &JsonPath) -> Option<&FieldIndex> {
+        self.indexes.get(key).map(|i| &**i)
+    }
+}
+
+/// A chunk and which of its points are gone.
+#[derive(Clone)]
+pub struct ChunkState {
+    pub chunk: Arc<Chunk>,
+    dead: Option<Arc<Bitset>>,
+    live: u32,
+}
+
+impl ChunkState {
+    pub fn new(chunk: Chunk) -> Self {
+        Self { live: chunk.len(), chunk: Arc::new(chunk), dead: None }
+    }
+
+    /// The same points, seen through another chunk.
+    pub fn with_chunk(&self, chunk: Chunk) -> Self {
+        assert_eq!(chunk.len(), self.chunk.len(), "the same points");
+        Self { chunk: Arc::new(chunk), dead: self.dead.clone(), live: self.live }
+    }
+
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    pub fn is_live(&self, offset: u32) -> bool {
+        self.dead.as_ref().is_none_or(|d| !d.get(offset))
+    }
+
+    /// Marks a point as gone; it must be live.
+    pub fn kill(&mut self, offset: u32) {
+        assert!(self.is_live(offset), "a point goes once");
+        let len = self.chunk.len();
+        Arc::make_mut(self.dead.get_or_insert_with(|| Arc::new(Bitset::zeros(len)))).set(offset);
+        self.live -= 1;
+    }
+
+    /// The points that are there.
+    pub fn live_bits(&self) -> Bitset {
+        let mut live = Bitset::ones(self.chunk.len());
+        self.dead.iter().for_each(|d| live.and_not(d));
+        live
+    }
+}
