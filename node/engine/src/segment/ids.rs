@@ -26,7 +26,11 @@ pub struct IdTable {
 
 impl IdTable {
     /// Writes ids that ascend.
-    pub fn write(disk: &dyn Disk, path: &Path, ids: impl Iterator<Item = PointId> + Clone) -> Result<FileEntry> {
+    pub fn write(
+        disk: &dyn Disk,
+        path: &Path,
+        ids: impl Iterator<Item = PointId> + Clone,
+    ) -> Result<FileEntry> {
         let mut out = SealedWriter::create(disk, path, KIND)?;
         let nums = ids.clone().filter(|id| matches!(id, PointId::Num(_))).count() as u64;
         let all = ids.clone().count() as u64;
@@ -55,7 +59,8 @@ impl IdTable {
         let (nums, uuids) = (head[0], head[1]);
         let nums_end = nums.checked_mul(8).and_then(|n| n.checked_add(HEAD));
         let uuids_at = nums_end.map(|n| n.next_multiple_of(16));
-        let end = if uuids == 0 { nums_end } else { uuids_at.and_then(|a| a.checked_add(uuids.checked_mul(16)?)) };
+        let end =
+            if uuids == 0 { nums_end } else { uuids_at.and_then(|a| a.checked_add(uuids.checked_mul(16)?)) };
         let total = nums.checked_add(uuids).filter(|t| *t < u64::from(u32::MAX));
         if total.is_none() || end != Some(file.len()) {
             return Err(file.corrupt("its length does not fit the number of ids"));
@@ -67,11 +72,6 @@ impl IdTable {
     /// Number of ids.
     pub fn len(&self) -> u32 {
         self.nums + self.uuids
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn nums(&self) -> &[u64] {

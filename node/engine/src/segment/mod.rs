@@ -1,6 +1,12 @@
-//! Segments: mutable ones in memory, sealed ones mapped from files.
+//! Segments: the mutable part in memory, sealed segments mapped from files.
 
+pub mod builder;
+mod columns;
 pub mod deleted;
+mod ids;
+pub mod mutable;
+pub mod plain;
+pub mod sealed;
 pub mod vectors;
 
 pub use deleted::Deleted;

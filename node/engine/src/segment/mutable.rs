@@ -18,8 +18,8 @@ use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
 use crate::vector::{NamedVectors, Vector};
 
-/// Points of a full tail, and of a chunk.
-pub const CHUNK_POINTS: usize = 512;
+/// Points of a full tail, and of a chunk. Few in tests, so that small ones have many chunks.
+pub const CHUNK_POINTS: usize = if cfg!(test) { 16 } else { 512 };
 
 /// One point of the tail; vectors are normalised where the distance asks for it.
 #[derive(Debug)]
@@ -48,7 +48,8 @@ impl Row {
 
     /// Memory it takes, about.
     pub fn bytes(&self) -> usize {
-        let vectors: usize = self.vectors.iter().map(|(_, v)| v.as_dense().map_or(0, <[f32]>::len) * 4 + 48).sum();
+        let vectors: usize =
+            self.vectors.iter().map(|(_, v)| v.as_dense().map_or(0, <[f32]>::len) * 4 + 48).sum();
         96 + vectors + self.payload.as_bytes().len()
     }
 }
@@ -138,6 +139,8 @@ pub struct Chunk {
     columns: BTreeMap<String, Arc<Column>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
     bytes: usize,
+    /// Shared by chunks that are made of each other.
+    identity: Arc<()>,
 }
 
 impl Chunk {
@@ -168,8 +171,13 @@ impl Chunk {
             seqs: rows.iter().map(|r| r.seq).collect(),
             payloads: rows.iter().map(|r| r.payload.clone()).collect(),
             columns,
-            indexes: indexes.keys().cloned().zip(builders.into_iter().map(|b| Arc::new(b.finish()))).collect(),
+            indexes: indexes
+                .keys()
+                .cloned()
+                .zip(builders.into_iter().map(|b| Arc::new(b.finish())))
+                .collect(),
             bytes: rows.iter().map(|r| r.bytes()).sum(),
+            identity: Arc::new(()),
         })
     }
 
@@ -236,6 +244,7 @@ impl Chunk {
             columns: self.columns.clone(),
             indexes: self.indexes.clone(),
             bytes: self.bytes,
+            identity: self.identity.clone(),
         }
     }
 }
@@ -304,8 +313,14 @@ impl ChunkState {
         Self { chunk: Arc::new(chunk), dead: self.dead.clone(), live: self.live }
     }
 
+    /// Number of points that are there.
     pub fn live(&self) -> u32 {
         self.live
+    }
+
+    /// Whether both hold the same points, possibly with other indexes or without a vector.
+    pub fn same_points(&self, other: &ChunkState) -> bool {
+        Arc::ptr_eq(&self.chunk.identity, &other.chunk.identity)
     }
 
     pub fn is_live(&self, offset: u32) -> bool {

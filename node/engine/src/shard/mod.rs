@@ -1,25 +1,56 @@
 //! A shard: one log, one set of segments.
+//!
+//! [`write`] logs, commits, applies and publishes; [`read`] answers from what was published last, without a lock;
+//! [`optimizer`] decides what is sealed, merged and indexed, [`optimize`] and [`checkpoint`] do it. The manifest says which
+//! segments there are and up to which operation the log is in them: state on disk = manifest + log behind it.
+//!
+//! Locks, always taken in this order: `keeper` (who changes the manifest), `writer` (who changes the points).
+//! Readers take none.
 
+mod checkpoint;
 pub mod manifest;
+mod optimize;
+mod optimizer;
+mod part;
 mod read;
+mod search;
+mod snapshot;
+mod state;
 mod stats;
+#[cfg(test)]
+mod tests;
+mod write;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 pub use read::View;
+pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};
 
-use crate::cancel::Cancel;
-use crate::config::CollectionConfig;
+use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
 use crate::file::Disk;
-use crate::operation::{Applied, Operation};
-use crate::wal::WalIdentity;
+use crate::json_path::JsonPath;
+use crate::operation::Applied;
+use crate::operation_codec;
+use crate::segment::Deleted;
+use crate::segment::sealed::{SealedSegment, SealedState, read_deleted};
+use crate::wal::{Wal, WalIdentity, WalOptions};
+use manifest::{Manifest, ManifestEdit, ManifestState};
+use state::State;
 
 /// Called once with what became of a write. It runs on the thread that drains the shard: it must be quick
 /// and must not call the shard.
 pub type Done = Box<dyn FnOnce(Result<Applied>) + Send>;
+
+const WAL: &str = "wal";
+const SEGMENTS: &str = "segments";
 
 /// What a shard is told when it is created or opened.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +59,7 @@ pub struct ShardOptions {
     pub identity: WalIdentity,
     /// Watermarks of the volume in percent of its size.
     pub watermarks: Watermarks,
+    pub wal: WalOptions,
 }
 
 /// When a nearly full volume refuses writes that add data.
@@ -45,46 +77,136 @@ impl Default for Watermarks {
     }
 }
 
-/// The files of a snapshot, all in one folder tree.
-#[derive(Clone, Debug)]
-pub struct SnapshotFiles {
-    /// Relative to the snapshot's folder, with `/`; all of them immutable.
-    pub files: Vec<PathBuf>,
-    /// The last operation that is in it.
-    pub seq: u64,
-    pub points: u64,
-}
-
 /// One shard of a collection.
 pub struct Shard {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
+    options: ShardOptions,
+    queue: Mutex<write::Queue>,
+    keeper: Mutex<Keeper>,
+    writer: Mutex<Writer>,
+    view: ArcSwap<View>,
+    /// Writers that wait for an index to be built.
+    index_waiters: AtomicUsize,
+    optimizer: Mutex<optimize::Optimizer>,
+    /// Why the last optimization failed.
+    optimizer_error: Mutex<Option<String>>,
 }
+
+/// Who changes the manifest.
+struct Keeper {
+    manifest: Manifest,
+    /// Deletions of each segment as the manifest has them: those up to its `applied_seq`.
+    durable: BTreeMap<u64, Deleted>,
+    next_segment_id: u64,
+}
+
+/// Who changes the points.
+struct Writer {
+    state: State,
+    wal: Wal,
+    /// Sequence number of the next operation.
+    next_seq: u64,
+    /// Why no write is accepted any more.
+    poisoned: Option<String>,
+    volume_full: bool,
+    index_waiters: Vec<IndexWaiter>,
+}
+
+/// An operation that is told once its index is complete.
+type IndexWaiter = (JsonPath, FieldSchema, u64, Done);
 
 impl Shard {
     /// Makes an empty shard in a folder that holds none.
     pub fn create(
-        _disk: Arc<dyn Disk>,
+        disk: Arc<dyn Disk>,
         dir: &Path,
-        _options: ShardOptions,
-        _config: CollectionConfig,
+        options: ShardOptions,
+        config: CollectionConfig,
     ) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned() })
+        let state = ManifestState { identity: options.identity, term: 1, config, ..ManifestState::default() };
+        Self::start(disk, dir, options, state)
+    }
+
+    /// Writes log and manifest of a new shard whose segments, if any, are there already.
+    fn start(disk: Arc<dyn Disk>, dir: &Path, options: ShardOptions, state: ManifestState) -> Result<Self> {
+        if Manifest::exists(&*disk, dir) {
+            return Err(Error::BadInput(format!("{} already holds a shard", dir.display())));
+        }
+        let wal = dir.join(WAL);
+        if disk.exists(&wal) {
+            // Without a manifest it was never used.
+            disk.remove_dir_all(&wal).map_err(Error::io("remove the log of an unfinished shard"))?;
+        }
+        disk.create_dir_all(&dir.join(SEGMENTS)).map_err(Error::io("create the folder of segments"))?;
+        disk.create_dir_all(&wal).map_err(Error::io("create the folder of the log"))?;
+        drop(Wal::create(disk.clone(), wal, options.identity, state.applied_seq + 1, options.wal)?);
+        drop(Manifest::create(disk.clone(), dir, state)?);
+        Self::open(disk, dir, options)
     }
 
     /// Opens a shard; every acknowledged write is visible in the first view.
-    pub fn open(_disk: Arc<dyn Disk>, dir: &Path, _options: ShardOptions) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned() })
-    }
-
-    /// Verifies a snapshot made by [`Self::snapshot_to`] and makes a shard of it in `dir`, as `options` names it.
-    /// Files are linked where both folders are on one volume, else copied.
-    pub fn restore_from(
-        _disk: Arc<dyn Disk>,
-        _snapshot: &Path,
-        dir: &Path,
-        _options: ShardOptions,
-    ) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned() })
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if anything that was durable is missing or damaged; [`Error::BadInput`] if the folder is
+    /// somebody else's.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: ShardOptions) -> Result<Self> {
+        let manifest = Manifest::open(disk.clone(), dir)?;
+        let published = manifest.state();
+        if published.identity != options.identity {
+            return Err(Error::BadInput(format!(
+                "{} belongs to another collection or copy: is it a volume that was restored or mounted elsewhere?",
+                dir.display()
+            )));
+        }
+        let segments = dir.join(SEGMENTS);
+        checkpoint::remove_leftovers(&*disk, &segments, published)?;
+        let mut sealed = Vec::new();
+        let mut durable = BTreeMap::new();
+        for entry in &published.segments {
+            let segment = SealedSegment::open(&*disk, &segments, entry, &published.config)?;
+            let deleted = read_deleted(&*disk, &segments, entry)?;
+            durable.insert(entry.id, deleted.clone());
+            sealed.push(SealedState { segment: Arc::new(segment), deleted });
+        }
+        let applied = (published.applied_seq, published.applied_term.max(published.term).max(1));
+        let mut indexes = BTreeMap::new();
+        for (key, schema) in &published.indexes {
+            let path = JsonPath::parse(key).map_err(|e| Error::corrupt("manifest", e))?;
+            indexes.insert(path, schema.clone());
+        }
+        let mut state = State::new(applied, published.config.clone(), indexes, sealed);
+        let (wal, recovered) =
+            Wal::open(disk.clone(), dir.join(WAL), options.identity, published.applied_seq, options.wal)?;
+        for record in recovered.records {
+            // What the segments have already, they have; nothing is done twice.
+            if record.seq > state.seq {
+                let op = operation_codec::decode(record.kind, &record.body)?;
+                state.apply(record.seq, record.term.max(state.term), op)?;
+            }
+        }
+        state.forget_indexes();
+        let writer = Writer {
+            next_seq: wal.last_seq().max(state.seq) + 1,
+            wal,
+            poisoned: None,
+            volume_full: false,
+            index_waiters: Vec::new(),
+            state,
+        };
+        let next_segment_id = published.next_segment_id;
+        Ok(Self {
+            view: ArcSwap::from_pointee(writer.state.view()),
+            keeper: Mutex::new(Keeper { manifest, durable, next_segment_id }),
+            writer: Mutex::new(writer),
+            queue: Mutex::default(),
+            index_waiters: AtomicUsize::new(0),
+            optimizer: Mutex::default(),
+            optimizer_error: Mutex::new(None),
+            disk,
+            dir: dir.to_owned(),
+            options,
+        })
     }
 
     /// Its folder.
@@ -92,51 +214,74 @@ impl Shard {
         &self.dir
     }
 
-    /// Queues a write. Names and dimensions are checked here; `done` may run before this returns.
-    /// True: nobody is writing, the caller must run [`Self::drain`] on a thread that may block.
-    pub fn enqueue(&self, _op: Operation, done: Done) -> bool {
-        done(Err(Error::BadInput("not built yet".into())));
-        false
-    }
-
-    /// Writes what is queued until nothing is left.
-    pub fn drain(&self) {}
-
-    /// [`Self::enqueue`], [`Self::drain`] and waiting, in one.
-    pub fn write(&self, _op: Operation) -> Result<Applied> {
-        Err(Error::BadInput("not built yet".into()))
-    }
-
     /// The state after the last finished write. Never blocks; what is read through one view is consistent.
     pub fn view(&self) -> Arc<View> {
-        Arc::new(View::default())
+        self.view.load_full()
     }
 
-    /// Does the optimizer's work until there is none: seals, indexes, merges, vacuums. False if there was
-    /// nothing to do. Call it every second or so, and after writes; a second call while one runs gives false.
-    /// Segments left small by a burst of writes are merged by the first call that finds no write since the last.
-    pub fn optimize(&self, _pool: &rayon::ThreadPool, _cancel: &Cancel) -> Result<bool> {
-        Ok(false)
+    /// Why writes are refused, if they are.
+    pub fn poisoned(&self) -> Option<String> {
+        self.writer.lock().poisoned.clone()
     }
 
-    /// Makes everything that was written part of sealed segments, and drops the log before it.
-    pub fn flush(&self) -> Result<()> {
-        Ok(())
+    /// Notes in the log that everything is durable. Call it when no write came for 100 ms: damage to what lies
+    /// before is then never taken for a torn tail.
+    pub fn mark_idle(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        let marked = writer.wal.mark_idle();
+        if let Err(e) = &marked
+            && !e.is_no_space()
+        {
+            writer.poisoned.get_or_insert_with(|| e.to_string());
+        }
+        marked
     }
 
     /// Takes over what may be changed of a collection: optimizer, HNSW and quantization, of the collection and
     /// of its vectors. Vectors are added and dropped by operations, never here. The optimizer rebuilds what differs.
-    pub fn update_config(&self, _config: CollectionConfig) -> Result<()> {
+    pub fn update_config(&self, config: CollectionConfig) -> Result<()> {
+        let mut keeper = self.keeper.lock();
+        let mut writer = self.writer.lock();
+        let mut published = keeper.manifest.state().config.clone();
+        let before = writer.state.config.clone();
+        let config = writer.state.set_config(config);
+        // The vectors that the manifest has are those of its place in the log; only their settings change.
+        published = CollectionConfig { vectors: published.vectors, ..config.clone() };
+        for (name, params) in &mut published.vectors {
+            if let Some(new) = config.vectors.get(name).filter(|new| new.size == params.size) {
+                *params = new.clone();
+            }
+        }
+        let edit = ManifestEdit { config: Some(published), ..ManifestEdit::default() };
+        if let Err(e) = keeper.manifest.publish(edit) {
+            writer.state.config = before;
+            return Err(self.manifest_failed(&mut writer, e));
+        }
+        self.publish(&writer);
         Ok(())
     }
 
-    /// Counts and sizes.
-    pub fn stats(&self) -> ShardStats {
-        ShardStats::default()
+    /// Shows the state to readers.
+    fn publish(&self, writer: &Writer) {
+        self.view.store(Arc::new(writer.state.view()));
     }
 
-    /// Flushes, then links every file of the shard into a folder that does not exist yet.
-    pub fn snapshot_to(&self, _dir: &Path) -> Result<SnapshotFiles> {
-        Err(Error::BadInput("not built yet".into()))
+    /// An error of the manifest; unless the disk is full, no write can be kept any more.
+    fn manifest_failed(&self, writer: &mut Writer, e: Error) -> Error {
+        if !e.is_no_space() {
+            writer.poisoned.get_or_insert_with(|| e.to_string());
+        }
+        e
+    }
+
+    fn segments_dir(&self) -> PathBuf {
+        self.dir.join(SEGMENTS)
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        // Only spares the next start some work.
+        let _ = self.writer.lock().wal.mark_idle();
     }
 }

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Shard;
+use super::optimizer::plan;
+use crate::filter::PointSource;
+
 /// Whether the optimizer has work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ShardStatus {
@@ -21,23 +25,73 @@ pub enum ShardStatus {
 pub struct ShardStats {
     /// Points that exist.
     pub points: u64,
-    /// Vectors that exist, by name.
+    /// Vectors that exist, by name; in sealed segments deleted ones count until the optimizer removes them.
     pub vectors: BTreeMap<String, u64>,
     /// Vectors, over all names, that lie in segments with a graph.
     pub indexed_vectors: u64,
     /// Sealed segments, and one for the mutable part if it has points.
     pub segments: usize,
     pub bytes_disk: u64,
+    /// Of the mutable part.
     pub bytes_ram: u64,
     pub status: ShardStatus,
     /// Why the last optimization failed.
     pub optimizer_error: Option<String>,
-    /// Bytes of the log that are not in sealed segments yet.
-    pub wal_bytes: u64,
+    /// Files of the log.
+    pub wal_files: usize,
     /// The last operation that was applied.
     pub last_seq: u64,
     /// The last operation that is in sealed segments.
     pub sealed_seq: u64,
     /// Operations that wait to be written.
     pub queue: usize,
+}
+
+impl Shard {
+    /// Counts and sizes.
+    pub fn stats(&self) -> ShardStats {
+        let (facts, config) = self.facts();
+        let view = self.view();
+        let (poisoned, wal_files, mutable_bytes) = {
+            let writer = self.writer.lock();
+            let state = &writer.state;
+            (writer.poisoned.is_some(), writer.wal.files(), state.mutable_bytes())
+        };
+        let mut vectors: BTreeMap<String, u64> = config.vectors.keys().map(|n| (n.clone(), 0)).collect();
+        let mut indexed_vectors = 0;
+        for meta in view.sealed().iter().flat_map(|s| s.segment.meta().vectors.iter()) {
+            *vectors.entry(meta.0.clone()).or_default() += u64::from(meta.1.points);
+            indexed_vectors += if meta.1.graph { u64::from(meta.1.points) } else { 0 };
+        }
+        let (chunks, tail) = view.mutable();
+        for (name, count) in &mut vectors {
+            let in_chunks =
+                chunks.iter().filter_map(|c| c.chunk.column(name)).map(|c| u64::from(c.present.count()));
+            let in_tail = tail.rows().iter().filter(|r| r.vectors.get(name).is_some()).count() as u64;
+            *count += in_chunks.sum::<u64>() + in_tail;
+        }
+        let off = config.optimizers.max_optimization_threads == Some(0);
+        let mut switched_on = config.optimizers;
+        switched_on.max_optimization_threads = None;
+        let status = match plan(&facts, &switched_on, true) {
+            _ if poisoned => ShardStatus::Red,
+            None => ShardStatus::Green,
+            Some(_) if off => ShardStatus::Grey,
+            Some(_) => ShardStatus::Yellow,
+        };
+        ShardStats {
+            points: view.points(),
+            vectors,
+            indexed_vectors,
+            segments: view.sealed().len() + usize::from(!tail.is_empty() || !chunks.is_empty()),
+            bytes_disk: view.sealed().iter().map(|s| s.segment.bytes_disk()).sum(),
+            bytes_ram: mutable_bytes as u64,
+            status,
+            optimizer_error: self.optimizer_error.lock().clone(),
+            wal_files,
+            last_seq: view.seq(),
+            sealed_seq: view.seq() - facts.unsealed_operations.min(view.seq()),
+            queue: self.queue.lock().len(),
+        }
+    }
 }

@@ -1,0 +1,213 @@
+//! Writes a sealed segment from the live points of others.
+//!
+//! Everything is written into a folder that nobody knows, made durable, and renamed; it counts only when the manifest
+//! names it. Points of several sources are merged by id.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::columns::{PayloadWriter, Versions};
+use super::deleted::Deleted;
+use super::ids::IdTable;
+use super::mutable::ChunkState;
+use super::plain;
+use super::sealed::{Meta, SealedSegment, VectorMeta, wants_graph, write_index, write_meta};
+use crate::bitset::Bitset;
+use crate::cancel::Cancel;
+use crate::config::{CollectionConfig, FieldSchema};
+use crate::error::{Error, Result};
+use crate::file::Disk;
+use crate::filter::PointSource;
+use crate::json_path::JsonPath;
+use crate::payload::PayloadMap;
+use crate::payload_index::FieldIndexBuilder;
+use crate::point_id::PointId;
+use crate::shard::manifest::SegmentEntry;
+
+/// Points written between two looks at the cancel flag.
+const POINTS_PER_CHECK: usize = 1024;
+
+/// Where points come from, as they were at one moment.
+pub enum Source {
+    Chunk(ChunkState),
+    Sealed(Arc<SealedSegment>, Deleted),
+}
+
+impl Source {
+    fn points(&self) -> &dyn PointSource {
+        match self {
+            Source::Chunk(c) => &*c.chunk,
+            Source::Sealed(s, _) => &**s,
+        }
+    }
+
+    fn live(&self) -> Bitset {
+        match self {
+            Source::Chunk(c) => c.live_bits(),
+            Source::Sealed(_, deleted) => deleted.live_bits(),
+        }
+    }
+
+    fn version(&self, offset: u32) -> u64 {
+        match self {
+            Source::Chunk(c) => c.chunk.seq(offset),
+            Source::Sealed(s, _) => s.version(offset),
+        }
+    }
+
+    fn payload(&self, offset: u32) -> Result<&[u8]> {
+        match self {
+            Source::Chunk(c) => Ok(c.chunk.raw_payload(offset).as_bytes()),
+            Source::Sealed(s, _) => s.payload_bytes(offset),
+        }
+    }
+
+    fn vector(&self, offset: u32, name: &str) -> Result<Option<&[f32]>> {
+        match self {
+            Source::Chunk(c) => Ok(c.chunk.column(name).and_then(|c| c.get(offset))),
+            Source::Sealed(s, _) => s.vector(offset, name),
+        }
+    }
+}
+
+/// What a segment is built with.
+pub struct Build<'a> {
+    pub disk: &'a dyn Disk,
+    /// The folder of all segments.
+    pub segments: &'a Path,
+    pub id: u64,
+    pub config: &'a CollectionConfig,
+    pub indexes: &'a BTreeMap<JsonPath, FieldSchema>,
+    /// Whether vectors above the indexing threshold get a graph now.
+    pub graphs: bool,
+    pub pool: Option<&'a rayon::ThreadPool>,
+    pub cancel: &'a Cancel,
+}
+
+/// A point of the new segment and where it comes from.
+type Place = (PointId, u32, u32);
+
+impl Build<'_> {
+    /// Writes the segment; `None` if no source has a live point.
+    pub fn run(&self, sources: &[Source]) -> Result<Option<SegmentEntry>> {
+        let places = places(sources);
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let temporary = self.segments.join(format!("tmp-{}", self.id));
+        let built = self.write(sources, &places, &temporary);
+        if built.is_err() && self.disk.exists(&temporary) {
+            // Best effort: what stays is removed at the next start.
+            let _ = self.disk.remove_dir_all(&temporary);
+        }
+        built.map(Some)
+    }
+
+    fn write(&self, sources: &[Source], places: &[Place], dir: &Path) -> Result<SegmentEntry> {
+        if self.disk.exists(dir) {
+            self.disk.remove_dir_all(dir).map_err(Error::io("remove an unfinished segment"))?;
+        }
+        self.disk.create_dir_all(dir).map_err(Error::io("create a segment's folder"))?;
+        let ids = places.iter().map(|(id, _, _)| *id);
+        let versions = places.iter().map(|(_, s, o)| sources[*s as usize].version(*o));
+        let mut files = vec![
+            IdTable::write(self.disk, &dir.join("ids"), ids)?,
+            Versions::write(self.disk, &dir.join("versions"), versions)?,
+        ];
+        let mut meta = Meta::default();
+        self.write_payloads(sources, places, dir, &mut files, &mut meta)?;
+        for (i, name) in self.config.vectors.keys().enumerate() {
+            self.write_vectors(sources, places, dir, (i, name), &mut files, &mut meta)?;
+        }
+        files.push(write_meta(self.disk, dir, &mut meta)?);
+        self.disk.sync_dir(dir).map_err(Error::io("sync a segment's folder"))?;
+        self.disk
+            .rename(dir, &self.segments.join(self.id.to_string()))
+            .map_err(Error::io("rename a segment's folder"))?;
+        self.disk.sync_dir(self.segments).map_err(Error::io("sync the folder of segments"))?;
+        Ok(SegmentEntry { id: self.id, points: places.len() as u32, files, deleted: None })
+    }
+
+    /// Payloads and their indexes, in one pass.
+    fn write_payloads(
+        &self,
+        sources: &[Source],
+        places: &[Place],
+        dir: &Path,
+        files: &mut Vec<crate::file::FileEntry>,
+        meta: &mut Meta,
+    ) -> Result<()> {
+        let mut builders: Vec<_> = self
+            .indexes
+            .iter()
+            .map(|(key, schema)| FieldIndexBuilder::new(schema, key, places.len() as u32))
+            .collect();
+        let mut payloads = PayloadWriter::create(self.disk, &dir.join("payload"))?;
+        for (new, (_, source, offset)) in places.iter().enumerate() {
+            if new % POINTS_PER_CHECK == 0 {
+                self.cancel.check()?;
+            }
+            let bytes = sources[*source as usize].payload(*offset)?;
+            payloads.push(bytes)?;
+            if !builders.is_empty() && !bytes.is_empty() {
+                let map: PayloadMap =
+                    serde_json::from_slice(bytes).map_err(|e| Error::corrupt("payload", e.to_string()))?;
+                builders.iter_mut().for_each(|b| b.add(new as u32, &map));
+            }
+        }
+        files.push(payloads.finish()?);
+        for ((key, schema), builder) in self.indexes.iter().zip(builders) {
+            let name = format!("index-{}", meta.next_file);
+            meta.next_file += 1;
+            files.push(write_index(self.disk, &dir.join(&name), &builder.finish())?);
+            let index = super::sealed::IndexMeta { schema: schema.clone(), file: name };
+            meta.indexes.insert(key.as_str().to_owned(), index);
+        }
+        Ok(())
+    }
+
+    fn write_vectors(
+        &self,
+        sources: &[Source],
+        places: &[Place],
+        dir: &Path,
+        (number, name): (usize, &str),
+        files: &mut Vec<crate::file::FileEntry>,
+        meta: &mut Meta,
+    ) -> Result<()> {
+        self.cancel.check()?;
+        let params = &self.config.vectors[name];
+        let prefix = format!("v{number}");
+        let mut row = |new: u32| {
+            let (_, source, offset) = places[new as usize];
+            sources[source as usize].vector(offset, name)
+        };
+        let path = dir.join(format!("{prefix}.raw"));
+        let (file, points) = plain::write(self.disk, &path, places.len() as u32, params.size, &mut row)?;
+        files.push(file);
+        let vector = VectorMeta {
+            prefix,
+            size: params.size,
+            distance: params.distance,
+            hnsw: self.config.hnsw_of(params),
+            quantization: self.config.quantization_of(params),
+            graph: self.graphs && wants_graph(self.config, name, points),
+            points,
+        };
+        meta.vectors.insert(name.to_owned(), vector);
+        Ok(())
+    }
+}
+
+/// The live points of all sources in the order of their ids.
+fn places(sources: &[Source]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for (s, source) in sources.iter().enumerate() {
+        let points = source.points();
+        places.extend(source.live().iter().map(|offset| (points.id(offset), s as u32, offset)));
+    }
+    // Each source is a run in order, which a stable sort merges.
+    places.sort_by_key(|(id, _, _)| *id);
+    places
+}

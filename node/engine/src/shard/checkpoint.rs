@@ -1,0 +1,226 @@
+//! Moving the mutable part into a sealed segment, and with it the place from which the log is needed.
+//!
+//! The manifest always describes the points exactly as they were after its `applied_seq`: the new segment, and a
+//! new generation of deletions for every segment that lost points. Replaying the log from there gives the rest.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::manifest::{DeletedEntry, ManifestEdit, ManifestState, SegmentEntry};
+use super::{Keeper, Shard};
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+use crate::file::Disk;
+use crate::segment::Deleted;
+use crate::segment::builder::Build;
+use crate::segment::sealed::{SealedSegment, SealedState, write_deleted};
+
+/// Memory of the mutable part from which on a writer seals it himself, because the optimizer does not keep up.
+const MUTABLE_BYTES_MAX: usize = 128 << 20;
+
+/// A checkpoint that met a change of the vectors starts again so often.
+const TRIES: usize = 5;
+
+impl Shard {
+    /// Makes everything that was written part of sealed segments, and drops the log before it.
+    pub fn flush(&self) -> Result<()> {
+        self.checkpoint(&mut self.keeper.lock()).map(|_| ())
+    }
+
+    /// Seals in the writer's time when the mutable part has grown far beyond its size.
+    pub(super) fn relieve(&self) {
+        if self.writer.lock().state.mutable_bytes() < MUTABLE_BYTES_MAX {
+            return;
+        }
+        if let Err(e) = self.flush() {
+            *self.optimizer_error.lock() = Some(e.to_string());
+        }
+    }
+
+    /// Seals what is in memory now. False if nothing was written since the last time.
+    pub(super) fn checkpoint(&self, keeper: &mut Keeper) -> Result<bool> {
+        for _ in 0..TRIES {
+            if let Some(done) = self.try_checkpoint(keeper)? {
+                return Ok(done);
+            }
+        }
+        Err(Error::BadInput("vectors were created or dropped all the time: try again".into()))
+    }
+
+    /// `None` if vectors were created or dropped meanwhile.
+    fn try_checkpoint(&self, keeper: &mut Keeper) -> Result<Option<bool>> {
+        let (frozen, at, config, indexes, sealed, vector_changes) = {
+            let mut writer = self.writer.lock();
+            if let Some(why) = &writer.poisoned {
+                return Err(Error::Poisoned(why.clone()));
+            }
+            let state = &mut writer.state;
+            if state.seq == keeper.manifest.state().applied_seq {
+                return Ok(Some(false));
+            }
+            let frozen = state.freeze()?;
+            let at = (state.seq, state.term);
+            (
+                frozen,
+                at,
+                state.config.clone(),
+                state.indexes.clone(),
+                state.sealed.clone(),
+                state.vector_changes,
+            )
+        };
+        let segments = self.segments_dir();
+        let id = keeper.next_segment_id;
+        keeper.next_segment_id += 1;
+        let build = Build {
+            disk: &*self.disk,
+            segments: &segments,
+            id,
+            config: &config,
+            indexes: &indexes,
+            graphs: false,
+            pool: None,
+            cancel: &Cancel::new(),
+        };
+        let new = build.run(&frozen.sources)?;
+        let opened = match &new {
+            Some(entry) => {
+                let segment = SealedSegment::open(&*self.disk, &segments, entry, &config)?;
+                Some(SealedState { deleted: Deleted::none(entry.points), segment: Arc::new(segment) })
+            }
+            None => None,
+        };
+        let mut edit = ManifestEdit {
+            applied: Some(at),
+            next_segment_id: Some(keeper.next_segment_id),
+            indexes: Some(indexes.iter().map(|(k, s)| (k.as_str().to_owned(), s.clone())).collect()),
+            config: Some((*config).clone()),
+            put: new.clone().into_iter().collect(),
+            ..ManifestEdit::default()
+        };
+        let rewritten = self.note_deletions(keeper, &sealed, &mut edit)?;
+        let removed = edit.remove.clone();
+        let put: Vec<u64> = edit.put.iter().map(|e| e.id).collect();
+
+        let mut writer = self.writer.lock();
+        if writer.state.vector_changes != vector_changes {
+            drop(writer);
+            self.discard(id);
+            return Ok(None);
+        }
+        if let Err(e) = keeper.manifest.publish(edit) {
+            let e = self.manifest_failed(&mut writer, e);
+            drop(writer);
+            self.discard(id);
+            return Err(e);
+        }
+        for state in &sealed {
+            keeper.durable.insert(state.segment.id, state.deleted.clone());
+        }
+        keeper.durable.extend(opened.iter().map(|s| (s.segment.id, s.deleted.clone())));
+        removed.iter().for_each(|id| drop(keeper.durable.remove(id)));
+        let state = &mut writer.state;
+        state.replace_chunks(frozen.end, &frozen.sources, opened);
+        state.sealed.retain(|s| !removed.contains(&s.segment.id));
+        for written in rewritten {
+            if let Some(s) = state.sealed.iter_mut().find(|s| s.segment.id == written.id) {
+                s.segment = Arc::new(s.segment.with_files_of(&written));
+            }
+        }
+        state.forget_indexes();
+        self.publish(&writer);
+        // A file that stays is dropped by a later call; the manifest says where the log is needed from.
+        let truncated = writer.wal.truncate_before(at.0 + 1);
+        drop(writer);
+        removed.into_iter().for_each(|id| self.discard(id));
+        for entry in keeper.manifest.state().segments.iter().filter(|e| put.contains(&e.id)) {
+            sweep(&*self.disk, &segments, entry)?;
+        }
+        truncated.map(|()| Some(true))
+    }
+
+    /// Writes the deletions that are not durable yet, and `meta` files without vectors that were dropped. Segments
+    /// without any point left go.
+    fn note_deletions(
+        &self,
+        keeper: &Keeper,
+        sealed: &[SealedState],
+        edit: &mut ManifestEdit,
+    ) -> Result<Vec<SealedSegment>> {
+        let mut rewritten = Vec::new();
+        for state in sealed {
+            let segment = &state.segment;
+            if state.deleted.live() == 0 {
+                edit.remove.push(segment.id);
+                continue;
+            }
+            let changed = keeper.durable.get(&segment.id) != Some(&state.deleted);
+            if !changed && !segment.has_stale_meta() {
+                continue;
+            }
+            let published = keeper.manifest.state().segments.iter().find(|e| e.id == segment.id);
+            let mut deleted = published.and_then(|e| e.deleted.clone());
+            if changed {
+                deleted = Some(self.write_deletions(segment, &state.deleted, deleted.as_ref())?);
+            }
+            let mut written = (**segment).clone();
+            if written.has_stale_meta() {
+                written.write_meta(&*self.disk)?;
+                rewritten.push(written.clone());
+            }
+            edit.put.push(written.entry(deleted));
+        }
+        Ok(rewritten)
+    }
+
+    /// The next generation of a segment's deletions.
+    pub(super) fn write_deletions(
+        &self,
+        segment: &SealedSegment,
+        deleted: &Deleted,
+        before: Option<&DeletedEntry>,
+    ) -> Result<DeletedEntry> {
+        let generation = before.map_or(1, |d| d.generation + 1);
+        let file = write_deleted(&*self.disk, segment.dir(), generation, deleted)?;
+        Ok(DeletedEntry { generation, points: deleted.count(), file })
+    }
+
+    /// Removes a segment that was built and is not published.
+    pub(super) fn discard(&self, id: u64) {
+        let dir = self.segments_dir().join(id.to_string());
+        if self.disk.exists(&dir) {
+            // What stays is removed at the next checkpoint or start.
+            let _ = self.disk.remove_dir_all(&dir);
+        }
+    }
+}
+
+/// Removes everything that the manifest does not name. Only before the shard is used: a segment being built isn't
+/// named either.
+pub fn remove_leftovers(disk: &dyn Disk, segments: &Path, state: &ManifestState) -> Result<()> {
+    if !disk.exists(segments) {
+        return Err(Error::corrupt("segments", "the folder is missing"));
+    }
+    for name in disk.list(segments).map_err(Error::io("list the segments"))? {
+        match state.segments.iter().find(|e| e.id.to_string() == name) {
+            Some(entry) => sweep(disk, segments, entry)?,
+            None => {
+                let path = segments.join(&name);
+                disk.remove_dir_all(&path).map_err(Error::io(format!("remove {}", path.display())))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of a segment that the manifest no longer names. Readers that have them mapped keep them.
+pub fn sweep(disk: &dyn Disk, segments: &Path, entry: &SegmentEntry) -> Result<()> {
+    let dir = segments.join(entry.id.to_string());
+    for name in disk.list(&dir).map_err(Error::io("list a segment"))? {
+        let current = entry.files.iter().map(|f| &f.name).chain(entry.deleted.iter().map(|d| &d.file.name));
+        if !current.into_iter().any(|f| *f == name) {
+            disk.remove_file(&dir.join(&name)).map_err(Error::io(format!("remove {name}")))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! Doing what [`super::optimizer`] plans, while reads and writes go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::manifest::{DeletedEntry, ManifestEdit};
+use super::optimizer::{Facts, SegmentFacts, Task, plan};
+use super::state::carry_deletions;
+use super::{Keeper, Shard};
+use crate::cancel::Cancel;
+use crate::config::{CollectionConfig, FieldSchema};
+use crate::error::{Error, Result};
+use crate::filter::PointSource;
+use crate::json_path::JsonPath;
+use crate::operation::Applied;
+use crate::segment::Deleted;
+use crate::segment::builder::{Build, Source};
+use crate::segment::sealed::{SealedSegment, SealedState};
+
+/// Operations since the last look, up to which the load is calm.
+const CALM_POINTS: u64 = 1_000;
+
+/// What the optimizer remembers from one call to the next.
+#[derive(Default)]
+pub struct Optimizer {
+    /// Points that had been written when it looked last.
+    written: u64,
+}
+
+impl Shard {
+    /// Does the optimizer's work until there is none: seals, indexes, merges, vacuums. False if there was
+    /// nothing to do. Call it every second or so; a second call while one runs gives false. Segments are merged and
+    /// small remainders sealed by the first call that finds hardly any write since the last one.
+    pub fn optimize(&self, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
+        let Some(mut optimizer) = self.optimizer.try_lock() else { return Ok(false) };
+        let written = self.writer.lock().state.written;
+        let calm = written - std::mem::replace(&mut optimizer.written, written) <= CALM_POINTS;
+        let result = self.optimize_now(calm, pool, cancel);
+        let error = match &result {
+            Err(e) if !matches!(e, Error::Cancelled) => Some(e.to_string()),
+            _ => None,
+        };
+        *self.optimizer_error.lock() = error;
+        result
+    }
+
+    fn optimize_now(&self, calm: bool, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
+        let mut worked = false;
+        loop {
+            cancel.check()?;
+            let (facts, config) = self.facts();
+            let Some(task) = plan(&facts, &config.optimizers, calm) else { return Ok(worked) };
+            let done = match task {
+                Task::Seal => self.checkpoint(&mut self.keeper.lock())?,
+                Task::Index => self.build_indexes(&mut self.keeper.lock()).map(|()| true)?,
+                Task::Rewrite(ids) => self.rewrite(&ids, pool, cancel)?,
+            };
+            if !done {
+                return Ok(worked);
+            }
+            worked = true;
+        }
+    }
+
+    /// What the plan is made from.
+    pub(super) fn facts(&self) -> (Facts, Arc<CollectionConfig>) {
+        let keeper = self.keeper.lock();
+        let writer = self.writer.lock();
+        let state = &writer.state;
+        let segment = |s: &SealedState| SegmentFacts {
+            id: s.segment.id,
+            points: s.segment.len(),
+            deleted: s.deleted.count(),
+            deleted_durable: keeper.durable.get(&s.segment.id).map_or(0, Deleted::count),
+            bytes: s.segment.vector_bytes(),
+            outdated: s.segment.is_outdated(&state.config),
+            lacks_graph: s.segment.lacks_graph(&state.config),
+            lacks_index: lacks_index(s, &state.indexes),
+        };
+        let facts = Facts {
+            mutable_points: state.mutable_points(),
+            mutable_bytes: state.mutable_bytes(),
+            unsealed_operations: state.seq - keeper.manifest.state().applied_seq,
+            segments: state.sealed.iter().map(segment).collect(),
+        };
+        (facts, state.config.clone())
+    }
+
+    /// Writes one segment from the live points of several and puts it in their place. False if something came
+    /// between: the plan is then made anew later.
+    fn rewrite(&self, ids: &[u64], pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
+        let (id, sources, config, indexes, vector_changes) = {
+            let mut keeper = self.keeper.lock();
+            let writer = self.writer.lock();
+            let id = keeper.next_segment_id;
+            keeper.next_segment_id += 1;
+            // As the manifest has them: what was deleted since is carried over when the new segment takes their place.
+            let source = |s: &SealedState| {
+                let deleted = keeper.durable.get(&s.segment.id)?.clone();
+                ids.contains(&s.segment.id).then(|| (s.segment.clone(), deleted))
+            };
+            let sources: Vec<_> = writer.state.sealed.iter().filter_map(source).collect();
+            let state = &writer.state;
+            (id, sources, state.config.clone(), state.indexes.clone(), state.vector_changes)
+        };
+        if sources.len() != ids.len() {
+            return Ok(false);
+        }
+        let segments = self.segments_dir();
+        let build = Build {
+            disk: &*self.disk,
+            segments: &segments,
+            id,
+            config: &config,
+            indexes: &indexes,
+            graphs: true,
+            pool: Some(pool),
+            cancel,
+        };
+        let parts: Vec<Source> = sources.iter().map(|(s, d)| Source::Sealed(s.clone(), d.clone())).collect();
+        let entry = build.run(&parts)?;
+        drop(parts);
+        let new = match &entry {
+            Some(entry) => Some(SealedSegment::open(&*self.disk, &segments, entry, &config)?),
+            None => None,
+        };
+        let replaced = self.replace(&sources, new, vector_changes);
+        match replaced {
+            Ok(true) => sources.iter().for_each(|(s, _)| self.discard(s.id)),
+            _ => self.discard(id),
+        }
+        replaced
+    }
+
+    /// Puts a new segment in the place of its sources.
+    fn replace(
+        &self,
+        sources: &[(Arc<SealedSegment>, Deleted)],
+        new: Option<SealedSegment>,
+        vector_changes: u64,
+    ) -> Result<bool> {
+        let mut keeper = self.keeper.lock();
+        if sources.iter().any(|(s, _)| !keeper.durable.contains_key(&s.id)) {
+            return Ok(false);
+        }
+        let mut new = new
+            .map(|segment| SealedState { deleted: Deleted::none(segment.len()), segment: Arc::new(segment) });
+        // What checkpoints noted since the build began.
+        let mut deletions: Option<DeletedEntry> = None;
+        if let Some(new) = &mut new {
+            for (segment, before) in sources {
+                let now =
+                    SealedState { segment: segment.clone(), deleted: keeper.durable[&segment.id].clone() };
+                carry_deletions(&now, before, new);
+            }
+            if new.deleted.count() > 0 {
+                deletions = Some(self.write_deletions(&new.segment, &new.deleted, None)?);
+            }
+        }
+        let durable = new.as_ref().map(|n| n.deleted.clone());
+        let removed: Vec<u64> = sources.iter().map(|(s, _)| s.id).collect();
+        let mut writer = loop {
+            let writer = self.writer.lock();
+            let wanted = writer.state.indexes.clone();
+            match &mut new {
+                Some(new) if lacks_index(new, &wanted) => {
+                    // Created while the segment was built; it is not shown without them.
+                    drop(writer);
+                    new.segment = Arc::new(new.segment.add_indexes(&*self.disk, &wanted)?);
+                }
+                _ => break writer,
+            }
+        };
+        if writer.state.vector_changes != vector_changes {
+            return Ok(false);
+        }
+        let edit = ManifestEdit {
+            put: new.iter().map(|n| n.segment.entry(deletions.clone())).collect(),
+            remove: removed.clone(),
+            next_segment_id: Some(keeper.next_segment_id),
+            ..ManifestEdit::default()
+        };
+        if let Err(e) = keeper.manifest.publish(edit) {
+            return Err(self.manifest_failed(&mut writer, e));
+        }
+        removed.iter().for_each(|id| drop(keeper.durable.remove(id)));
+        if let (Some(new), Some(durable)) = (&mut new, durable) {
+            // And what is in the log only.
+            for (segment, before) in sources {
+                let now = writer.state.sealed.iter().find(|s| s.segment.id == segment.id);
+                carry_deletions(now.expect("the manifest had it"), before, new);
+            }
+            keeper.durable.insert(new.segment.id, durable);
+        }
+        writer.state.sealed.retain(|s| !removed.contains(&s.segment.id));
+        writer.state.sealed.extend(new);
+        writer.state.forget_indexes();
+        self.publish(&writer);
+        Ok(true)
+    }
+
+    /// Builds the indexes that writers wait for, and tells them.
+    pub(super) fn settle_indexes(&self) {
+        if self.index_waiters.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let (built, waiters) = {
+            let mut keeper = self.keeper.lock();
+            loop {
+                let built = self.build_indexes(&mut keeper);
+                let mut writer = self.writer.lock();
+                // One more may have been created since.
+                if built.is_err()
+                    || writer.state.sealed.iter().all(|s| !lacks_index(s, &writer.state.indexes))
+                {
+                    self.index_waiters.store(0, Ordering::Release);
+                    break (built, std::mem::take(&mut writer.index_waiters));
+                }
+            }
+        };
+        for (_, _, seq, done) in waiters {
+            done(match &built {
+                Ok(()) => Ok(Applied { seq }),
+                Err(e) if e.is_no_space() => Err(Error::NoSpace(format!("the index is not built yet: {e}"))),
+                Err(e) => Err(Error::Poisoned(format!("the index could not be built: {e}"))),
+            });
+        }
+    }
+
+    /// Builds what segments lack, until none lacks an index.
+    fn build_indexes(&self, keeper: &mut Keeper) -> Result<()> {
+        loop {
+            let (segment, wanted) = {
+                let writer = self.writer.lock();
+                let wanted = writer.state.indexes.clone();
+                let mut sealed = writer.state.sealed.iter();
+                let Some(state) = sealed.find(|s| lacks_index(s, &wanted)) else { return Ok(()) };
+                (state.segment.clone(), wanted)
+            };
+            let built = segment.add_indexes(&*self.disk, &wanted)?;
+            let published = keeper.manifest.state().segments.iter().find(|e| e.id == segment.id);
+            let deleted = published.and_then(|e| e.deleted.clone());
+            let entry = built.entry(deleted);
+            let edit = ManifestEdit { put: vec![entry.clone()], ..ManifestEdit::default() };
+            let mut writer = self.writer.lock();
+            if let Err(e) = keeper.manifest.publish(edit) {
+                return Err(self.manifest_failed(&mut writer, e));
+            }
+            let state = writer.state.sealed.iter_mut().find(|s| s.segment.id == segment.id);
+            let state = state.expect("segments come and go under the keeper's lock");
+            state.segment = Arc::new(state.segment.with_files_of(&built));
+            writer.state.forget_indexes();
+            self.publish(&writer);
+            drop(writer);
+            super::checkpoint::sweep(&*self.disk, &self.segments_dir(), &entry)?;
+        }
+    }
+}
+
+fn lacks_index(state: &SealedState, wanted: &BTreeMap<JsonPath, FieldSchema>) -> bool {
+    wanted.iter().any(|(key, schema)| !state.segment.has_index(key, schema))
+}

@@ -1,0 +1,149 @@
+//! Snapshots: every file of a shard linked into another folder, and a shard made of such a folder.
+//!
+//! A snapshot holds what was written before it began, and no log: the mutable part is sealed first. All its files are
+//! immutable, so a link is a copy.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{ManifestState, SegmentEntry};
+use super::{SEGMENTS, Shard, ShardOptions};
+use crate::error::{Error, Result};
+use crate::file::{Disk, FileEntry, SealedFile, atomic};
+
+const STATE_FILE: &str = "snapshot.json";
+const VERSION: u32 = 1;
+/// Bytes copied at once where a link is not possible.
+const COPY_BYTES: usize = 1 << 20;
+
+/// The files of a snapshot, all in one folder tree.
+#[derive(Clone, Debug)]
+pub struct SnapshotFiles {
+    /// Relative to the snapshot's folder, with `/`; all of them immutable.
+    pub files: Vec<PathBuf>,
+    /// The last operation that is in it.
+    pub seq: u64,
+    pub term: u64,
+    pub points: u64,
+}
+
+/// What `snapshot.json` says.
+#[derive(Serialize, Deserialize)]
+struct SnapshotState {
+    version: u32,
+    state: ManifestState,
+}
+
+impl Shard {
+    /// Flushes, then links every file of the shard into a folder that does not exist yet.
+    pub fn snapshot_to(&self, dir: &Path) -> Result<SnapshotFiles> {
+        if self.disk.exists(dir) {
+            return Err(Error::BadInput(format!("{} exists already", dir.display())));
+        }
+        // Held until the end, so that no file is removed meanwhile.
+        let mut keeper = self.keeper.lock();
+        self.checkpoint(&mut keeper)?;
+        let state = keeper.manifest.state().clone();
+        let disk = &*self.disk;
+        let segments = dir.join(SEGMENTS);
+        disk.create_dir_all(&segments).map_err(Error::io("create the snapshot's folder"))?;
+        let mut files = Vec::new();
+        for entry in &state.segments {
+            let from = self.segments_dir().join(entry.id.to_string());
+            let to = segments.join(entry.id.to_string());
+            disk.create_dir_all(&to).map_err(Error::io("create a folder of the snapshot"))?;
+            for file in files_of(entry) {
+                link(disk, &from.join(&file.name), &to.join(&file.name))?;
+                files.push(PathBuf::from(format!("{SEGMENTS}/{}/{}", entry.id, file.name)));
+            }
+            disk.sync_dir(&to).map_err(Error::io("sync a folder of the snapshot"))?;
+        }
+        disk.sync_dir(&segments).map_err(Error::io("sync the snapshot's folder"))?;
+        let deleted = |e: &SegmentEntry| e.deleted.as_ref().map_or(0, |d| d.points);
+        let points = state.segments.iter().map(|e| u64::from(e.points - deleted(e))).sum();
+        let (seq, term) = (state.applied_seq, state.applied_term);
+        // Last: a folder with it is whole.
+        atomic::write_json(disk, &dir.join(STATE_FILE), &SnapshotState { version: VERSION, state })?;
+        files.push(PathBuf::from(STATE_FILE));
+        Ok(SnapshotFiles { files, seq, term, points })
+    }
+
+    /// Verifies a snapshot made by [`Self::snapshot_to`] and makes a shard of it in `dir`, as `options` names it.
+    /// Files are linked where both folders are on one volume, else copied.
+    pub fn restore_from(
+        disk: Arc<dyn Disk>,
+        snapshot: &Path,
+        dir: &Path,
+        options: ShardOptions,
+    ) -> Result<Self> {
+        let SnapshotState { version, mut state } = atomic::read_json(&*disk, &snapshot.join(STATE_FILE))?;
+        if version > VERSION {
+            return Err(Error::BadInput(format!(
+                "the snapshot has format {version}, this version reads up to {VERSION}: restore it with a newer one"
+            )));
+        }
+        for entry in &state.segments {
+            verify(&*disk, &snapshot.join(SEGMENTS), entry)?;
+        }
+        let segments = dir.join(SEGMENTS);
+        if disk.exists(&segments) {
+            if super::Manifest::exists(&*disk, dir) {
+                return Err(Error::BadInput(format!("{} already holds a shard", dir.display())));
+            }
+            disk.remove_dir_all(&segments).map_err(Error::io("remove an unfinished restore"))?;
+        }
+        disk.create_dir_all(&segments).map_err(Error::io("create the folder of segments"))?;
+        for entry in &state.segments {
+            let from = snapshot.join(SEGMENTS).join(entry.id.to_string());
+            let to = segments.join(entry.id.to_string());
+            disk.create_dir_all(&to).map_err(Error::io("create a segment's folder"))?;
+            for file in files_of(entry) {
+                link(&*disk, &from.join(&file.name), &to.join(&file.name))?;
+            }
+            disk.sync_dir(&to).map_err(Error::io("sync a segment's folder"))?;
+        }
+        disk.sync_dir(&segments).map_err(Error::io("sync the folder of segments"))?;
+        state.identity = options.identity;
+        state.term = state.term.max(1);
+        Self::start(disk, dir, options, state)
+    }
+}
+
+fn files_of(entry: &SegmentEntry) -> impl Iterator<Item = &FileEntry> {
+    entry.files.iter().chain(entry.deleted.iter().map(|d| &d.file))
+}
+
+/// Checks every byte of a segment's files, and that their names stay inside their folder.
+fn verify(disk: &dyn Disk, segments: &Path, entry: &SegmentEntry) -> Result<()> {
+    let dir = segments.join(entry.id.to_string());
+    for file in files_of(entry) {
+        let safe = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if file.name.is_empty() || file.name.starts_with('.') || !file.name.bytes().all(safe) {
+            return Err(Error::corrupt(STATE_FILE, format!("`{}` can't be a file's name", file.name)));
+        }
+        let path = dir.join(&file.name);
+        let map = disk.map(&path).map_err(Error::io(format!("open {}", path.display())))?;
+        let kind: Option<[u8; 8]> = map.get(8..16).and_then(|k| k.try_into().ok());
+        let kind = kind.ok_or_else(|| Error::corrupt(&file.name, "shorter than a header"))?;
+        drop(map);
+        SealedFile::open_entry(disk, &dir, file, kind)?.verify_all()?;
+    }
+    Ok(())
+}
+
+/// A link, or a durable copy where the two places are on different volumes.
+fn link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<()> {
+    let Err(e) = disk.hard_link(from, to) else { return Ok(()) };
+    if e.kind() != std::io::ErrorKind::CrossesDevices && e.kind() != std::io::ErrorKind::Unsupported {
+        return Err(Error::io(format!("link {}", to.display()))(e));
+    }
+    let what = || format!("copy to {}", to.display());
+    let bytes = disk.map(from).map_err(Error::io(what()))?;
+    let file = disk.create(to).map_err(Error::io(what()))?;
+    for (i, part) in bytes.chunks(COPY_BYTES).enumerate() {
+        file.write_all_at(part, (i * COPY_BYTES) as u64).map_err(Error::io(what()))?;
+    }
+    file.sync_data().map_err(Error::io(what()))
+}

@@ -1,0 +1,478 @@
+//! Writing to a shard: one queue, whoever finds it idle writes for all (group commit).
+//!
+//! Filters, conditions and update modes are resolved to ids before anything is logged. A batch is logged, made
+//! durable by one `fdatasync`, applied in its order and published as one new view; then every writer is told.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use super::{Done, Shard, Writer};
+use crate::cancel::Cancel;
+use crate::config::{CollectionConfig, Distance};
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::operation::{Applied, LogOp, Operation, PointWrite, Selection, UpdateMode};
+use crate::operation_codec;
+use crate::point_id::PointId;
+use crate::segment::plain;
+use crate::vector::{NamedVectors, Vector};
+use crate::wal::Record;
+
+/// Operations of one batch at most, so that the first of them need not wait for a long queue.
+const BATCH_OPERATIONS: usize = 1024;
+/// Bytes of one batch after which it is committed.
+const BATCH_BYTES: usize = 32 << 20;
+
+/// What waits to be written.
+#[derive(Default)]
+pub struct Queue {
+    pending: VecDeque<Pending>,
+    /// Whether somebody drains, or was told to.
+    drained: bool,
+}
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+/// A queued write.
+struct Pending {
+    op: Operation,
+    /// What it was checked against.
+    config: Arc<CollectionConfig>,
+    done: Done,
+}
+
+/// The operations of one commit.
+#[derive(Default)]
+struct Group {
+    ops: Vec<(u64, LogOp, Option<Done>)>,
+    /// Told with the group: they needed no change, or were refused.
+    other: Vec<(Done, Result<Applied>)>,
+    bytes: usize,
+    /// Ids that the first `known` operations write (true) or delete (false).
+    overlay: HashMap<PointId, bool>,
+    known: usize,
+}
+
+/// Writers to be told once the lock is released.
+type Told = Vec<(Done, Result<Applied>)>;
+
+impl Shard {
+    /// Queues a write. Names and dimensions are checked here; `done` may run before this returns.
+    /// True: nobody is writing, the caller must run [`Self::drain`] on a thread that may block.
+    pub fn enqueue(&self, mut op: Operation, done: Done) -> bool {
+        let config = self.view().shared_config().clone();
+        if let Err(e) = check(&mut op, &config) {
+            done(Err(e));
+            return false;
+        }
+        let mut queue = self.queue.lock();
+        queue.pending.push_back(Pending { op, config, done });
+        !std::mem::replace(&mut queue.drained, true)
+    }
+
+    /// Writes what is queued until nothing is left.
+    pub fn drain(&self) {
+        let _guard = PanicGuard(self);
+        loop {
+            let batch: Vec<Pending> = {
+                let mut queue = self.queue.lock();
+                if queue.pending.is_empty() {
+                    queue.drained = false;
+                    break;
+                }
+                let n = queue.pending.len().min(BATCH_OPERATIONS);
+                queue.pending.drain(..n).collect()
+            };
+            let mut told = Told::new();
+            self.write_batch(batch, &mut told);
+            told.into_iter().for_each(|(done, result)| done(result));
+            self.relieve();
+        }
+        self.settle_indexes();
+    }
+
+    /// [`Self::enqueue`], [`Self::drain`] and waiting, in one.
+    pub fn write(&self, op: Operation) -> Result<Applied> {
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let done: Done = Box::new(move |result| drop(tell.send(result)));
+        if self.enqueue(op, done) {
+            self.drain();
+        }
+        told.recv().unwrap_or_else(|_| Err(Error::Poisoned("the writing thread ended".into())))
+    }
+
+    fn write_batch(&self, batch: Vec<Pending>, told: &mut Told) {
+        let mut writer = self.writer.lock();
+        let full = self.volume_full(&mut writer);
+        let mut group = Group::default();
+        for Pending { op, config, done } in batch {
+            if let Some(why) = &writer.poisoned {
+                group.other.push((done, Err(Error::Poisoned(why.clone()))));
+                continue;
+            }
+            if full && adds_data(&op) {
+                group.other.push((done, Err(no_space())));
+                continue;
+            }
+            if needs_state(&op) || group.bytes > BATCH_BYTES {
+                self.commit(&mut writer, &mut group, told);
+            }
+            match self.resolve(&writer, &mut group, op, &config) {
+                Ok(None) => group.other.push((done, Ok(Applied { seq: 0 }))),
+                Ok(Some(op)) => self.append(&mut writer, &mut group, op, done, told),
+                Err(e) => group.other.push((done, Err(e))),
+            }
+        }
+        self.commit(&mut writer, &mut group, told);
+    }
+
+    fn append(
+        &self,
+        writer: &mut MutexGuard<'_, Writer>,
+        group: &mut Group,
+        op: LogOp,
+        done: Done,
+        told: &mut Told,
+    ) {
+        let (kind, body) = operation_codec::encode(&op);
+        if !writer.wal.has_room(body.len()) {
+            self.commit(writer, group, told);
+        }
+        let seq = writer.next_seq + group.ops.len() as u64;
+        let bytes = body.len();
+        let record = Record { seq, term: writer.state.term, kind, body };
+        match writer.wal.append(&record) {
+            Ok(()) => {
+                group.bytes += bytes;
+                group.ops.push((seq, op, Some(done)));
+            }
+            Err(e) => group.other.push((done, Err(e))),
+        }
+    }
+
+    /// Makes the group durable, applies and publishes it.
+    fn commit(&self, writer: &mut MutexGuard<'_, Writer>, group: &mut Group, told: &mut Told) {
+        let Group { ops, other, .. } = std::mem::take(group);
+        if !ops.is_empty() {
+            match writer.wal.commit() {
+                Ok(last) => {
+                    debug_assert_eq!(last, writer.next_seq + ops.len() as u64 - 1);
+                    self.apply(writer, ops, told);
+                }
+                Err(e) => refuse(writer, ops, &e, told),
+            }
+        }
+        told.extend(other);
+    }
+
+    fn apply(
+        &self,
+        writer: &mut MutexGuard<'_, Writer>,
+        ops: Vec<(u64, LogOp, Option<Done>)>,
+        told: &mut Told,
+    ) {
+        writer.next_seq += ops.len() as u64;
+        let term = writer.state.term;
+        let mut failed: Option<String> = None;
+        for (seq, op, done) in ops {
+            let index = match &op {
+                LogOp::CreateIndex { field, schema } => Some((field.clone(), schema.clone())),
+                _ => None,
+            };
+            let result = match &failed {
+                Some(why) => Err(Error::Poisoned(why.clone())),
+                None => writer.state.apply(seq, term, op),
+            };
+            if let (Err(e), None) = (&result, &failed) {
+                // It is in the log and not in memory: only a restart brings them together again.
+                failed = Some(format!("operation {seq} could not be applied: {e}"));
+            }
+            let Some(done) = done else { continue };
+            match (result, index) {
+                (Ok(()), Some((field, schema))) => {
+                    writer.index_waiters.push((field, schema, seq, done));
+                    self.index_waiters.fetch_add(1, Ordering::Release);
+                }
+                (result, _) => told.push((done, result.map(|()| Applied { seq }))),
+            }
+        }
+        writer.poisoned = writer.poisoned.take().or(failed);
+        self.publish(writer);
+    }
+
+    /// Makes ids of what an operation selects. `None`: nothing is to be changed.
+    fn resolve(
+        &self,
+        writer: &MutexGuard<'_, Writer>,
+        group: &mut Group,
+        op: Operation,
+        checked: &Arc<CollectionConfig>,
+    ) -> Result<Option<LogOp>> {
+        let op = if Arc::ptr_eq(checked, &writer.state.config) {
+            op
+        } else {
+            let mut op = op;
+            check(&mut op, &writer.state.config)?;
+            op
+        };
+        let select = |group: &mut Group, select: Selection| self.select(writer, group, select);
+        Ok(Some(match op {
+            Operation::Upsert { points, mode, condition } => {
+                let points = self.admit(points, mode, condition.as_ref())?;
+                if points.is_empty() {
+                    return Ok(None);
+                }
+                LogOp::Upsert(points)
+            }
+            Operation::Delete(Selection::Ids(ids)) => LogOp::Delete(ids),
+            Operation::Delete(Selection::Filter(filter)) => {
+                let ids = self.view().ids_matching(&filter, &Cancel::new())?;
+                if ids.is_empty() {
+                    return Ok(None);
+                }
+                LogOp::Delete(ids)
+            }
+            Operation::UpdateVectors { mut points, condition } => {
+                exist(writer, group, points.iter().map(|(id, _)| *id))?;
+                if let Some(filter) = condition {
+                    let view = self.view();
+                    let mut kept = Vec::with_capacity(points.len());
+                    for point in points {
+                        if view.passes(point.0, &filter)? == Some(true) {
+                            kept.push(point);
+                        }
+                    }
+                    points = kept;
+                }
+                if points.is_empty() {
+                    return Ok(None);
+                }
+                LogOp::UpdateVectors(points)
+            }
+            Operation::DeleteVectors { select: s, names } => match select(group, s)? {
+                None => return Ok(None),
+                Some(ids) => LogOp::DeleteVectors { ids, names },
+            },
+            Operation::SetPayload { select: s, payload, key } => match select(group, s)? {
+                None => return Ok(None),
+                Some(ids) => LogOp::SetPayload { ids, payload, key },
+            },
+            Operation::OverwritePayload { select: s, payload } => match select(group, s)? {
+                None => return Ok(None),
+                Some(ids) => LogOp::OverwritePayload { ids, payload },
+            },
+            Operation::DeletePayload { select: s, keys } => match select(group, s)? {
+                None => return Ok(None),
+                Some(ids) => LogOp::DeletePayload { ids, keys },
+            },
+            Operation::ClearPayload(s) => match select(group, s)? {
+                None => return Ok(None),
+                Some(ids) => LogOp::ClearPayload { ids },
+            },
+            Operation::CreateIndex { field, schema } => LogOp::CreateIndex { field, schema },
+            Operation::DropIndex { field } => LogOp::DropIndex { field },
+            Operation::CreateVector { name, params } => LogOp::CreateVector { name, params },
+            Operation::DropVector { name } => LogOp::DropVector { name },
+        }))
+    }
+
+    fn select(
+        &self,
+        writer: &MutexGuard<'_, Writer>,
+        group: &mut Group,
+        select: Selection,
+    ) -> Result<Option<Vec<PointId>>> {
+        let ids = match select {
+            Selection::Ids(ids) => {
+                exist(writer, group, ids.iter().copied())?;
+                ids
+            }
+            Selection::Filter(filter) => self.view().ids_matching(&filter, &Cancel::new())?,
+        };
+        Ok((!ids.is_empty()).then_some(ids))
+    }
+
+    /// The points of an upsert that its mode and condition let through. Of the same id twice the last is meant.
+    fn admit(
+        &self,
+        points: Vec<PointWrite>,
+        mode: UpdateMode,
+        condition: Option<&Filter>,
+    ) -> Result<Vec<PointWrite>> {
+        if mode == UpdateMode::Upsert && condition.is_none() {
+            return Ok(points);
+        }
+        let view = self.view();
+        let mut last: HashMap<PointId, usize> = HashMap::new();
+        for (i, point) in points.iter().enumerate() {
+            last.insert(point.id, i);
+        }
+        let mut admitted = Vec::with_capacity(points.len());
+        for (i, point) in points.into_iter().enumerate() {
+            if last[&point.id] != i {
+                continue;
+            }
+            let passes = match condition {
+                Some(filter) => view.passes(point.id, filter)?,
+                None => view.contains(point.id).then_some(true),
+            };
+            let admit = match (passes, mode) {
+                (Some(_), UpdateMode::InsertOnly) | (None, UpdateMode::UpdateOnly) => false,
+                (Some(passes), _) => passes,
+                (None, _) => true,
+            };
+            if admit {
+                admitted.push(point);
+            }
+        }
+        Ok(admitted)
+    }
+
+    /// Whether the volume is too full for writes that add data; a volume that was stays so until there is room again.
+    fn volume_full(&self, writer: &mut MutexGuard<'_, Writer>) -> bool {
+        // What can't be measured is not refused: the write itself will tell.
+        let Ok((free, total)) = self.disk.space(&self.dir) else { return false };
+        if total == 0 {
+            return false;
+        }
+        let used = 100.0 - free as f64 * 100.0 / total as f64;
+        let marks = self.options.watermarks;
+        writer.volume_full =
+            used >= if writer.volume_full { marks.accept_percent } else { marks.refuse_percent };
+        writer.volume_full
+    }
+}
+
+/// If writing panics, the shard must not look as if somebody were still writing.
+struct PanicGuard<'a>(&'a Shard);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "a write panicked: restart the node; the log is intact";
+            self.0.writer.lock().poisoned.get_or_insert_with(|| why.into());
+            let mut queue = self.0.queue.lock();
+            queue.drained = false;
+            // Dropping the callbacks tells those who wait.
+            queue.pending.clear();
+        }
+    }
+}
+
+fn no_space() -> Error {
+    Error::NoSpace("the volume is nearly full: delete points or enlarge it; reads and deletions go on".into())
+}
+
+/// Tells the writers of a group that it was not written.
+fn refuse(
+    writer: &mut MutexGuard<'_, Writer>,
+    ops: Vec<(u64, LogOp, Option<Done>)>,
+    error: &Error,
+    told: &mut Told,
+) {
+    let text = error.to_string();
+    if !error.is_no_space() {
+        writer.poisoned.get_or_insert_with(|| text.clone());
+    }
+    let again = || {
+        if error.is_no_space() { Error::NoSpace(text.clone()) } else { Error::Poisoned(text.clone()) }
+    };
+    told.extend(ops.into_iter().filter_map(|(_, _, done)| Some((done?, Err(again())))));
+}
+
+/// Every one of the ids exists once the group is applied.
+fn exist(
+    writer: &MutexGuard<'_, Writer>,
+    group: &mut Group,
+    ids: impl Iterator<Item = PointId>,
+) -> Result<()> {
+    for (_, op, _) in &group.ops[group.known..] {
+        match op {
+            LogOp::Upsert(points) => group.overlay.extend(points.iter().map(|p| (p.id, true))),
+            LogOp::Delete(ids) => group.overlay.extend(ids.iter().map(|id| (*id, false))),
+            _ => {}
+        }
+    }
+    group.known = group.ops.len();
+    for id in ids {
+        if !group.overlay.get(&id).copied().unwrap_or_else(|| writer.state.contains(id)) {
+            return Err(Error::PointNotFound(id));
+        }
+    }
+    Ok(())
+}
+
+/// Whether resolving needs everything before to be applied.
+fn needs_state(op: &Operation) -> bool {
+    match op {
+        Operation::Upsert { mode, condition, .. } => *mode != UpdateMode::Upsert || condition.is_some(),
+        Operation::UpdateVectors { condition, .. } => condition.is_some(),
+        Operation::Delete(s)
+        | Operation::DeleteVectors { select: s, .. }
+        | Operation::SetPayload { select: s, .. }
+        | Operation::OverwritePayload { select: s, .. }
+        | Operation::DeletePayload { select: s, .. }
+        | Operation::ClearPayload(s) => matches!(s, Selection::Filter(_)),
+        // What follows is checked against the configuration that they make.
+        Operation::CreateVector { .. } | Operation::DropVector { .. } => true,
+        Operation::CreateIndex { .. } | Operation::DropIndex { .. } => false,
+    }
+}
+
+fn adds_data(op: &Operation) -> bool {
+    !matches!(
+        op,
+        Operation::Delete(_)
+            | Operation::DeleteVectors { .. }
+            | Operation::DeletePayload { .. }
+            | Operation::ClearPayload(_)
+            | Operation::DropIndex { .. }
+            | Operation::DropVector { .. }
+    )
+}
+
+/// Checks names and dimensions, and normalises what is compared by its direction.
+fn check(op: &mut Operation, config: &CollectionConfig) -> Result<()> {
+    match op {
+        Operation::Upsert { points, .. } => {
+            points.iter_mut().try_for_each(|p| check_vectors(&mut p.vectors, config))
+        }
+        Operation::UpdateVectors { points, .. } => {
+            points.iter_mut().try_for_each(|(_, vectors)| check_vectors(vectors, config))
+        }
+        Operation::DeleteVectors { names, .. } => {
+            match names.iter().find(|name| !config.vectors.contains_key(*name)) {
+                Some(name) => Err(Error::VectorName(name.clone())),
+                None => Ok(()),
+            }
+        }
+        Operation::CreateVector { name, params } => match config.vectors.get(name) {
+            Some(existing) if existing != params => {
+                Err(Error::BadInput(format!("Vector `{name}` already exists with a different configuration")))
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn check_vectors(vectors: &mut NamedVectors, config: &CollectionConfig) -> Result<()> {
+    for (name, vector) in vectors.iter_mut() {
+        let params = config.vectors.get(name).ok_or_else(|| Error::VectorName(name.to_owned()))?;
+        let Vector::Dense(v) = vector;
+        if v.len() != params.size {
+            return Err(Error::Dimension { expected: params.size, got: v.len() });
+        }
+        if params.distance == Distance::Cosine {
+            plain::normalize(v);
+        }
+    }
+    Ok(())
+}
