@@ -8,17 +8,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
+use quiver_node::cluster::managed;
 use quiver_node::collection::optimizer;
 use quiver_node::collection::registry::Registry;
 use quiver_node::config::{self, Flags, Loaded, LogFormat};
 use quiver_node::lock::DataLock;
 use quiver_node::node::Node;
 use quiver_node::pool::Deadline;
+use quiver_node::rest::service::current_issues;
 use quiver_node::rest::{self, AppState};
 use quiver_node::server::{self, Options, TlsFiles};
 use quiver_node::shutdown::Shutdown;
 use quiver_node::snapshot::catalog::Catalog;
 use quiver_node::{app, telemetry};
+
+/// How long writing memory down may take when the node stops.
+const FLUSH_TIME: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     match start() {
@@ -55,25 +60,67 @@ async fn run(loaded: Loaded) -> Result<()> {
     say_hello(&node, listener.local_addr().context("the address that was bound")?);
     let registry = Registry::new(node.clone());
     let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir())?;
-    let routes = rest::router(AppState { registry: registry.clone(), snapshots });
-    let served = server::serve(listener, app::with_layers(routes, &node), options(&node), shutdown);
+    let state = AppState { registry: registry.clone(), snapshots };
+    let routes = rest::router(state.clone());
+    let served = server::serve(listener, app::with_layers(routes, &node), options(&node), shutdown.clone());
+    let working = async {
+        match node.settings.cluster.enabled {
+            true => run_managed(state).await,
+            false => run_alone(registry.clone()).await,
+        }
+    };
+    // Work only ends with an error, or because the node stops: then the port has to be drained first.
     let served = tokio::select! {
         served = served => served,
-        failed = keep(registry) => failed,
+        Err(e) = working => Err(e),
     };
+    shutdown.begin();
+    flush(&registry).await;
     tracing::info!("stopped");
     served
 }
 
-/// Opens the collections, then optimizes them for as long as the node runs. Only comes back with an error: a collection
-/// that can't be opened is no reason to answer as if it were not there.
-async fn keep(registry: Arc<Registry>) -> Result<()> {
+/// Opens the collections, then optimizes them for as long as the node runs. A collection that can't be opened is no
+/// reason to answer as if it were not there: it is an error.
+async fn run_alone(registry: Arc<Registry>) -> Result<()> {
     let (pool, opening) = (registry.node.pools.update.clone(), registry.clone());
     pool.run("Open", Deadline::after(Duration::MAX), move |_| opening.open_all()).await??;
     registry.set_open();
     registry.node.readiness.set_ready();
     optimizer::run(registry).await;
     std::future::pending().await
+}
+
+/// The same for one of the pods of a VectorCollection: what it opens, others decide.
+async fn run_managed(state: AppState) -> Result<()> {
+    let registry = state.registry.clone();
+    let issues = move || {
+        let state = state.clone();
+        Box::pin(async move { current_issues(&state).await }) as futures::future::BoxFuture<'static, _>
+    };
+    let managed = managed::start(registry.clone(), Arc::new(issues)).await?;
+    let _ = registry.managed.set(managed.cluster.clone());
+    tokio::select! {
+        result = managed.run() => result?,
+        () = optimizer::run(registry) => {}
+    }
+    std::future::pending().await
+}
+
+/// Makes everything part of sealed segments, so that the next start has no log to replay. Nothing is lost without it.
+async fn flush(registry: &Arc<Registry>) {
+    let names = registry.names();
+    let shards: Vec<_> = names.collections.values().flat_map(|c| c.local_shards()).collect();
+    let flushing = shards.into_iter().map(|(number, shard)| async move {
+        let flushed =
+            registry.node.pools.update.run("Flush", Deadline::after(FLUSH_TIME), move |_| shard.flush());
+        match flushed.await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!(shard = number, "not flushed, the log is kept: {e}"),
+            Err(e) => tracing::warn!(shard = number, "not flushed, the log is kept: {e}"),
+        }
+    });
+    futures::future::join_all(flushing).await;
 }
 
 fn options(node: &Node) -> Options {

@@ -47,7 +47,7 @@ pub type Execute = Arc<
         + Sync,
 >;
 /// The red lines that are crossed now.
-pub type Issues = Arc<dyn Fn() -> Vec<Issue> + Send + Sync>;
+pub type Issues = Arc<dyn Fn() -> BoxFuture<'static, Vec<Issue>> + Send + Sync>;
 
 /// What the internal port needs.
 #[derive(Clone)]
@@ -133,7 +133,7 @@ async fn status(State(s): State<Internal>) -> Json<NodeStatus> {
         schema_generation: s.cluster.schema.current().map_or(0, |c| c.generation),
         schema_differences: s.cluster.differences(),
         shards: s.cluster.statuses(),
-        issues: (s.issues)().iter().map(Issue::to_node_issue).collect(),
+        issues: (s.issues)().await.iter().map(Issue::to_node_issue).collect(),
         disk_free_bytes: free,
         disk_total_bytes: total,
         memory_bytes: resident_bytes(),

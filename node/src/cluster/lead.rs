@@ -21,6 +21,7 @@ use quiver_engine::json_path::JsonPath;
 use quiver_engine::operation::Operation;
 use quiver_engine::shard::{Shard, ShardStatus as Work};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::copy::{CopyError, CopyFolder};
 use super::record::{CopyRecord, RecordError, RestoreSource, ShardRecord, ShardRecords};
@@ -80,6 +81,8 @@ pub struct Cluster {
     convert: Convert,
     copies: Mutex<BTreeMap<u32, Copy>>,
     places: ArcSwap<Result<Vec<ShardPlace>, String>>,
+    /// Counts the rounds, for those who follow.
+    rounds: watch::Sender<u64>,
     /// What of the schema isn't in force; replaced at every attempt.
     differences: Mutex<Vec<String>>,
 }
@@ -141,6 +144,7 @@ impl Cluster {
             addresses,
             convert,
             copies: Mutex::default(),
+            rounds: watch::channel(0).0,
             places: ArcSwap::from_pointee(Err("the shard records were not read yet".into())),
             differences: Mutex::default(),
             node,
@@ -164,6 +168,11 @@ impl Cluster {
         self.places.load_full()
     }
 
+    /// Tells of every round after which places or schema may have changed.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.rounds.subscribe()
+    }
+
     /// A shard that leads on this node.
     pub fn leading(&self, shard: u32) -> Option<Arc<Shard>> {
         let copies = self.copies.lock();
@@ -174,6 +183,13 @@ impl Cluster {
     /// All shards that are open on this node.
     pub fn open_shards(&self) -> Vec<(u32, Arc<Shard>)> {
         self.copies.lock().iter().filter_map(|(n, c)| Some((*n, c.shard.clone()?))).collect()
+    }
+
+    /// Pods that have a copy, and their addresses.
+    pub fn pods(&self) -> BTreeMap<String, String> {
+        let known = self.records.watch().borrow().clone().unwrap_or_default();
+        let copies = known.values().flat_map(|r| &r.copies);
+        copies.filter_map(|c| Some((c.pod.clone(), self.addresses.of(&c.pod)?))).collect()
     }
 
     /// What the record says of a shard, as it was heard last.
@@ -445,6 +461,7 @@ impl Cluster {
             _ => None,
         };
         self.places.store(Arc::new(complete.map(|()| places)));
+        self.rounds.send_modify(|n| *n += 1);
         match missing {
             None => self.node.readiness.set_ready(),
             Some(because) => self.node.readiness.set_not_ready(because),

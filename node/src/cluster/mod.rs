@@ -6,11 +6,13 @@
 //! Reading order: [`record`] (what is known) → [`lead`] (what this node makes of it) → [`peer`] (how it reaches the
 //! others) → [`internal`] (how others and the operator reach it).
 
+pub mod allowed;
 pub mod copy;
 pub mod internal;
 pub mod kube_records;
 pub mod lead;
 pub mod local_records;
+pub mod managed;
 pub mod peer;
 pub mod record;
 pub mod schema;

@@ -122,7 +122,11 @@ impl TestNode {
             let answer = Ok(ShardAnswer::Counted { count: number, unindexed: Vec::new() });
             Box::pin(std::future::ready(answer)) as _
         };
-        let internal = Internal::new(self.cluster.clone(), Arc::new(execute), Arc::new(Vec::new));
+        let internal = Internal::new(
+            self.cluster.clone(),
+            Arc::new(execute),
+            Arc::new(|| Box::pin(std::future::ready(Vec::new()))),
+        );
         let options = server::Options {
             connections_max: 100,
             first_request: Duration::from_secs(10),

@@ -21,18 +21,6 @@ use crate::snapshot::archive;
 use crate::snapshot::catalog::{Catalog, Description, Scratch};
 use crate::snapshot::hash::Digests;
 
-/// In a managed node set collections come from their resource alone.
-pub fn refuse_managed(registry: &Registry) -> Result<()> {
-    let cluster = &registry.node.settings.cluster;
-    if !cluster.enabled {
-        return Ok(());
-    }
-    Err(ApiError::forbidden(format!(
-        "this node belongs to the VectorCollection {}/{}: create a new VectorCollection with spec.bootstrap instead",
-        cluster.namespace, cluster.collection
-    )))
-}
-
 /// Takes a snapshot of the shards that this node holds.
 pub async fn create(
     registry: &Arc<Registry>,

@@ -36,7 +36,10 @@ pub type Remote =
 #[derive(Clone)]
 pub enum Place {
     Local(Arc<Shard>),
-    Remote(Remote),
+    Remote {
+        pod: String,
+        call: Remote,
+    },
     /// Nowhere now, and why.
     Missing(String),
 }
@@ -98,7 +101,7 @@ impl Collection {
     pub async fn call(&self, route: &Route, call: ShardCall, deadline: Deadline) -> Result<ShardAnswer> {
         match &route.place {
             Place::Local(shard) => call_local(&self.node, shard.clone(), call, deadline).await,
-            Place::Remote(remote) => remote(route.shard, call, deadline).await,
+            Place::Remote { call: remote, .. } => remote(route.shard, call, deadline).await,
             Place::Missing(why) => Err(ApiError::unavailable(format!(
                 "shard {} of collection `{}` is not served: {why}",
                 route.shard,

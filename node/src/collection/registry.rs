@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use quiver_api::collections::{
@@ -23,6 +23,8 @@ use super::convert::{self, Defaults};
 use super::route::HashRange;
 use super::{Collection, Definition, Place, Route};
 use crate::clock;
+use crate::cluster::allowed::{self, Allowed, Change};
+use crate::cluster::lead::Cluster;
 use crate::error::{ApiError, Result};
 use crate::node::Node;
 use crate::pool::Deadline;
@@ -48,6 +50,8 @@ pub struct Registry {
     root: PathBuf,
     names: ArcSwap<Names>,
     open: AtomicBool,
+    /// In a managed node set: what the collection is to be.
+    pub managed: OnceLock<Arc<Cluster>>,
     /// Held by whoever adds or removes names.
     changing: tokio::sync::Mutex<()>,
 }
@@ -63,6 +67,7 @@ impl Registry {
             root,
             names: ArcSwap::default(),
             open: AtomicBool::new(false),
+            managed: OnceLock::new(),
             changing: tokio::sync::Mutex::default(),
         })
     }
@@ -161,6 +166,17 @@ impl Registry {
         let names = self.names.load();
         let real = names.aliases.get(name).map_or(name, String::as_str);
         names.collections.get(real).cloned()
+    }
+
+    /// Whether REST may change this; always so on a node of its own.
+    pub fn allowed(&self, change: &Change<'_>) -> Result<Allowed> {
+        if !self.node.settings.cluster.enabled {
+            return Ok(Allowed::Do);
+        }
+        let schema = self.managed.get().and_then(|cluster| cluster.schema.current()).ok_or_else(|| {
+            ApiError::unavailable("the operator has not told this node yet what its collection looks like")
+        })?;
+        allowed::check(&schema, change).map_err(ApiError::forbidden)
     }
 
     /// Settings' defaults of new collections.

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
+use crate::cluster::allowed::{Allowed, Change};
+use crate::cluster::managed::peer_id;
 use crate::collection::info::shown;
 use crate::collection::{Place, aliases as names, convert};
 use crate::error::{ApiError, Result};
@@ -46,6 +48,9 @@ pub async fn create(
 ) -> Response {
     let result = async {
         body.validate()?;
+        if state.registry.allowed(&Change::Create { name: &name, body: &body })? == Allowed::Already {
+            return Ok(true);
+        }
         state.registry.create(&name, body, options.deadline(&state)).await?;
         Ok(true)
     };
@@ -61,6 +66,7 @@ pub async fn update(
 ) -> Response {
     let result = async {
         body.validate()?;
+        state.registry.allowed(&Change::Update)?;
         state.registry.update(&name, body, options.deadline(&state)).await?;
         Ok(true)
     };
@@ -73,7 +79,11 @@ pub async fn remove(
     options: Options,
     at: Started,
 ) -> Response {
-    at.answer(state.registry.drop_collection(&name, options.deadline(&state)).await)
+    let result = async {
+        state.registry.allowed(&Change::Delete)?;
+        state.registry.drop_collection(&name, options.deadline(&state)).await
+    };
+    at.answer(result.await)
 }
 
 pub async fn change_aliases(
@@ -82,9 +92,13 @@ pub async fn change_aliases(
     at: Started,
     Body(body): Body<ChangeAliases>,
 ) -> Response {
-    let change =
-        state.registry.change_aliases(|all| names::apply(all, body.actions), options.deadline(&state));
-    at.answer(change.await.map(|()| true))
+    let result = async {
+        state.registry.allowed(&Change::Aliases)?;
+        let deadline = options.deadline(&state);
+        state.registry.change_aliases(|all| names::apply(all, body.actions), deadline).await?;
+        Ok(true)
+    };
+    at.answer(result.await)
 }
 
 pub async fn all_aliases(State(state): State<AppState>, at: Started) -> Response {
@@ -114,8 +128,8 @@ pub async fn cluster(
                     let points = shard.view().points();
                     local.push(json!({"shard_id": route.shard, "points_count": points, "state": "Active"}));
                 }
-                Place::Remote(_) => {
-                    remote.push(json!({"shard_id": route.shard, "peer_id": 0, "state": "Active"}))
+                Place::Remote { pod, .. } => {
+                    remote.push(json!({"shard_id": route.shard, "peer_id": peer_id(pod), "state": "Active"}))
                 }
                 Place::Missing(_) => {
                     remote.push(json!({"shard_id": route.shard, "peer_id": 0, "state": "Dead"}))
@@ -124,7 +138,7 @@ pub async fn cluster(
         }
         let _ = &options;
         Ok(json!({
-            "peer_id": 0,
+            "peer_id": peer_id(&state.registry.node.settings.cluster.pod),
             "shard_count": local.len() + remote.len(),
             "local_shards": local,
             "remote_shards": remote,
@@ -152,6 +166,7 @@ pub async fn create_index(
         convert::path(&body.field_name)?;
         convert::field_schema(&schema)?;
         let collection = state.registry.get(&name)?;
+        state.registry.allowed(&Change::CreateIndex)?;
         let write = ShardWrite::CreateIndex { field: body.field_name, schema };
         collection.update(write, options.wait(), options.deadline(&state)).await
     };
@@ -167,6 +182,7 @@ pub async fn drop_index(
     let result = async {
         convert::path(&field)?;
         let collection = state.registry.get(&name)?;
+        state.registry.allowed(&Change::DropIndex(&field))?;
         collection.update(ShardWrite::DropIndex { field }, options.wait(), options.deadline(&state)).await
     };
     at.answer(result.await)
@@ -186,6 +202,7 @@ pub async fn create_vector(
             invalid.done()?;
         }
         let collection = state.registry.get(&name)?;
+        state.registry.allowed(&Change::CreateVector)?;
         let deadline = options.deadline(&state);
         let seq = state.registry.create_vector(&collection, &vector, body, options.wait(), deadline).await?;
         Ok(done(seq, &options))
@@ -201,6 +218,7 @@ pub async fn drop_vector(
 ) -> Response {
     let result = async {
         let collection = state.registry.get(&name)?;
+        state.registry.allowed(&Change::DropVector(&vector))?;
         let deadline = options.deadline(&state);
         let seq = state.registry.drop_vector(&collection, &vector, options.wait(), deadline).await?;
         Ok(done(seq, &options))

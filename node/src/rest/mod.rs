@@ -4,7 +4,7 @@ mod collections;
 mod extract;
 mod points;
 mod query;
-mod service;
+pub mod service;
 mod snapshots;
 
 use std::sync::Arc;

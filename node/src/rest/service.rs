@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::AppState;
 use super::extract::{Options, Started};
 use crate::clock;
+use crate::cluster::managed::peer_id;
 use crate::collection::Collection;
 use crate::collection::info::Totals;
 use crate::guardrails::CollectionFacts;
@@ -97,7 +98,7 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
             snapshots_created: 0,
             vectors: totals.vectors.iter().map(|(n, c)| (n.clone(), *c)).collect(),
         });
-        facts.push(collection.facts(&totals, state.snapshots.newest_unix(name)));
+        facts.push(facts_of(&state, name, collection, &totals));
     }
     let (free, total) = state.registry.disk.space(&node.settings.storage.storage_path).unwrap_or_default();
     let mut issues: BTreeMap<String, u64> = BTreeMap::new();
@@ -107,7 +108,7 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
     let scrape = Scrape {
         collections,
         cluster_enabled: node.settings.cluster.enabled,
-        peers: 1,
+        peers: state.registry.managed.get().map_or(1, |c| c.pods().len() as u64),
         memory_limit_bytes: node.memory.limit_bytes(),
         memory_used_bytes: node.memory.used_bytes(),
         disk_free_bytes: free,
@@ -118,6 +119,16 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
     };
     let text = metrics::encode(node.settings.service.metrics_prefix.as_deref(), scrape, &node.requests);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// On a node of its own snapshots are files; in a node set the operator says how its snapshots fare.
+fn facts_of(state: &AppState, name: &str, collection: &Collection, totals: &Totals) -> CollectionFacts {
+    let Some(schema) = state.registry.managed.get().and_then(|cluster| cluster.schema.current()) else {
+        return collection.facts(totals, state.snapshots.newest_unix(name));
+    };
+    let schedule = &schema.snapshot_schedule;
+    let last = schedule.last_success_unix.and_then(|t| u64::try_from(t).ok());
+    CollectionFacts { scheduled: Some(schedule.scheduled), ..collection.facts(totals, last) }
 }
 
 fn judge(state: &AppState, facts: &[CollectionFacts]) -> Vec<crate::guardrails::Issue> {
@@ -131,7 +142,7 @@ pub async fn current_issues(state: &AppState) -> Vec<crate::guardrails::Issue> {
     let mut facts = Vec::new();
     for (name, collection) in &state.registry.names().collections {
         let totals = totals(state, collection, &Options::default()).await;
-        facts.push(collection.facts(&totals, state.snapshots.newest_unix(name)));
+        facts.push(facts_of(state, name, collection, &totals));
     }
     judge(state, &facts)
 }
@@ -147,9 +158,33 @@ pub async fn clear_issues(State(state): State<AppState>, at: Started) -> Respons
 }
 
 pub async fn cluster(State(state): State<AppState>, at: Started) -> Response {
-    let settings = &state.registry.node.settings.cluster;
-    if !settings.enabled {
+    let node = &state.registry.node;
+    let settings = &node.settings.cluster;
+    let Some(cluster) = state.registry.managed.get().filter(|_| settings.enabled) else {
         return at.answer(Ok(json!({ "status": "disabled" })));
-    }
-    at.answer(Ok(json!({ "status": "enabled", "peer_id": 0, "peers": {}, "raft_info": {} })))
+    };
+    let peers: BTreeMap<String, Value> = cluster
+        .pods()
+        .into_iter()
+        .map(|(pod, address)| (peer_id(&pod).to_string(), json!({ "uri": format!("https://{address}/") })))
+        .collect();
+    let term = cluster.statuses().iter().map(|s| s.term).max().unwrap_or(0);
+    at.answer(Ok(json!({
+        "status": "enabled",
+        "peer_id": peer_id(&settings.pod),
+        "peers": peers,
+        "raft_info": {
+            "term": term,
+            "commit": 0,
+            "pending_operations": 0,
+            "leader": null,
+            "role": null,
+            "is_voter": true,
+        },
+        "consensus_thread_status": {
+            "consensus_thread_status": "working",
+            "last_update": clock::timestamp().to_string(),
+        },
+        "message_send_failures": {},
+    })))
 }

@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
+use crate::cluster::allowed::Change;
 use crate::collection::backup;
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
@@ -140,7 +141,7 @@ pub async fn upload(
     request: Request,
 ) -> Response {
     let result = async {
-        backup::refuse_managed(&state.registry)?;
+        state.registry.allowed(&Change::Recover)?;
         crate::collection::registry::check_name(&name)?;
         check_digest(options.checksum.as_deref())?;
         let scratch = state.snapshots.scratch()?;
@@ -199,7 +200,7 @@ pub async fn recover(
     Body(body): Body<Recover>,
 ) -> Response {
     let result: Result<_> = async {
-        backup::refuse_managed(&state.registry)?;
+        state.registry.allowed(&Change::Recover)?;
         crate::collection::registry::check_name(&name)?;
         check_digest(body.checksum.as_deref())?;
         if body.location.starts_with("http://") || body.location.starts_with("https://") {
