@@ -5,19 +5,104 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::point::PointId;
+use crate::validate::Invalid;
 
 /// A filter; unknown clauses are refused.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Filter {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub should: Option<Conditions>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_should: Option<MinShould>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub must: Option<Conditions>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub must_not: Option<Conditions>,
+}
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // Through a `Value`: filters are small, and an error then carries the place where the filter ends.
+        Filter::parse(Value::deserialize(d)?, 0).map_err(de::Error::custom)
+    }
+}
+
+type Parsed<T> = Result<T, String>;
+
+fn part<T: de::DeserializeOwned>(value: Value) -> Parsed<T> {
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
+impl Filter {
+    fn parse(value: Value, depth: usize) -> Parsed<Self> {
+        if depth >= DEPTH_MAX {
+            return Err(format!("filters are nested more than {DEPTH_MAX} deep"));
+        }
+        let Value::Object(clauses) = value else { return Err("invalid type: expected struct Filter".into()) };
+        let mut filter = Filter::default();
+        for (clause, value) in clauses {
+            match clause.as_str() {
+                _ if value.is_null() => {}
+                "should" => filter.should = Some(conditions(value, depth)?),
+                "must" => filter.must = Some(conditions(value, depth)?),
+                "must_not" => filter.must_not = Some(conditions(value, depth)?),
+                "min_should" => filter.min_should = Some(min_should(value, depth)?),
+                _ => {
+                    return Err(format!(
+                        "unknown field `{clause}`, expected one of `should`, `min_should`, `must`, `must_not`"
+                    ));
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Adds what is out of range, below `path`.
+    pub fn validate(&self, path: &str, invalid: &mut Invalid) {
+        for (clause, list) in [("should", &self.should), ("must", &self.must), ("must_not", &self.must_not)] {
+            if let Some(Conditions(all)) = list {
+                validate_all(all, &format!("{path}.{clause}"), invalid);
+            }
+        }
+        if let Some(min_should) = &self.min_should {
+            validate_all(&min_should.conditions, &format!("{path}.min_should.conditions"), invalid);
+            invalid.at_least(&format!("{path}.min_should.min_count"), Some(min_should.min_count), 1);
+        }
+    }
+}
+
+fn conditions(value: Value, depth: usize) -> Parsed<Conditions> {
+    match value {
+        Value::Array(all) => {
+            all.into_iter().map(|v| Condition::parse(v, depth)).collect::<Parsed<_>>().map(Conditions)
+        }
+        one => Ok(Conditions(vec![Condition::parse(one, depth)?])),
+    }
+}
+
+fn min_should(value: Value, depth: usize) -> Parsed<MinShould> {
+    let Value::Object(mut object) = value else {
+        return Err("invalid type: expected struct MinShould".into());
+    };
+    let list = object.remove("conditions").ok_or("missing field `conditions`")?;
+    let count = object.remove("min_count").ok_or("missing field `min_count`")?;
+    Ok(MinShould { conditions: conditions(list, depth)?.0, min_count: part(count)? })
+}
+
+fn validate_all(all: &[Condition], path: &str, invalid: &mut Invalid) {
+    for (i, condition) in all.iter().enumerate() {
+        match condition {
+            Condition::Field(field) if field.is_bare() => {
+                let text = "Validation error: At least one field condition must be specified [{}]";
+                invalid.add(format!("{path}[{i}].__all__"), text);
+            }
+            Condition::Nested { nested } => {
+                nested.filter.validate(&format!("{path}[{i}].nested.filter"), invalid)
+            }
+            Condition::Filter(filter) => filter.validate(&format!("{path}[{i}]"), invalid),
+            _ => {}
+        }
+    }
 }
 
 /// One condition or a list of them.
@@ -25,21 +110,11 @@ pub struct Filter {
 #[serde(transparent)]
 pub struct Conditions(pub Vec<Condition>);
 
-impl<'de> Deserialize<'de> for Conditions {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        match Value::deserialize(d)? {
-            Value::Array(all) => all
-                .into_iter()
-                .map(|v| serde_json::from_value(v).map_err(de::Error::custom))
-                .collect::<Result<_, _>>()
-                .map(Conditions),
-            one => serde_json::from_value(one).map(|c| Conditions(vec![c])).map_err(de::Error::custom),
-        }
-    }
-}
+/// Filters in filters that are followed; deeper ones are refused.
+pub const DEPTH_MAX: usize = 64;
 
 /// At least `min_count` of the conditions hold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MinShould {
     pub conditions: Vec<Condition>,
     pub min_count: usize,
@@ -52,7 +127,7 @@ pub struct PayloadField {
 }
 
 /// A filter on the elements of an array of objects.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Nested {
     pub key: String,
     pub filter: Filter,
@@ -73,16 +148,12 @@ pub enum Condition {
 
 const NO_CONDITION: &str = "Expected some form of condition, which can be a field condition (like {\"key\": ..., \"match\": ... }), or some other mentioned in the documentation: https://qdrant.tech/documentation/concepts/filtering/#filtering-conditions";
 
-impl<'de> Deserialize<'de> for Condition {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        fn part<T: de::DeserializeOwned, E: de::Error>(value: Value) -> Result<T, E> {
-            serde_json::from_value(value).map_err(E::custom)
-        }
-        let Value::Object(mut object) = Value::deserialize(d)? else {
-            return Err(de::Error::custom(NO_CONDITION));
-        };
+impl Condition {
+    fn parse(value: Value, depth: usize) -> Parsed<Self> {
+        let unknown = || NO_CONDITION.to_owned();
+        let Value::Object(mut object) = value else { return Err(unknown()) };
         if object.contains_key("key") {
-            return Ok(Condition::Field(part(object.into())?));
+            return part(object.into()).map(Condition::Field);
         }
         if let Some(v) = object.remove("is_empty") {
             return Ok(Condition::IsEmpty { is_empty: part(v)? });
@@ -96,13 +167,23 @@ impl<'de> Deserialize<'de> for Condition {
         if let Some(v) = object.remove("has_vector") {
             return Ok(Condition::HasVector { has_vector: part(v)? });
         }
-        if let Some(v) = object.remove("nested") {
-            return Ok(Condition::Nested { nested: part(v)? });
+        if let Some(Value::Object(mut inner)) = object.remove("nested") {
+            let (key, filter) =
+                (inner.remove("key").ok_or_else(unknown)?, inner.remove("filter").ok_or_else(unknown)?);
+            let nested = Nested { key: part(key)?, filter: Filter::parse(filter, depth + 1)? };
+            return Ok(Condition::Nested { nested });
         }
         if ["must", "should", "must_not", "min_should"].iter().any(|k| object.contains_key(*k)) {
-            return Ok(Condition::Filter(part(object.into())?));
+            return Filter::parse(object.into(), depth + 1).map(Condition::Filter);
         }
-        Err(de::Error::custom(NO_CONDITION))
+        Err(unknown())
+    }
+}
+
+impl FieldCondition {
+    /// Whether it tests nothing.
+    fn is_bare(&self) -> bool {
+        *self == FieldCondition { key: self.key.clone(), ..FieldCondition::default() }
     }
 }
 
@@ -235,4 +316,93 @@ pub struct ValuesCount {
     pub gte: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lte: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::points::CountRequest;
+
+    /// What is read prints as it was written, lists of conditions being lists.
+    fn check(filter: Value) {
+        let read: Filter = serde_json::from_str(&filter.to_string()).expect("a filter");
+        assert_eq!(serde_json::to_value(&read).expect("it prints"), filter);
+    }
+
+    fn check_error(filter: &str, expected: &str) {
+        let body = format!("{{\"filter\":{filter}}}");
+        let error = serde_json::from_str::<CountRequest>(&body).expect_err("refused").to_string();
+        assert!(error.starts_with(expected), "{filter}: {error}");
+        assert!(error.contains(" at line 1 column "), "{filter}: {error}");
+    }
+
+    #[test]
+    fn every_condition_is_read() {
+        check(
+            json!({"must": [{"key": "a", "match": {"value": "x"}}, {"key": "a", "match": {"any": [1, 2]}}]}),
+        );
+        check(
+            json!({"must": [{"key": "a", "match": {"except": ["x"]}}, {"key": "a", "match": {"text": "x y"}}]}),
+        );
+        check(
+            json!({"should": [{"key": "a", "range": {"gte": 1.5}}, {"key": "d", "range": {"lt": "2020-01-01"}}]}),
+        );
+        check(json!({"must_not": [{"is_empty": {"key": "a"}}, {"is_null": {"key": "a"}}, {"has_id": [1]}]}));
+        check(
+            json!({"must": [{"has_vector": ""}, {"nested": {"key": "n", "filter": {"must": [{"has_id": []}]}}}]}),
+        );
+        check(
+            json!({"min_should": {"conditions": [{"key": "a", "values_count": {"gt": 2}}], "min_count": 1}}),
+        );
+        check(json!({"must": [{"should": [{"key": "a", "is_null": true}]}]}));
+        check(json!({"must": [{"key": "a", "geo_radius": {"center": {"lon": 1, "lat": 2}, "radius": 3}}]}));
+    }
+
+    #[test]
+    fn a_clause_may_be_one_condition_or_null() {
+        let read: Filter =
+            serde_json::from_str(r#"{"must":{"has_id":[7]},"should":null}"#).expect("a filter");
+        assert_eq!(read.must, Some(Conditions(vec![Condition::HasId { has_id: vec![PointId::Num(7)] }])));
+        assert_eq!(read.should, None);
+    }
+
+    #[test]
+    fn wrong_filters_are_refused_in_the_protocols_words() {
+        const NO_MATCH: &str = "data did not match any variant of untagged enum MatchInterface";
+        check_error(r#"{"must":[{"foo":1}]}"#, NO_CONDITION);
+        check_error(r#"{"must":["x"]}"#, NO_CONDITION);
+        check_error(
+            r#"{"foo":[]}"#,
+            "unknown field `foo`, expected one of `should`, `min_should`, `must`, `must_not`",
+        );
+        check_error(r#"{"must":[{"key":"a","match":{"value":1.5}}]}"#, NO_MATCH);
+        check_error(r#"{"must":[{"key":"a","match":{"any":[1,"x"]}}]}"#, NO_MATCH);
+        check_error(
+            r#"{"must":[{"has_id":["abc"]}]}"#,
+            "value abc is not a valid point ID, valid values are either an unsigned integer or a UUID",
+        );
+        let deep = |n| format!("{}{}", r#"{"must":"#.repeat(n), "}".repeat(n)).replace(":}", ":[]}");
+        check_error(&deep(70), "filters are nested more than 64 deep");
+        check_error(&deep(200), "recursion limit exceeded");
+    }
+
+    #[test]
+    fn conditions_that_test_nothing_are_named_with_their_path() {
+        let read: Filter = serde_json::from_value(json!({
+            "must": [{"key": "a"}],
+            "should": [{"nested": {"key": "n", "filter": {"must_not": {"key": "b"}}}}],
+            "min_should": {"conditions": [], "min_count": 0},
+        }))
+        .expect("a filter");
+        let mut invalid = Invalid::new();
+        read.validate("f", &mut invalid);
+        let text = "Validation error: At least one field condition must be specified [{}]";
+        let expected = format!(
+            "[f.should[0].nested.filter.must_not[0].__all__: {text}; f.must[0].__all__: {text}; \
+             f.min_should.min_count: value 0 invalid, must be 1 or larger]"
+        );
+        assert_eq!(invalid.to_string(), expected);
+    }
 }

@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Element {
     }
 }
 
-fn vector_from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Vector, A::Error> {
+pub(crate) fn vector_from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Vector, A::Error> {
     match seq.next_element::<Element>()? {
         None => Ok(Vector::Dense(Vec::new())),
         Some(Element::Number(first)) => {
@@ -190,8 +190,8 @@ fn vector_from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Vector, A::Erro
         }
         Some(Element::Row(first)) => {
             let mut rows = vec![first];
-            while let Some(row) = seq.next_element::<Vec<f32>>()? {
-                rows.push(row);
+            while let Some(row) = seq.next_element::<Vec<Component>>()? {
+                rows.push(row.into_iter().map(|c| c.0).collect());
             }
             Ok(Vector::Multi(rows))
         }
@@ -211,8 +211,10 @@ fn vector_from_object<E: de::Error>(object: serde_json::Map<String, serde_json::
     if object.contains_key("model") {
         return Ok(Vector::Inference(Box::new(object.into())));
     }
-    Err(E::custom("data did not match any variant of untagged enum Vector"))
+    Err(E::custom(NO_VECTOR))
 }
+
+const NO_VECTOR: &str = "data did not match any variant of untagged enum Vector";
 
 struct VectorVisitor;
 
@@ -234,7 +236,7 @@ impl<'de> Visitor<'de> for VectorVisitor {
 
 impl<'de> Deserialize<'de> for Vector {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_any(VectorVisitor)
+        d.deserialize_any(VectorVisitor).map_err(|e| unless_type(e, NO_VECTOR))
     }
 }
 
@@ -329,9 +331,16 @@ impl<'de> Visitor<'de> for NamedOrField {
     }
 }
 
+/// Errors about a type become the protocol's text; errors about the JSON itself, and missing fields, stay.
+pub(crate) fn unless_type<E: de::Error>(error: E, text: &'static str) -> E {
+    let shown = error.to_string();
+    let about_type = shown.starts_with("invalid type") || shown.starts_with("invalid value");
+    if about_type { E::custom(text) } else { error }
+}
+
 impl<'de> Deserialize<'de> for Vectors {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_any(VectorsVisitor)
+        d.deserialize_any(VectorsVisitor).map_err(|e| unless_type(e, NO_VECTOR_STRUCT))
     }
 }
 
@@ -350,11 +359,81 @@ impl Payload {
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(d)?;
-        match raw.get().as_bytes().first() {
-            Some(b'{') => Ok(Payload(Some(raw))),
-            Some(b'n') => Ok(Payload(None)),
-            _ => Err(de::Error::custom("invalid type: expected a JSON object as payload")),
+        let text = raw.get();
+        match text.as_bytes().first() {
+            Some(b'{') => {}
+            Some(b'n') => return Ok(Payload(None)),
+            _ => {
+                let shown: String = text.chars().take(40).collect();
+                return Err(de::Error::custom(format!("invalid type: `{shown}`, expected a map")));
+            }
         }
+        // What the parser of whole values would refuse must not be stored: it is read that way later.
+        let read =
+            serde_json::from_str::<Readable>(text).map_err(|e| de::Error::custom(format!("payload: {e}")))?;
+        Ok(Payload((!read.is_empty).then_some(raw)))
+    }
+}
+
+/// Any JSON, read as strictly as a `Value` and kept nowhere.
+struct Readable {
+    /// Of an object or an array: nothing is in it.
+    is_empty: bool,
+}
+
+struct ReadableVisitor;
+
+impl<'de> Visitor<'de> for ReadableVisitor {
+    type Value = Readable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Readable, E> {
+        Ok(Readable { is_empty: false })
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Readable, E> {
+        Ok(Readable { is_empty: false })
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Readable, E> {
+        Ok(Readable { is_empty: false })
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Readable, E> {
+        Ok(Readable { is_empty: false })
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Readable, E> {
+        Ok(Readable { is_empty: false })
+    }
+
+    fn visit_unit<E>(self) -> Result<Readable, E> {
+        Ok(Readable { is_empty: false })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Readable, A::Error> {
+        let mut is_empty = true;
+        while seq.next_element::<Readable>()?.is_some() {
+            is_empty = false;
+        }
+        Ok(Readable { is_empty })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Readable, A::Error> {
+        let mut is_empty = true;
+        while map.next_entry::<Readable, Readable>()?.is_some() {
+            is_empty = false;
+        }
+        Ok(Readable { is_empty })
+    }
+}
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(ReadableVisitor)
     }
 }
 
@@ -411,8 +490,29 @@ mod tests {
             r#"{"s":{"indices":[1],"values":[0.5]}}"#,
             Ok(Vectors::Named([("s".into(), Vector::Sparse { indices: vec![1], values: vec![0.5] })].into())),
         );
-        check("null", Err("did not match any variant of untagged enum VectorStruct"));
+        for wrong in ["null", "\"x\"", "[\"a\"]", "[null]", "[1, \"a\"]", "3", "{\"a\": 1}"] {
+            check(wrong, Err(NO_VECTOR_STRUCT));
+        }
+        check("[1, 2", Err("EOF while parsing a list at line 1 column 5"));
         check("[1e60]", Err("not a finite number"));
+    }
+
+    #[test]
+    fn a_payload_that_could_not_be_read_again_is_refused() {
+        for bad in ["[1]", "1", "\"x\"", r#"{"a":1e999}"#, r#"{"a":"\ud800"}"#] {
+            assert!(serde_json::from_str::<Payload>(bad).is_err(), "{bad}");
+        }
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(300), "}".repeat(300));
+        assert!(serde_json::from_str::<Payload>(&deep).is_err());
+        let bytes =
+            |json: &str| serde_json::from_str::<Payload>(json).expect("a payload").as_bytes().to_vec();
+        assert_eq!(
+            bytes(r#"{ "b":1,"a":"ü" }"#),
+            r#"{ "b":1,"a":"ü" }"#.as_bytes(),
+            "bytes stay as they are"
+        );
+        assert_eq!(bytes("null"), b"");
+        assert_eq!(bytes("{ }"), b"");
     }
 
     #[test]

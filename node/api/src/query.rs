@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::filter::Filter;
-use crate::point::{PointId, Vector};
+use crate::point::{PointId, Vector, unless_type, vector_from_seq};
 use crate::points::{WithPayload, WithVector};
 use crate::validate::Invalid;
 
@@ -117,32 +117,38 @@ pub enum Query {
 
 const NO_QUERY: &str = "Expected some form of vector, id, or a type of query";
 
-impl Query {
-    fn from_object<E: de::Error>(mut object: Map<String, Value>) -> Result<Self, E> {
-        if let Some(nearest) = object.remove("nearest") {
-            if object.get("mmr").is_some_and(|m| !m.is_null()) {
-                return Ok(Query::Other("mmr".into()));
-            }
-            return serde_json::from_value(nearest).map_err(E::custom);
+const KINDS: [&str; 9] = [
+    "recommend",
+    "discover",
+    "context",
+    "order_by",
+    "fusion",
+    "rrf",
+    "formula",
+    "sample",
+    "relevance_feedback",
+];
+
+/// Reads an object key by key: `nearest` holds the vector of almost every search, and goes nowhere in between.
+fn query_from_map<'de, A: de::MapAccess<'de>>(mut map: A) -> Result<Query, A::Error> {
+    let (mut query, mut rest) = (None, Map::new());
+    while let Some(key) = map.next_key::<String>()? {
+        if key == "nearest" {
+            query = Some(map.next_value::<Query>()?);
+        } else {
+            rest.insert(key, map.next_value()?);
         }
-        if object.contains_key("indices") || object.contains_key("model") {
-            return serde_json::from_value(object.into()).map(Query::Vector).map_err(E::custom);
-        }
-        const KINDS: [&str; 9] = [
-            "recommend",
-            "discover",
-            "context",
-            "order_by",
-            "fusion",
-            "rrf",
-            "formula",
-            "sample",
-            "relevance_feedback",
-        ];
-        match KINDS.iter().find(|k| object.contains_key(**k)) {
-            Some(kind) => Ok(Query::Other((*kind).into())),
-            None => Err(E::custom(NO_QUERY)),
-        }
+    }
+    if let Some(query) = query {
+        let has_mmr = rest.get("mmr").is_some_and(|m| !m.is_null());
+        return Ok(if has_mmr { Query::Other("mmr".into()) } else { query });
+    }
+    if rest.contains_key("indices") || rest.contains_key("model") {
+        return serde_json::from_value(rest.into()).map(Query::Vector).map_err(de::Error::custom);
+    }
+    match KINDS.iter().find(|k| rest.contains_key(**k)) {
+        Some(kind) => Ok(Query::Other((*kind).into())),
+        None => Err(de::Error::custom(NO_QUERY)),
     }
 }
 
@@ -179,14 +185,14 @@ impl<'de> Deserialize<'de> for Query {
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Query, A::Error> {
-                Vector::deserialize(de::value::SeqAccessDeserializer::new(seq)).map(Query::Vector)
+                vector_from_seq(seq).map(Query::Vector)
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Query, A::Error> {
-                Query::from_object(Map::deserialize(de::value::MapAccessDeserializer::new(map))?)
+                query_from_map(map)
             }
         }
-        d.deserialize_any(V)
+        d.deserialize_any(V).map_err(|e| unless_type(e, NO_QUERY))
     }
 }
 
@@ -230,4 +236,35 @@ pub struct LookupFrom {
 #[derive(Clone, Debug, Deserialize)]
 pub struct QueryBatchRequest {
     pub searches: Vec<QueryRequest>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, expected: Result<Query, &str>) {
+        match (serde_json::from_str::<Query>(json), expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{json}"),
+            (Err(e), Err(text)) => assert!(e.to_string().starts_with(text), "{json}: {e}"),
+            (got, _) => panic!("{json}: {got:?}"),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_query_is_told_apart() {
+        let dense = || Ok(Query::Vector(Vector::Dense(vec![1.0, 2.0])));
+        let id = || Ok(Query::Id(PointId::Num(7)));
+        let sparse = || Ok(Query::Vector(Vector::Sparse { indices: vec![1], values: vec![2.0] }));
+        check("[1, 2]", dense());
+        check(r#"{"nearest":[1,2]}"#, dense());
+        check("7", id());
+        check(r#"{"nearest":7}"#, id());
+        check(r#"{"indices":[1],"values":[2]}"#, sparse());
+        check(r#"{"nearest":{"indices":[1],"values":[2]}}"#, sparse());
+        check(r#"{"fusion":"rrf"}"#, Ok(Query::Other("fusion".into())));
+        check(r#"{"nearest":[1],"mmr":{"diversity":0.5}}"#, Ok(Query::Other("mmr".into())));
+        for wrong in [r#"{"foo":1}"#, "\"abc\"", "true", "-1", "1.5", "[\"a\"]"] {
+            check(wrong, Err(NO_QUERY));
+        }
+    }
 }
