@@ -152,3 +152,4 @@ macro_rules! per_isa {
 pub(crate) use super::neon::Neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use super::x86::{Avx2, Avx512};
+pub(crate) use per_isa;

@@ -3,7 +3,6 @@
 //! Inside the engine every metric is a *similarity*, higher being nearer: the dot product, the negative squared
 //! Euclidean distance, the negative Manhattan distance. [`Distance::score`] turns one into what the protocol shows.
 
-#[macro_use]
 pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -17,7 +16,7 @@ mod x86;
 pub use top::TopK;
 
 use crate::config::Distance;
-use isa::Isa;
+use isa::{Isa, per_isa};
 
 impl Distance {
     /// What the protocol shows for an internal similarity.

@@ -1,1 +1,18 @@
-//! Hierarchical navigable small world graphs (Malkov, Yashunin 2018).
+//! Hierarchical navigable small world graphs (Malkov, Yashunin 2018), searched on codes or raw vectors.
+//!
+//! [`graph`] is the finished graph and its file, [`search`] walks and scans, [`build`] makes graphs and grows old
+//! ones. Which of the points found are answered, and on what evidence they are ordered, is the segment's business.
+
+pub(crate) mod build;
+mod build_select;
+mod context;
+pub mod graph;
+pub(crate) mod search;
+mod search_beam;
+mod search_space;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use context::SearchContext;
+pub use graph::Graph;
+pub(crate) use search_space::Space;

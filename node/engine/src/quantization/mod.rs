@@ -1,1 +1,9 @@
-//! Quantized codes of vectors.
+//! Quantized codes of vectors: small enough to be read by the thousand, exact enough to find the candidates that
+//! the raw vectors then put in order.
+
+pub(crate) mod kernels;
+pub mod scalar;
+#[cfg(test)]
+mod tests;
+
+pub use scalar::{CodeQuery, ScalarCodes};

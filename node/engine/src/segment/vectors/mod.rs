@@ -3,67 +3,53 @@
 //! Three sealed files with a common prefix: `.raw` (always), `.codes` (unless the metric has none) and `.graph`
 //! (when one was built). It knows offsets and bitmaps; ids, payloads and filters are the segment's business.
 
+mod builder;
+mod raw;
+mod search;
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
+
+pub use crate::hnsw::SearchContext;
+pub use builder::{GraphPlan, VectorsBuilder};
 
 use crate::bitset::Bitset;
-use crate::cancel::Cancel;
 use crate::config::{Distance, HnswConfig, Quantization};
 use crate::error::{Error, Result};
-use crate::file::{Disk, FileEntry};
-use crate::query::{Plan, SearchParams};
+use crate::file::{Disk, FileEntry, SealedFile};
+use crate::hnsw::Graph;
+use crate::quantization::ScalarCodes;
+use crate::query::SearchParams;
 use crate::segment::Deleted;
+use raw::RawRows;
+
+/// In [`GraphPlan::Grow`]: the point is not taken over.
+pub const DROPPED: u32 = u32::MAX;
+
+const CODES_KIND: [u8; 8] = *b"VECCODES";
+const GRAPH_KIND: [u8; 8] = *b"VECGRAPH";
 
 /// How the vectors of one name are kept and compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VectorSpec {
     pub dim: usize,
     pub distance: Distance,
+    /// Codes are made in any case (Manhattan has none); this says whether they stay in RAM when `on_disk` is set.
     pub quantization: Option<Quantization>,
+    /// Links stay in RAM unless its `on_disk` is set.
     pub hnsw: HnswConfig,
-    /// Codes and links stay in the mapped files unless the quantization says `always_ram`.
+    /// Codes stay in the mapped file unless the quantization says `always_ram`. Raw rows always do.
     pub on_disk: bool,
 }
 
-/// Whether to make a graph, and from what.
-#[derive(Clone, Copy)]
-pub enum GraphPlan<'a> {
-    /// None: the segment is small, or `m` is 0.
-    None,
-    /// From nothing.
-    Build,
-    /// From the graph of a merged segment, the other points being inserted into it.
-    Grow {
-        from: &'a SegmentVectors,
-        /// For each offset of `from` the new one, or [`DROPPED`].
-        new_offsets: &'a [u32],
-    },
-}
-
-/// In [`GraphPlan::Grow`]: the point is not taken over.
-pub const DROPPED: u32 = u32::MAX;
-
-/// Writes the files of one named vector.
-pub struct VectorsBuilder<'a> {
-    pub disk: &'a dyn Disk,
-    pub dir: &'a Path,
-    /// File names are this and an extension.
-    pub prefix: &'a str,
-    pub spec: &'a VectorSpec,
-    /// Graphs are built by its threads, up to `max_indexing_threads`.
-    pub pool: &'a rayon::ThreadPool,
-    pub cancel: &'a Cancel,
-}
-
-impl VectorsBuilder<'_> {
-    /// Writes the files. `vector` is called once for each offset, ascending: it fills the zeroed row and says
-    /// true, or false if the point lacks this vector. Rows of Cosine must be normalised already.
-    pub fn write(
-        &self,
-        _len: u32,
-        _vector: &mut dyn FnMut(u32, &mut [f32]) -> Result<bool>,
-        _graph: GraphPlan,
-    ) -> Result<Vec<FileEntry>> {
-        Err(Error::BadInput("not built yet".into()))
+impl VectorSpec {
+    fn codes_in_ram(&self) -> bool {
+        let always = matches!(self.quantization, Some(Quantization::Scalar { always_ram: Some(true), .. }));
+        !self.on_disk || always
     }
 }
 
@@ -79,28 +65,59 @@ pub struct VectorQuery<'a> {
     pub params: &'a SearchParams,
 }
 
-/// Memory that searches use again; one for each thread.
-#[derive(Default)]
-pub struct SearchContext {}
-
 /// The vectors of one name in a sealed segment, open.
-pub struct SegmentVectors {}
+pub struct SegmentVectors {
+    spec: VectorSpec,
+    raw: RawRows,
+    codes_file: Option<SealedFile>,
+    graph_file: Option<SealedFile>,
+    hot: OnceLock<Hot>,
+    loading: Mutex<()>,
+}
+
+/// What searches read at random, loaded at the first search or by [`SegmentVectors::warm`].
+struct Hot {
+    codes: Option<ScalarCodes>,
+    graph: Option<Graph>,
+}
 
 impl SegmentVectors {
-    /// Opens what [`VectorsBuilder::write`] wrote; `files` may name other files too.
+    /// Opens what [`VectorsBuilder::write`] wrote; `files` may name other files too. Codes and links are verified and
+    /// brought into RAM at the first search, or by [`Self::warm`].
     pub fn open(
-        _disk: &dyn Disk,
-        _dir: &Path,
-        _prefix: &str,
-        _spec: &VectorSpec,
-        _files: &[FileEntry],
+        disk: &dyn Disk,
+        dir: &Path,
+        prefix: &str,
+        spec: &VectorSpec,
+        files: &[FileEntry],
     ) -> Result<Self> {
-        Err(Error::BadInput("not built yet".into()))
+        let named = |extension: &str| {
+            let name = format!("{prefix}.{extension}");
+            files.iter().find(|file| file.name == name)
+        };
+        let sealed = |extension: &str, kind| {
+            named(extension).map(|entry| SealedFile::open_entry(disk, dir, entry, kind)).transpose()
+        };
+        let raw =
+            named("raw").ok_or_else(|| Error::corrupt(format!("{prefix}.raw"), "not in the manifest"))?;
+        Ok(Self {
+            spec: *spec,
+            raw: RawRows::open(disk, dir, raw, spec)?,
+            codes_file: sealed("codes", CODES_KIND)?,
+            graph_file: sealed("graph", GRAPH_KIND)?,
+            hot: OnceLock::new(),
+            loading: Mutex::new(()),
+        })
+    }
+
+    /// Loads and verifies what searches need.
+    pub fn warm(&self) -> Result<()> {
+        self.hot().map(|_| ())
     }
 
     /// Number of points in the segment, with this vector or without.
     pub fn len(&self) -> u32 {
-        0
+        self.raw.len()
     }
 
     /// Whether the segment has no points.
@@ -110,36 +127,49 @@ impl SegmentVectors {
 
     /// Number of points that have this vector.
     pub fn present(&self) -> u32 {
-        0
+        self.raw.present()
     }
 
     /// Whether the point has this vector.
-    pub fn has(&self, _offset: u32) -> bool {
-        false
+    pub fn has(&self, offset: u32) -> bool {
+        self.raw.has(offset)
     }
 
     /// Whether searches can walk a graph.
     pub fn has_graph(&self) -> bool {
-        false
+        self.graph_file.is_some()
     }
 
     /// Bytes held in RAM.
     pub fn ram_bytes(&self) -> u64 {
-        0
+        let Some(hot) = self.hot.get() else { return 0 };
+        hot.codes.as_ref().map_or(0, |c| c.ram_bytes()) + hot.graph.as_ref().map_or(0, |g| g.ram_bytes())
     }
 
     /// The vector as it is stored; `None` if the point lacks it.
-    pub fn raw(&self, _offset: u32) -> Result<Option<&[f32]>> {
-        Ok(None)
+    pub fn raw(&self, offset: u32) -> Result<Option<&[f32]>> {
+        if self.has(offset) { self.raw.row(offset).map(Some) } else { Ok(None) }
     }
 
-    /// The nearest points as (offset, score of the protocol), best first, equal scores by offset.
-    pub fn search(
-        &self,
-        _query: &VectorQuery,
-        _ctx: &mut SearchContext,
-        _cancel: &Cancel,
-    ) -> Result<(Vec<(u32, f32)>, Plan)> {
-        Ok((Vec::new(), Plan::Scan))
+    fn graph(&self) -> Result<Option<&Graph>> {
+        Ok(self.hot()?.graph.as_ref())
+    }
+
+    fn hot(&self) -> Result<&Hot> {
+        if let Some(hot) = self.hot.get() {
+            return Ok(hot);
+        }
+        let _one_loads = self.loading.lock();
+        if let Some(hot) = self.hot.get() {
+            return Ok(hot);
+        }
+        let (spec, len) = (&self.spec, self.raw.len());
+        let codes = self
+            .codes_file
+            .as_ref()
+            .map(|file| ScalarCodes::open(file, spec.distance, spec.dim, len, spec.codes_in_ram()));
+        let graph = self.graph_file.as_ref().map(|file| Graph::open(file, len, !spec.hnsw.on_disk));
+        let hot = Hot { codes: codes.transpose()?, graph: graph.transpose()? };
+        Ok(self.hot.get_or_init(|| hot))
     }
 }

@@ -1,0 +1,162 @@
+//! Similarities between stored points, and the choice of a point's neighbours.
+
+use crate::config::Distance;
+use crate::distance::isa::{Isa, LINE_BYTES};
+use crate::quantization::ScalarCodes;
+
+/// What a graph is built on: codes, or raw rows where there are none.
+#[derive(Clone, Copy)]
+pub(crate) enum Material<'a> {
+    Codes { codes: &'a ScalarCodes, sums: &'a [i32], rows: &'a [f32] },
+    Raw { rows: &'a [f32], dim: usize, distance: Distance },
+}
+
+impl<'a> Material<'a> {
+    /// The raw vector of a point.
+    pub(super) fn row(&self, offset: u32) -> &'a [f32] {
+        let (rows, dim) = match self {
+            Material::Codes { codes, rows, .. } => (rows, codes.dim()),
+            Material::Raw { rows, dim, .. } => (rows, *dim),
+        };
+        &rows[offset as usize * dim..][..dim]
+    }
+}
+
+/// Compares stored points with each other.
+pub(super) trait Pairs {
+    /// The similarity of two points, the same in both orders.
+    ///
+    /// # Safety
+    /// Both are points of the material; the processor has the instruction set.
+    unsafe fn pair<I: Isa>(&self, a: u32, b: u32) -> f32;
+}
+
+/// On codes: negative squared distances for Cosine and Euclid, products for Dot.
+pub(super) struct CodePairs<'a> {
+    codes: &'a [u8],
+    scales: &'a [[f32; 2]],
+    terms: &'a [f32],
+    sums: &'a [i32],
+    lines: usize,
+    dim: f32,
+    dot: bool,
+    mean_squared: f32,
+}
+
+impl<'a> CodePairs<'a> {
+    pub(super) fn new(codes: &'a ScalarCodes, sums: &'a [i32]) -> Self {
+        assert_eq!(sums.len(), codes.len() as usize);
+        Self {
+            codes: codes.codes(),
+            scales: codes.scales(),
+            terms: codes.terms(),
+            sums,
+            lines: codes.stride() / LINE_BYTES,
+            dim: codes.dim() as f32,
+            dot: codes.distance() == Distance::Dot,
+            mean_squared: crate::distance::dot(codes.mean(), codes.mean()),
+        }
+    }
+}
+
+impl Pairs for CodePairs<'_> {
+    #[inline(always)]
+    unsafe fn pair<I: Isa>(&self, a: u32, b: u32) -> f32 {
+        let (a, b) = (a as usize, b as usize);
+        let stride = self.lines * LINE_BYTES;
+        // SAFETY: all arrays have an element for each point.
+        unsafe {
+            let rows = self.codes.as_ptr();
+            let sum = I::codes_pair(rows.add(a * stride), rows.add(b * stride), self.lines);
+            let (sum_a, sum_b) = (*self.sums.get_unchecked(a), *self.sums.get_unchecked(b));
+            let ([mid_a, step_a], [mid_b, step_b]) =
+                (*self.scales.get_unchecked(a), *self.scales.get_unchecked(b));
+            let steps = sum.wrapping_sub(sum_b.wrapping_mul(128)) as f32;
+            let mixed = mid_a * (step_b * sum_b as f32) + mid_b * (step_a * sum_a as f32);
+            let product = self.dim * (mid_a * mid_b) + mixed + (step_a * step_b) * steps;
+            let terms = *self.terms.get_unchecked(a) + *self.terms.get_unchecked(b);
+            if self.dot { product + terms + self.mean_squared } else { 2.0 * product - terms }
+        }
+    }
+}
+
+/// On raw rows, by the metric itself.
+pub(super) struct RawPairs<'a> {
+    pub(super) rows: &'a [f32],
+    pub(super) dim: usize,
+    pub(super) distance: Distance,
+}
+
+impl Pairs for RawPairs<'_> {
+    #[inline(always)]
+    unsafe fn pair<I: Isa>(&self, a: u32, b: u32) -> f32 {
+        // SAFETY: both are rows.
+        unsafe {
+            let (a, b) = (
+                self.rows.as_ptr().add(a as usize * self.dim),
+                self.rows.as_ptr().add(b as usize * self.dim),
+            );
+            match self.distance {
+                Distance::Cosine | Distance::Dot => I::dot(a, b, self.dim),
+                Distance::Euclid => -I::euclid(a, b, self.dim),
+                Distance::Manhattan => -I::manhattan(a, b, self.dim),
+            }
+        }
+    }
+}
+
+/// Chooses up to `limit` neighbours of `base` from candidates sorted best first: one that is nearer to a chosen one
+/// than to `base` is reached through that one. If this leaves fewer than `least`, the best of the others follow.
+///
+/// Duplicates of `base` are at distance zero from it and would rule out everything else: they get a quarter of the
+/// places and rule out nothing, so that a heap of equal points stays connected with the rest.
+///
+/// # Safety
+/// All offsets are points of the material; the processor has the instruction set.
+#[inline(always)]
+pub(super) unsafe fn select<I: Isa, P: Pairs>(
+    pairs: &P,
+    base: u32,
+    candidates: &[(f32, u32)],
+    (limit, least): (usize, usize),
+    chosen: &mut Vec<u32>,
+) {
+    chosen.clear();
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let itself = pairs.pair::<I>(base, base);
+        let duplicates_max = (limit / 4).max(1);
+        let mut duplicates = 0;
+        for &(similarity, offset) in candidates {
+            if chosen.len() == limit {
+                return;
+            }
+            if similarity == itself {
+                if duplicates < duplicates_max {
+                    // Duplicates stay in front, where the loop below does not look.
+                    chosen.insert(duplicates, offset);
+                    duplicates += 1;
+                }
+                continue;
+            }
+            let mut reached = false;
+            for &other in &chosen[duplicates..] {
+                if pairs.pair::<I>(other, offset) >= similarity {
+                    reached = true;
+                    break;
+                }
+            }
+            if !reached {
+                chosen.push(offset);
+            }
+        }
+    }
+    for &(_, offset) in candidates {
+        if chosen.len() >= least {
+            break;
+        }
+        if !chosen.contains(&offset) {
+            chosen.push(offset);
+        }
+    }
+}

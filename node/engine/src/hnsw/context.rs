@@ -1,0 +1,58 @@
+//! Memory that searches use again.
+
+use super::search_beam::Beam;
+use crate::distance::TopK;
+use crate::quantization::CodeQuery;
+
+/// What one thread needs to search; grown to the largest segment it has seen. No search allocates but its answer.
+#[derive(Default)]
+pub struct SearchContext {
+    pub(crate) visited: Visited,
+    pub(crate) beam: Beam,
+    pub(crate) top: TopK,
+    /// Offsets about to be scored.
+    pub(crate) gather: Vec<u32>,
+    /// Neighbours that don't pass, whose own neighbours are looked at.
+    pub(crate) through: Vec<u32>,
+    pub(crate) query: CodeQuery,
+    /// Bitmap of the points that may be answered.
+    pub(crate) allowed: Vec<u64>,
+    /// What a walk or scan found: similarity by codes, offset; best first.
+    pub(crate) found: Vec<(f32, u32)>,
+}
+
+/// Which points a walk has met. Only the words that were touched are cleared.
+#[derive(Default)]
+pub(crate) struct Visited {
+    words: Vec<u64>,
+    touched: Vec<u32>,
+}
+
+impl Visited {
+    /// Nothing met, of `len` points.
+    pub(crate) fn reset(&mut self, len: u32) {
+        for &word in &self.touched {
+            self.words[word as usize] = 0;
+        }
+        self.touched.clear();
+        let words = (len as usize).div_ceil(64);
+        if self.words.len() < words {
+            self.words.resize(words, 0);
+        }
+    }
+
+    /// Marks a point; false if it was marked before.
+    #[inline(always)]
+    pub(crate) fn mark(&mut self, offset: u32) -> bool {
+        let word = &mut self.words[offset as usize / 64];
+        let bit = 1u64 << (offset % 64);
+        if *word & bit != 0 {
+            return false;
+        }
+        if *word == 0 {
+            self.touched.push(offset / 64);
+        }
+        *word |= bit;
+        true
+    }
+}

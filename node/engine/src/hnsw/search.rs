@@ -1,0 +1,465 @@
+//! Walking a graph and scanning rows, each loop compiled as a whole for every instruction set.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::context::SearchContext;
+use super::graph::{Graph, NO_LINK};
+use super::search_space::{CodeScorer, RawScorer, Scorer, Space};
+use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
+use crate::segment::Deleted;
+
+/// Which points may be answered. All of them are walked through.
+#[derive(Clone, Copy)]
+pub(crate) enum Allow<'a> {
+    All,
+    Live(&'a Deleted),
+    /// One bit for each point.
+    Bits(&'a [u64]),
+}
+
+impl Allow<'_> {
+    #[inline(always)]
+    pub(crate) fn allows(&self, offset: u32) -> bool {
+        match self {
+            Allow::All => true,
+            Allow::Live(deleted) => !deleted.contains(offset),
+            Allow::Bits(words) => words[offset as usize / 64] >> (offset % 64) & 1 == 1,
+        }
+    }
+}
+
+/// How points that don't pass are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Every point passes.
+    Plain,
+    /// They are candidates, but not results: for filters that let many pass.
+    Through,
+    /// They are not scored; their neighbours are taken in their place: for filters that let few pass.
+    TwoHops,
+}
+
+/// One walk.
+#[derive(Clone, Copy)]
+pub(crate) struct Walk<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) mode: Mode,
+    pub(crate) allow: Allow<'a>,
+    /// Results that end the search once nothing better is left to follow.
+    pub(crate) ef: usize,
+    /// Candidates kept; at least `ef`.
+    pub(crate) beam: usize,
+    /// Points that may be scored.
+    pub(crate) budget: usize,
+}
+
+/// Walks from the graph's entry; what may be answered is in `ctx.found` afterwards. False: the budget did not suffice.
+pub(crate) fn walk(walk: &Walk, space: &Space, ctx: &mut SearchContext) -> bool {
+    assert_eq!(space.len(), walk.graph.shape.len, "graph and vectors are of one segment");
+    ctx.found.clear();
+    if walk.graph.shape.entry == NO_LINK {
+        return true;
+    }
+    // SAFETY: the graph's links lead to points of its length, as `Graph` checks, and the space has as many.
+    unsafe { walk_any(walk, space, ctx) }
+}
+
+per_isa! { unsafe fn walk_any(walk: &Walk, space: &Space, ctx: &mut SearchContext) -> bool => walk_with; }
+
+#[inline(always)]
+unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext) -> bool {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match *space {
+            Space::Codes { codes, query } => match codes.stride() / LINE_BYTES {
+                6 => walk_in::<I, _>(walk, &CodeScorer::<I, 6>::new(codes, query), ctx),
+                12 => walk_in::<I, _>(walk, &CodeScorer::<I, 12>::new(codes, query), ctx),
+                _ => walk_in::<I, _>(walk, &CodeScorer::<I, 0>::new(codes, query), ctx),
+            },
+            Space::Raw { rows, distance, query } => {
+                walk_in::<I, _>(walk, &RawScorer::<I>::new(rows, distance, query), ctx)
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn walk_in<I: Isa, S: Scorer>(walk: &Walk, scorer: &S, ctx: &mut SearchContext) -> bool {
+    let graph = walk.graph;
+    let mut start = (f32::NEG_INFINITY, graph.shape.entry);
+    // SAFETY: the entry is a point, and so is every link; passed on to the caller.
+    unsafe {
+        start.0 = scorer.score4([start.1; 4])[0];
+        for level in (1..=graph.shape.top).rev() {
+            start = climb(scorer, start, |offset| graph.upper_row(offset, level).iter().copied());
+        }
+        let links = Links { rows: atomics(graph.links()), width: graph.shape.m as usize * 2 };
+        ctx.visited.reset(graph.shape.len);
+        match walk.mode {
+            Mode::Plain => {
+                beam::<I, S>(scorer, &links, start, walk.beam, ctx);
+                ctx.found.extend(ctx.beam.iter());
+                true
+            }
+            Mode::Through => through::<I, S>(walk, scorer, &links, start, ctx),
+            Mode::TwoHops => two_hops::<I, S>(walk, scorer, &links, start, ctx),
+        }
+    }
+}
+
+/// Links as walks read them: others may be writing while a graph is built.
+pub(super) struct Links<'a> {
+    pub(super) rows: &'a [AtomicU32],
+    pub(super) width: usize,
+}
+
+impl Links<'_> {
+    /// # Safety
+    /// The offset is that of a point.
+    #[inline(always)]
+    unsafe fn row(&self, offset: u32) -> impl Iterator<Item = u32> + '_ {
+        // SAFETY: there is a row of `width` for each point.
+        let row = unsafe {
+            self.rows.get_unchecked(offset as usize * self.width..(offset as usize + 1) * self.width)
+        };
+        row.iter().map(|link| link.load(Relaxed)).take_while(|&link| link != NO_LINK)
+    }
+
+    #[inline(always)]
+    fn prefetch<I: Isa>(&self, offset: u32) {
+        let row: *const u8 = self.rows.as_ptr().wrapping_add(offset as usize * self.width).cast();
+        for line in 0..(self.width * 4).div_ceil(LINE_BYTES).min(4) {
+            I::prefetch(row.wrapping_add(line * LINE_BYTES));
+        }
+    }
+}
+
+/// Numbers that nobody writes any more as a walk over a growing graph reads them.
+fn atomics(numbers: &[u32]) -> &[AtomicU32] {
+    // SAFETY: the types have one layout, and relaxed loads of words work on read-only memory too.
+    unsafe { &*(std::ptr::from_ref(numbers) as *const [AtomicU32]) }
+}
+
+/// Follows the best link until none is better.
+///
+/// # Safety
+/// `start` and all links are points that `scorer` may score.
+#[inline(always)]
+pub(super) unsafe fn climb<S: Scorer, R: Iterator<Item = u32>>(
+    scorer: &S,
+    mut best: (f32, u32),
+    row: impl Fn(u32) -> R,
+) -> (f32, u32) {
+    loop {
+        let from = best.1;
+        let mut batch = [from; 4];
+        let mut filled = 0;
+        let mut links = row(from).inspect(|&link| scorer.prefetch(link));
+        loop {
+            let link = links.next();
+            if let Some(link) = link {
+                batch[filled] = link;
+                filled += 1;
+            }
+            if filled == 4 || (link.is_none() && filled > 0) {
+                // SAFETY: what is not filled is still a point.
+                let scores = unsafe { scorer.score4(batch) };
+                for (&offset, &score) in batch[..filled].iter().zip(&scores) {
+                    if score > best.0 {
+                        best = (score, offset);
+                    }
+                }
+                filled = 0;
+            }
+            if link.is_none() {
+                break;
+            }
+        }
+        if best.1 == from {
+            return best;
+        }
+    }
+}
+
+/// Scores what was gathered, four at a time, and gives each to `take`.
+///
+/// # Safety
+/// All gathered offsets are points that `scorer` may score.
+#[inline(always)]
+unsafe fn score_all<S: Scorer>(scorer: &S, gathered: &mut Vec<u32>, mut take: impl FnMut(f32, u32)) {
+    let count = gathered.len();
+    let Some(&last) = gathered.last() else { return };
+    gathered.extend_from_slice(&[last; 3]);
+    let mut i = 0;
+    while i < count {
+        // SAFETY: three more than `count` are there.
+        let batch = unsafe { *gathered.as_ptr().add(i).cast::<[u32; 4]>() };
+        // SAFETY: the caller answers for what was gathered.
+        let scores = unsafe { scorer.score4(batch) };
+        for k in 0..(count - i).min(4) {
+            take(scores[k], batch[k]);
+        }
+        i += 4;
+    }
+}
+
+/// The walk without a filter: the `capacity` best points met are in `ctx.beam` afterwards.
+///
+/// # Safety
+/// `start` and all links are points that `scorer` may score; `ctx.visited` is reset for them.
+#[inline(always)]
+pub(super) unsafe fn beam<I: Isa, S: Scorer>(
+    scorer: &S,
+    links: &Links,
+    start: (f32, u32),
+    capacity: usize,
+    ctx: &mut SearchContext,
+) {
+    let SearchContext { visited, beam, gather, .. } = ctx;
+    beam.reset(capacity);
+    visited.mark(start.1);
+    beam.insert(start.0, start.1);
+    while let Some((_, from)) = beam.next() {
+        gather.clear();
+        // SAFETY: links lead to points.
+        unsafe {
+            for link in links.row(from) {
+                if visited.mark(link) {
+                    scorer.prefetch(link);
+                    gather.push(link);
+                }
+            }
+            let mut worst = beam.worst();
+            score_all(scorer, gather, |score, offset| {
+                if score > worst {
+                    if beam.insert(score, offset) {
+                        links.prefetch::<I>(offset);
+                    }
+                    worst = beam.worst();
+                }
+            });
+        }
+    }
+}
+
+/// The walk over all points of which only those allowed become results.
+///
+/// # Safety
+/// As for [`beam`].
+#[inline(always)]
+unsafe fn through<I: Isa, S: Scorer>(
+    walk: &Walk,
+    scorer: &S,
+    links: &Links,
+    start: (f32, u32),
+    ctx: &mut SearchContext,
+) -> bool {
+    let SearchContext { visited, beam, gather, top, found, .. } = ctx;
+    top.reset(walk.ef);
+    beam.reset(walk.beam);
+    visited.mark(start.1);
+    beam.insert(start.0, start.1);
+    if walk.allow.allows(start.1) {
+        top.push(start.0, start.1);
+    }
+    let mut scored = 0;
+    while let Some((score, from)) = beam.next() {
+        if top.is_full() && score <= top.worst() {
+            break;
+        }
+        gather.clear();
+        // SAFETY: links lead to points.
+        unsafe {
+            for link in links.row(from) {
+                if visited.mark(link) {
+                    scorer.prefetch(link);
+                    gather.push(link);
+                }
+            }
+            scored += gather.len();
+            let mut worst = beam.worst().max(top.worst());
+            score_all(scorer, gather, |score, offset| {
+                if score > worst || score > top.worst() {
+                    if walk.allow.allows(offset) {
+                        top.push(score, offset);
+                    }
+                    if score > beam.worst() && beam.insert(score, offset) {
+                        links.prefetch::<I>(offset);
+                    }
+                    worst = beam.worst().max(top.worst());
+                }
+            });
+        }
+        if scored > walk.budget {
+            return false;
+        }
+    }
+    found.extend_from_slice(top.as_slice());
+    // Fewer: the filter passes little in the query's neighbourhood, whatever it passes elsewhere.
+    top.is_full()
+}
+
+/// Points taken from beyond neighbours that don't pass, at most, for each point followed.
+const SECOND_HOP_MAX: usize = 128;
+
+/// The walk over allowed points only, which are reached through one that is not.
+///
+/// # Safety
+/// As for [`beam`].
+#[inline(always)]
+unsafe fn two_hops<I: Isa, S: Scorer>(
+    walk: &Walk,
+    scorer: &S,
+    links: &Links,
+    start: (f32, u32),
+    ctx: &mut SearchContext,
+) -> bool {
+    let SearchContext { visited, beam, gather, through, found, .. } = ctx;
+    beam.reset(walk.beam);
+    visited.mark(start.1);
+    beam.insert(start.0, start.1);
+    let mut scored = 0;
+    while let Some((_, from)) = beam.next() {
+        gather.clear();
+        through.clear();
+        // SAFETY: links lead to points.
+        unsafe {
+            for link in links.row(from) {
+                if visited.mark(link) {
+                    if walk.allow.allows(link) {
+                        scorer.prefetch(link);
+                        gather.push(link);
+                    } else {
+                        links.prefetch::<I>(link);
+                        through.push(link);
+                    }
+                }
+            }
+            for &middle in through.iter() {
+                if gather.len() >= SECOND_HOP_MAX {
+                    break;
+                }
+                for link in links.row(middle) {
+                    if walk.allow.allows(link) && visited.mark(link) {
+                        scorer.prefetch(link);
+                        gather.push(link);
+                    }
+                }
+            }
+            scored += gather.len() + through.len() / 2;
+            let mut worst = beam.worst();
+            score_all(scorer, gather, |score, offset| {
+                if score > worst {
+                    if beam.insert(score, offset) {
+                        links.prefetch::<I>(offset);
+                    }
+                    worst = beam.worst();
+                }
+            });
+        }
+        if scored > walk.budget {
+            return false;
+        }
+    }
+    // Only the start may be one that is not allowed.
+    found.extend(beam.iter().filter(|&(_, offset)| walk.allow.allows(offset)));
+    // A walk that died out early has met a graph that is torn by the filter.
+    found.len() >= walk.ef
+}
+
+/// Scores the points in `ctx.gather` into `ctx.top`. Every offset must be below the space's length.
+pub(crate) fn scan(space: &Space, ctx: &mut SearchContext) {
+    let len = space.len();
+    assert!(ctx.gather.iter().fold(true, |all, &o| all & (o < len)), "points of this segment");
+    // SAFETY: checked above.
+    unsafe { scan_any(space, ctx) }
+}
+
+per_isa! { unsafe fn scan_any(space: &Space, ctx: &mut SearchContext) -> () => scan_with; }
+
+#[inline(always)]
+unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match *space {
+            Space::Codes { codes, query } => match codes.stride() / LINE_BYTES {
+                6 => scan_in(&CodeScorer::<I, 6>::new(codes, query), ctx),
+                12 => scan_in(&CodeScorer::<I, 12>::new(codes, query), ctx),
+                _ => scan_in(&CodeScorer::<I, 0>::new(codes, query), ctx),
+            },
+            Space::Raw { rows, distance, query } => {
+                scan_in(&RawScorer::<I>::new(rows, distance, query), ctx);
+            }
+        }
+    }
+}
+
+/// Rows asked for ahead of the one that is scored.
+const AHEAD: usize = 12;
+
+#[inline(always)]
+unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
+    let SearchContext { gather, top, .. } = ctx;
+    let count = gather.len();
+    let Some(&last) = gather.last() else { return };
+    gather.extend_from_slice(&[last; AHEAD + 4]);
+    gather[..AHEAD].iter().for_each(|&offset| scorer.prefetch(offset));
+    let mut worst = top.worst();
+    let mut i = 0;
+    while i < count {
+        gather[i + AHEAD..i + AHEAD + 4].iter().for_each(|&offset| scorer.prefetch(offset));
+        let batch = [gather[i], gather[i + 1], gather[i + 2], gather[i + 3]];
+        // SAFETY: passed on to the caller.
+        let scores = unsafe { scorer.score4(batch) };
+        for k in 0..(count - i).min(4) {
+            if scores[k] > worst {
+                top.push(scores[k], batch[k]);
+                worst = top.worst();
+            }
+        }
+        i += 4;
+    }
+    gather.truncate(count);
+}
+
+/// Exact similarities of the query with some rows, in their order; the next rows are asked for while one is compared.
+pub(crate) fn rescore(
+    distance: crate::config::Distance,
+    query: &[f32],
+    rows: &[&[f32]],
+    take: &mut dyn FnMut(usize, f32),
+) {
+    assert!(rows.iter().all(|row| row.len() == query.len()), "rows are as long as the query");
+    // SAFETY: checked above.
+    unsafe { rescore_any(distance, query, rows, take) }
+}
+
+per_isa! {
+    unsafe fn rescore_any(
+        distance: crate::config::Distance, query: &[f32], rows: &[&[f32]], take: &mut dyn FnMut(usize, f32),
+    ) -> () => rescore_with;
+}
+
+#[inline(always)]
+unsafe fn rescore_with<I: Isa>(
+    distance: crate::config::Distance,
+    query: &[f32],
+    rows: &[&[f32]],
+    take: &mut dyn FnMut(usize, f32),
+) {
+    const AHEAD: usize = 4;
+    let ask = |row: &[f32]| {
+        for line in row.chunks(LINE_BYTES / 4) {
+            I::prefetch(line.as_ptr().cast());
+        }
+    };
+    rows.iter().take(AHEAD).for_each(|row| ask(row));
+    for (i, row) in rows.iter().enumerate() {
+        if let Some(next) = rows.get(i + AHEAD) {
+            ask(next);
+        }
+        // SAFETY: a slice is a space of one row, as long as the query.
+        let score = unsafe { RawScorer::<I>::new(row, distance, query).score(0) };
+        take(i, score);
+    }
+}

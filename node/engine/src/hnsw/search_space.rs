@@ -1,0 +1,151 @@
+//! What a walk compares: the query with codes, or with raw rows. Inlined into loops compiled for each instruction set.
+
+use std::marker::PhantomData;
+
+use crate::config::Distance;
+use crate::distance::isa::{Isa, LINE_BYTES};
+use crate::quantization::{CodeQuery, ScalarCodes};
+
+/// A query and the points it is compared with.
+#[derive(Clone, Copy)]
+pub(crate) enum Space<'a> {
+    Codes { codes: &'a ScalarCodes, query: &'a CodeQuery },
+    Raw { rows: &'a [f32], distance: Distance, query: &'a [f32] },
+}
+
+impl Space<'_> {
+    /// Number of points, so that every smaller offset may be scored.
+    pub(crate) fn len(&self) -> u32 {
+        match self {
+            Space::Codes { codes, .. } => codes.len(),
+            Space::Raw { rows, query, .. } => (rows.len() / query.len()) as u32,
+        }
+    }
+}
+
+/// Scores points against one query.
+pub(crate) trait Scorer {
+    /// Similarities of four points.
+    ///
+    /// # Safety
+    /// All offsets are below the space's length; the processor has the instruction set.
+    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4];
+
+    /// Asks for what `score4` will read of this point.
+    fn prefetch(&self, offset: u32);
+}
+
+/// Scores by codes. `LINES`, if not 0, is the number of lines of a row, so that the kernel is unrolled.
+pub(crate) struct CodeScorer<'a, I, const LINES: usize> {
+    codes: *const u8,
+    scales: *const [f32; 2],
+    terms: *const f32,
+    query: &'a CodeQuery,
+    lines: usize,
+    isa: PhantomData<I>,
+}
+
+impl<'a, I: Isa, const LINES: usize> CodeScorer<'a, I, LINES> {
+    pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
+        let lines = codes.stride() / LINE_BYTES;
+        assert!(query.codes.len() == codes.stride() && (LINES == 0 || LINES == lines));
+        Self {
+            codes: codes.codes().as_ptr(),
+            scales: codes.scales().as_ptr(),
+            terms: codes.terms().as_ptr(),
+            query,
+            lines,
+            isa: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn lines(&self) -> usize {
+        if LINES == 0 { self.lines } else { LINES }
+    }
+}
+
+impl<I: Isa, const LINES: usize> Scorer for CodeScorer<'_, I, LINES> {
+    #[inline(always)]
+    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
+        let stride = self.lines() * LINE_BYTES;
+        let q = self.query;
+        // SAFETY: the offsets are rows of these arrays, whose lengths `ScalarCodes` keeps equal; the query is one
+        // row long, as `new` asserts.
+        unsafe {
+            let rows = offsets.map(|o| self.codes.add(o as usize * stride));
+            let sums = I::codes4(rows, q.codes.as_ptr(), self.lines());
+            let mut out = [0f32; 4];
+            for k in 0..4 {
+                let [mid, step] = *self.scales.add(offsets[k] as usize);
+                let product = sums[k].wrapping_sub(q.bias) as f32 * q.step_factor;
+                out[k] = q.add + mid * q.mid_factor + step * product;
+            }
+            if q.with_terms {
+                for k in 0..4 {
+                    out[k] -= *self.terms.add(offsets[k] as usize);
+                }
+            }
+            out
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, offset: u32) {
+        let row = self.codes.wrapping_add(offset as usize * self.lines() * LINE_BYTES);
+        for line in 0..self.lines().min(16) {
+            I::prefetch(row.wrapping_add(line * LINE_BYTES));
+        }
+        I::prefetch(self.scales.wrapping_add(offset as usize).cast());
+    }
+}
+
+/// Scores by raw rows.
+pub(crate) struct RawScorer<'a, I> {
+    rows: &'a [f32],
+    distance: Distance,
+    query: &'a [f32],
+    isa: PhantomData<I>,
+}
+
+impl<'a, I: Isa> RawScorer<'a, I> {
+    pub(crate) fn new(rows: &'a [f32], distance: Distance, query: &'a [f32]) -> Self {
+        Self { rows, distance, query, isa: PhantomData }
+    }
+
+    /// # Safety
+    /// As for [`Scorer::score4`].
+    #[inline(always)]
+    pub(crate) unsafe fn score(&self, offset: u32) -> f32 {
+        let (query, dim) = (self.query.as_ptr(), self.query.len());
+        // SAFETY: the offset is below the number of rows.
+        unsafe {
+            let row = self.rows.as_ptr().add(offset as usize * dim);
+            match self.distance {
+                Distance::Cosine | Distance::Dot => I::dot(query, row, dim),
+                Distance::Euclid => -I::euclid(query, row, dim),
+                Distance::Manhattan => -I::manhattan(query, row, dim),
+            }
+        }
+    }
+}
+
+impl<I: Isa> Scorer for RawScorer<'_, I> {
+    #[inline(always)]
+    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
+        let mut out = [0f32; 4];
+        for k in 0..4 {
+            // SAFETY: passed on to the caller.
+            out[k] = unsafe { self.score(offsets[k]) };
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, offset: u32) {
+        let row: *const u8 = self.rows.as_ptr().wrapping_add(offset as usize * self.query.len()).cast();
+        for line in 0..(self.query.len() * 4 / LINE_BYTES + 1).min(24) {
+            I::prefetch(row.wrapping_add(line * LINE_BYTES));
+        }
+    }
+}

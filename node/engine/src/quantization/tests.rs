@@ -1,0 +1,63 @@
+//! Similarities by codes against those of the raw vectors.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Distance;
+use crate::hnsw::Space;
+use crate::hnsw::search::scan;
+
+/// All similarities of a query with some rows, by codes, in the order of the rows.
+fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32]) -> Vec<f32> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let len = rows.len() / dim;
+    let mut mean = vec![0f32; dim];
+    rows.chunks(dim).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / len as f32));
+    let (codes, sums) = ScalarCodes::encode(distance, dim, rows, mean, &pool).expect("memory");
+    assert_eq!(sums.len(), len);
+    let mut prepared = CodeQuery::default();
+    codes.prepare(query, &mut prepared);
+    let mut ctx = crate::hnsw::SearchContext::default();
+    ctx.gather.extend(0..len as u32);
+    ctx.top.reset(len);
+    scan(&Space::Codes { codes: &codes, query: &prepared }, &mut ctx);
+    let mut all = vec![0f32; len];
+    ctx.top.as_slice().iter().for_each(|&(s, offset)| all[offset as usize] = s);
+    all
+}
+
+fn check(distance: Distance, dim: usize, values: &[f32]) {
+    let (query, rows) = values.split_at(dim);
+    let scale: f32 = values.iter().map(|v| v * v).sum::<f32>() / (values.len() / dim) as f32;
+    for (got, row) in by_codes(distance, dim, rows, query).into_iter().zip(rows.chunks(dim)) {
+        let exact = distance.similarity(query, row);
+        assert!(
+            (got - exact).abs() <= 0.03 * scale + 1e-4,
+            "{distance:?} dim {dim}: {got} for {exact}, scale {scale}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn codes_give_nearly_the_similarities_of_the_vectors(
+        dim in 1usize..200,
+        offset in -3f32..3.0,
+        values in prop::collection::vec(-1f32..1.0, 200 * 9),
+    ) {
+        let values: Vec<f32> = values[..dim * 9].iter().map(|v| v + offset).collect();
+        for distance in [Distance::Dot, Distance::Euclid, Distance::Cosine] {
+            check(distance, dim, &values);
+        }
+    }
+}
+
+#[test]
+fn constant_and_zero_vectors_have_codes() {
+    for distance in [Distance::Dot, Distance::Euclid] {
+        check(distance, 3, &[0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+        check(distance, 1, &[2.0, 1.0, 3.0]);
+    }
+}

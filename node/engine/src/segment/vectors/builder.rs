@@ -1,0 +1,130 @@
+//! Writing the files of one named vector.
+
+use std::path::Path;
+
+use super::raw::{self, RawRows};
+use super::{CODES_KIND, DROPPED, GRAPH_KIND, SegmentVectors, VectorSpec};
+use crate::cancel::Cancel;
+use crate::error::Result;
+use crate::file::{Disk, FileEntry, SealedWriter};
+use crate::hnsw::build::{Material, Old, Recipe, build};
+use crate::quantization::ScalarCodes;
+
+/// One graph for the same points and offsets, whatever the machine; threads may change single links.
+const SEED: u64 = 0x9d1c_35f7_0a2b_64e1;
+
+/// A grown graph keeps at least this share of the old one's points, else it is built anew.
+const KEPT_MIN: f64 = 0.8;
+
+/// Whether to make a graph, and from what.
+#[derive(Clone, Copy)]
+pub enum GraphPlan<'a> {
+    /// None: the segment is small.
+    None,
+    /// From nothing.
+    Build,
+    /// From the graph of a merged segment, the other points being inserted into it. Built anew if that segment has
+    /// none, or one with other parameters, or if too many of its points are dropped.
+    Grow {
+        from: &'a SegmentVectors,
+        /// For each offset of `from` the new one, or [`DROPPED`].
+        new_offsets: &'a [u32],
+    },
+}
+
+/// Writes the files of one named vector.
+pub struct VectorsBuilder<'a> {
+    pub disk: &'a dyn Disk,
+    pub dir: &'a Path,
+    /// File names are this and an extension.
+    pub prefix: &'a str,
+    pub spec: &'a VectorSpec,
+    /// Graphs are built by its threads, up to `max_indexing_threads`.
+    pub pool: &'a rayon::ThreadPool,
+    pub cancel: &'a Cancel,
+}
+
+impl VectorsBuilder<'_> {
+    /// Writes the files and makes their content durable; the caller syncs the folder. `vector` is called once for
+    /// each offset, ascending: it fills the zeroed row and says true, or false if the point lacks this vector.
+    /// Rows of Cosine must be normalised already. With `m` 0 there is never a graph.
+    pub fn write(
+        &self,
+        len: u32,
+        vector: &mut dyn FnMut(u32, &mut [f32]) -> Result<bool>,
+        graph: GraphPlan,
+    ) -> Result<Vec<FileEntry>> {
+        let spec = self.spec;
+        let mut checked = |offset: u32, row: &mut [f32]| {
+            if offset.is_multiple_of(1024) {
+                self.cancel.check()?;
+            }
+            vector(offset, row)
+        };
+        let written = raw::write(self.disk, &self.path("raw"), spec.dim, len, &mut checked)?;
+        let mut files = vec![written.entry];
+        let rows = RawRows::open(self.disk, self.dir, &files[0], spec)?;
+        let all = rows.all()?;
+        let codes = match ScalarCodes::serves(spec.distance) {
+            true => Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, self.pool)?),
+            false => None,
+        };
+        self.cancel.check()?;
+        if let Some((codes, _)) = &codes {
+            let mut w = SealedWriter::create(self.disk, &self.path("codes"), CODES_KIND)?;
+            codes.write(&mut w)?;
+            files.push(w.finish()?);
+        }
+        if spec.hnsw.m > 0 && !matches!(graph, GraphPlan::None) {
+            let material = match &codes {
+                Some((codes, sums)) => Material::Codes { codes, sums, rows: all },
+                None => Material::Raw { rows: all, dim: spec.dim, distance: spec.distance },
+            };
+            files.push(self.write_graph(material, &rows, graph)?);
+        }
+        Ok(files)
+    }
+
+    fn write_graph(&self, material: Material, rows: &RawRows, plan: GraphPlan) -> Result<FileEntry> {
+        let hnsw = &self.spec.hnsw;
+        let threads = match hnsw.max_indexing_threads {
+            0 => self.pool.current_num_threads(),
+            n => n,
+        };
+        let recipe = Recipe {
+            material,
+            len: rows.len(),
+            m: hnsw.m,
+            ef_construct: hnsw.ef_construct.max(hnsw.m).max(8),
+            threads,
+            seed: SEED,
+        };
+        let old = match plan {
+            GraphPlan::Grow { from, new_offsets } => self.old_graph(&recipe, from, new_offsets)?,
+            _ => None,
+        };
+        let graph = build(&recipe, |offset| rows.has(offset), old, self.pool, self.cancel)?;
+        let mut w = SealedWriter::create(self.disk, &self.path("graph"), GRAPH_KIND)?;
+        graph.write(&mut w)?;
+        w.finish()
+    }
+
+    fn old_graph<'a>(
+        &self,
+        recipe: &Recipe,
+        from: &'a SegmentVectors,
+        new_offsets: &'a [u32],
+    ) -> Result<Option<Old<'a>>> {
+        assert_eq!(new_offsets.len(), from.len() as usize, "an offset for each point of the old segment");
+        let Some(graph) = from.graph()? else { return Ok(None) };
+        let shape = &graph.shape;
+        let same = shape.m as usize == recipe.m && shape.ef_construct as usize == recipe.ef_construct;
+        let kept = new_offsets.iter().filter(|&&new| new != DROPPED).count();
+        let enough = kept as f64 >= KEPT_MIN * f64::from(from.len());
+        Ok((same && enough).then_some(Old { graph, new_offsets }))
+    }
+
+    fn path(&self, extension: &str) -> std::path::PathBuf {
+        self.dir.join(format!("{}.{extension}", self.prefix))
+    }
+}

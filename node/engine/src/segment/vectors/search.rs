@@ -1,0 +1,255 @@
+//! How one segment's vectors are searched: which points may be answered, scan or graph, and the last word of the
+//! raw vectors on the order.
+
+use super::{SegmentVectors, VectorQuery};
+use crate::cancel::Cancel;
+use crate::config::Distance;
+use crate::distance::TopK;
+use crate::error::{Error, Result};
+use crate::hnsw::search::{Allow, Mode, Walk, rescore, scan, walk};
+use crate::hnsw::{Graph, SearchContext};
+use crate::quantization::ScalarCodes;
+use crate::query::Plan;
+
+/// Raw rows of so many numbers are scanned without a look at the codes.
+const RAW_SCAN_NUMBERS: usize = 256 * 1024;
+/// `ef` if neither the request nor the collection asks for more.
+const EF_MIN: usize = 100;
+/// Candidates kept while walking through points that don't pass, at most.
+const BEAM_MAX: usize = 4096;
+/// From this share of passing points on they are candidates like all others.
+const THROUGH_MIN: f64 = 0.3;
+/// A row met at random costs as much as so many in a row.
+const RANDOM_COST: f64 = 3.0;
+/// Points scored between two looks at the cancel flag.
+const SCAN_BATCH: usize = 16 * 1024;
+
+/// One search with what it has found out so far.
+struct Search<'a> {
+    vectors: &'a SegmentVectors,
+    query: &'a VectorQuery<'a>,
+    codes: Option<&'a ScalarCodes>,
+    /// Candidates that are scored again.
+    candidates: usize,
+    ef: usize,
+    /// Number of points that may be answered.
+    passing: usize,
+}
+
+impl SegmentVectors {
+    /// The nearest points as (offset, score of the protocol), best first, equal scores by offset. Scores are exact
+    /// unless the request says `rescore: false`.
+    pub fn search(
+        &self,
+        query: &VectorQuery,
+        ctx: &mut SearchContext,
+        cancel: &Cancel,
+    ) -> Result<(Vec<(u32, f32)>, Plan)> {
+        cancel.check()?;
+        if query.vector.len() != self.spec.dim {
+            return Err(Error::Dimension { expected: self.spec.dim, got: query.vector.len() });
+        }
+        let quantization = &query.params.quantization;
+        let hot = self.hot()?;
+        let codes = if query.params.exact || quantization.ignore { None } else { hot.codes.as_ref() };
+        let oversampled =
+            (query.k as f64 * quantization.oversampling.unwrap_or(2.0).max(1.0)).ceil() as usize;
+        let mut search = Search {
+            vectors: self,
+            query,
+            codes,
+            candidates: oversampled.max(query.k + 10),
+            ef: query.params.hnsw_ef.unwrap_or(self.spec.hnsw.ef_construct.max(EF_MIN)).max(query.k).max(1),
+            passing: self.raw.present().saturating_sub(query.deleted.count()) as usize,
+        };
+        if query.k == 0 {
+            return Ok((Vec::new(), Plan::Scan));
+        }
+        let graph = if query.params.exact { None } else { hot.graph.as_ref() };
+        let (found, plan) = search.run(graph, ctx, cancel)?;
+        Ok((found.into_iter().map(|(s, offset)| (offset, self.spec.distance.score(s))).collect(), plan))
+    }
+}
+
+impl Search<'_> {
+    /// Similarities and offsets, best first.
+    fn run(
+        &mut self,
+        graph: Option<&Graph>,
+        ctx: &mut SearchContext,
+        cancel: &Cancel,
+    ) -> Result<(Vec<(f32, u32)>, Plan)> {
+        let all_live = self.query.deleted.count() == 0;
+        let mut allow = match self.query.passing {
+            Some(_) => None,
+            None if all_live => Some(Allow::All),
+            None => Some(Allow::Live(self.query.deleted)),
+        };
+        if allow.is_none() {
+            self.collect_allowed(ctx);
+        }
+        if let Some(graph) = graph.filter(|_| self.graph_is_cheaper()) {
+            let words = std::mem::take(&mut ctx.allowed);
+            let settled = self.walk(graph, *allow.get_or_insert(Allow::Bits(&words)), ctx);
+            ctx.allowed = words;
+            if settled? {
+                let plan = if self.query.passing.is_some() { Plan::FilteredGraph } else { Plan::Graph };
+                return Ok((self.settle(ctx)?, plan));
+            }
+        }
+        if self.query.passing.is_none() {
+            self.collect_allowed(ctx);
+        }
+        Ok((self.scan(ctx, cancel)?, Plan::Scan))
+    }
+
+    /// Fills `ctx.allowed` with the points that pass, live, and have this vector.
+    fn collect_allowed(&mut self, ctx: &mut SearchContext) {
+        let raw = &self.vectors.raw;
+        let words = (raw.len() as usize).div_ceil(64);
+        ctx.allowed.clear();
+        ctx.allowed.extend((0..words).map(|w| raw.presence_word(w) & !self.query.deleted.word(w)));
+        if let Some(passing) = self.query.passing {
+            assert_eq!(passing.len(), raw.len(), "a bitmap of this segment");
+            ctx.allowed.iter_mut().zip(passing.words()).for_each(|(allowed, passing)| *allowed &= passing);
+        }
+        self.passing = ctx.allowed.iter().map(|w| w.count_ones() as usize).sum();
+    }
+
+    /// Share of the points in the graph that may be answered.
+    fn selectivity(&self) -> f64 {
+        self.passing as f64 / f64::from(self.vectors.raw.present().max(1))
+    }
+
+    /// Compares the points that a scan reads in order with those that a walk reads at random.
+    fn graph_is_cheaper(&self) -> bool {
+        let small = self.vectors.spec.hnsw.full_scan_threshold_kb.saturating_mul(1024 / 4);
+        let scored = (12 * self.ef + 300) as f64 / self.selectivity().max(0.05).powf(0.7);
+        self.passing.saturating_mul(self.vectors.spec.dim) > small
+            && self.passing as f64 > RANDOM_COST * scored
+    }
+
+    /// Walks the graph; false if the walk found too little for its budget, which is what a scan would cost.
+    fn walk(&self, graph: &Graph, allow: Allow, ctx: &mut SearchContext) -> Result<bool> {
+        let share = self.selectivity();
+        let mode = match allow {
+            Allow::All => Mode::Plain,
+            _ if share >= THROUGH_MIN => Mode::Through,
+            _ => Mode::TwoHops,
+        };
+        let beam = match mode {
+            Mode::Through => ((self.ef as f64 * 1.3 / share) as usize).clamp(self.ef, BEAM_MAX.max(self.ef)),
+            _ => self.ef,
+        };
+        let budget = (self.passing as f64 / RANDOM_COST) as usize;
+        let this = Walk { graph, mode, allow, ef: self.ef, beam, budget };
+        let code_query = std::mem::take(&mut ctx.query);
+        let mut prepared = code_query;
+        let space = self.space(&mut prepared)?;
+        let settled = walk(&this, &space, ctx);
+        ctx.query = prepared;
+        Ok(settled)
+    }
+
+    fn space<'a>(
+        &'a self,
+        prepared: &'a mut crate::quantization::CodeQuery,
+    ) -> Result<crate::hnsw::Space<'a>> {
+        Ok(match self.codes {
+            Some(codes) => {
+                codes.prepare(self.query.vector, prepared);
+                crate::hnsw::Space::Codes { codes, query: prepared }
+            }
+            None => crate::hnsw::Space::Raw {
+                rows: self.vectors.raw.all()?,
+                distance: self.vectors.spec.distance,
+                query: self.query.vector,
+            },
+        })
+    }
+
+    /// Compares every allowed point with the query: by codes if there are many, else by raw rows.
+    fn scan(&self, ctx: &mut SearchContext, cancel: &Cancel) -> Result<Vec<(f32, u32)>> {
+        let by_codes = self.codes.is_some() && self.passing * self.vectors.spec.dim > RAW_SCAN_NUMBERS;
+        ctx.top.reset(if by_codes { self.kept() } else { self.query.k });
+        let words = std::mem::take(&mut ctx.allowed);
+        let done = match by_codes {
+            true => self.scan_codes(&words, ctx, cancel),
+            false => self.scan_raw(&words, &mut ctx.top, cancel),
+        };
+        ctx.allowed = words;
+        done?;
+        ctx.found.clear();
+        ctx.found.extend_from_slice(ctx.top.as_slice());
+        if by_codes { self.settle(ctx) } else { Ok(ctx.found.clone()) }
+    }
+
+    fn scan_codes(&self, words: &[u64], ctx: &mut SearchContext, cancel: &Cancel) -> Result<()> {
+        let mut prepared = std::mem::take(&mut ctx.query);
+        let space = self.space(&mut prepared)?;
+        for (i, batch) in words.chunks(SCAN_BATCH / 64).enumerate() {
+            cancel.check()?;
+            ctx.gather.clear();
+            push_offsets(batch, (i * SCAN_BATCH) as u32, &mut ctx.gather);
+            scan(&space, ctx);
+        }
+        ctx.query = prepared;
+        Ok(())
+    }
+
+    fn scan_raw(&self, words: &[u64], top: &mut TopK, cancel: &Cancel) -> Result<()> {
+        const ROWS: usize = 256;
+        let mut offsets = Vec::with_capacity(ROWS + 64);
+        let mut rows = Vec::with_capacity(ROWS + 64);
+        for (i, &word) in words.iter().enumerate() {
+            push_offsets(&[word], i as u32 * 64, &mut offsets);
+            if offsets.len() >= ROWS || i + 1 == words.len() {
+                cancel.check()?;
+                rows.clear();
+                for &offset in &offsets {
+                    rows.push(self.vectors.raw.row(offset)?);
+                }
+                rescore(self.distance(), self.query.vector, &rows, &mut |i, s| top.push(s, offsets[i]));
+                offsets.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn distance(&self) -> Distance {
+        self.vectors.spec.distance
+    }
+
+    /// Whether what was found by codes is put in order by the raw vectors.
+    fn rescores(&self) -> bool {
+        self.codes.is_some() && self.query.params.quantization.rescore.unwrap_or(true)
+    }
+
+    /// How many of those found are of use.
+    fn kept(&self) -> usize {
+        if self.rescores() { self.candidates } else { self.query.k }
+    }
+
+    /// The answer from `ctx.found`.
+    fn settle(&self, ctx: &mut SearchContext) -> Result<Vec<(f32, u32)>> {
+        let mut best = ctx.found[..ctx.found.len().min(self.kept())].to_vec();
+        if self.rescores() {
+            let rows = best.iter().map(|&(_, o)| self.vectors.raw.row(o)).collect::<Result<Vec<_>>>()?;
+            rescore(self.distance(), self.query.vector, &rows, &mut |i, s| best[i].0 = s);
+        }
+        best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        best.truncate(self.query.k);
+        Ok(best)
+    }
+}
+
+/// The offsets of the ones in some words, the first of which begins at `base`.
+fn push_offsets(words: &[u64], base: u32, offsets: &mut Vec<u32>) {
+    for (i, &word) in words.iter().enumerate() {
+        let mut rest = word;
+        while rest != 0 {
+            offsets.push(base + i as u32 * 64 + rest.trailing_zeros());
+            rest &= rest - 1;
+        }
+    }
+}

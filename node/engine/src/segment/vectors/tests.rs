@@ -1,0 +1,260 @@
+//! Files, plans and answers of one named vector.
+
+use super::*;
+use crate::cancel::Cancel;
+use crate::distance::{TopK, scan_f32};
+use crate::file::RealDisk;
+use crate::hnsw::SearchContext;
+use crate::query::{Plan, QuantizationSearch};
+
+const DIM: usize = 24;
+
+/// Rows around 40 centres, drawn from a fixed sequence.
+fn rows(distance: Distance, len: usize, seed: u64) -> Vec<f32> {
+    crate::hnsw::tests::clustered(distance, DIM, len, seed)
+}
+
+fn spec(distance: Distance, quantized: bool) -> VectorSpec {
+    VectorSpec {
+        dim: DIM,
+        distance,
+        quantization: quantized
+            .then_some(Quantization::Scalar { quantile: Some(0.99), always_ram: Some(true) }),
+        hnsw: HnswConfig { full_scan_threshold_kb: 10, ..HnswConfig::default() },
+        on_disk: quantized,
+    }
+}
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    spec: VectorSpec,
+    rows: Vec<f32>,
+    vectors: SegmentVectors,
+}
+
+/// Writes and opens; points whose offset is a multiple of `absent` lack the vector.
+fn fixture(spec: VectorSpec, rows: Vec<f32>, absent: u32, plan: GraphPlan) -> Fixture {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
+    let cancel = Cancel::new();
+    let builder = VectorsBuilder {
+        disk: &RealDisk,
+        dir: dir.path(),
+        prefix: "v",
+        spec: &spec,
+        pool: &pool,
+        cancel: &cancel,
+    };
+    let mut fill = |offset: u32, row: &mut [f32]| {
+        row.copy_from_slice(&rows[offset as usize * DIM..][..DIM]);
+        Ok(!offset.is_multiple_of(absent))
+    };
+    let files = builder.write((rows.len() / DIM) as u32, &mut fill, plan).expect("written");
+    let vectors = SegmentVectors::open(&RealDisk, dir.path(), "v", &spec, &files).expect("open");
+    Fixture { _dir: dir, spec, rows, vectors }
+}
+
+struct Ask<'a> {
+    deleted: &'a Deleted,
+    passing: Option<&'a Bitset>,
+    params: SearchParams,
+    k: usize,
+}
+
+impl Fixture {
+    fn search(&self, query: &[f32], ask: &Ask) -> (Vec<(u32, f32)>, Plan) {
+        let query = VectorQuery {
+            vector: query,
+            deleted: ask.deleted,
+            passing: ask.passing,
+            k: ask.k,
+            params: &ask.params,
+        };
+        self.vectors.search(&query, &mut SearchContext::default(), &Cancel::new()).expect("an answer")
+    }
+
+    fn exact(&self, query: &[f32], ask: &Ask) -> Vec<(u32, f32)> {
+        let mut top = TopK::new(ask.k);
+        let allowed = |o: u32| {
+            self.vectors.has(o)
+                && !ask.deleted.contains(o)
+                && ask.passing.is_none_or(|passing| passing.get(o))
+        };
+        scan_f32(self.spec.distance, query, &self.rows, 0, allowed, &mut top);
+        top.as_slice().iter().map(|&(s, o)| (o, self.spec.distance.score(s))).collect()
+    }
+
+    /// Recall over 50 queries and the plan of the last. Every score given must be the exact one.
+    fn recall(&self, ask: &Ask) -> (f64, Plan) {
+        let queries = rows(self.spec.distance, 50, 77);
+        let (mut hits, mut all, mut plan) = (0, 0, Plan::Scan);
+        for query in queries.chunks(DIM) {
+            let (found, this) = self.search(query, ask);
+            plan = this;
+            let exact = self.exact(query, ask);
+            assert_eq!(found.len(), exact.len());
+            all += exact.len();
+            hits += found.iter().filter(|hit| exact.contains(hit)).count();
+            for &(offset, score) in &found {
+                let row = self.vectors.raw(offset).expect("intact").expect("present");
+                assert_eq!(score, self.spec.distance.score(self.spec.distance.similarity(query, row)));
+            }
+        }
+        (hits as f64 / all as f64, plan)
+    }
+}
+
+fn share(len: u32, percent: u64) -> Bitset {
+    let mut random = crate::hnsw::tests::Random(percent);
+    (0..len).map(|_| random.below(100) < percent).collect()
+}
+
+#[test]
+fn every_filter_and_metric_is_answered_with_the_nearest() {
+    for (distance, quantized) in [
+        (Distance::Cosine, true),
+        (Distance::Cosine, false),
+        (Distance::Dot, true),
+        (Distance::Euclid, true),
+        (Distance::Manhattan, true),
+    ] {
+        let f = fixture(spec(distance, quantized), rows(distance, 12_000, 1), 10, GraphPlan::Build);
+        let none = Deleted::none(f.vectors.len());
+        let mut some = none.clone();
+        (0..f.vectors.len()).step_by(9).for_each(|o| {
+            some.insert(o);
+        });
+        let params = SearchParams { hnsw_ef: Some(64), ..SearchParams::default() };
+        for deleted in [&none, &some] {
+            let check = |percent: Option<u64>, plan: Plan, params: SearchParams| {
+                let passing = percent.map(|percent| share(f.vectors.len(), percent));
+                let (recall, got) = f.recall(&Ask { deleted, passing: passing.as_ref(), params, k: 10 });
+                assert!(recall >= 0.98, "{distance:?} {quantized} {percent:?} {got:?}: recall {recall}");
+                assert_eq!(got, plan, "{distance:?} {percent:?}");
+            };
+            check(None, Plan::Graph, params);
+            check(Some(70), Plan::FilteredGraph, params);
+            check(Some(10), Plan::Scan, params);
+            check(Some(1), Plan::Scan, params);
+            check(None, Plan::Scan, SearchParams { exact: true, ..params });
+            let ignore = QuantizationSearch { ignore: true, ..QuantizationSearch::default() };
+            check(None, Plan::Graph, SearchParams { quantization: ignore, ..params });
+        }
+    }
+}
+
+#[test]
+fn exact_answers_are_exact() {
+    let f = fixture(spec(Distance::Euclid, true), rows(Distance::Euclid, 3000, 1), 7, GraphPlan::Build);
+    let deleted = Deleted::none(3000);
+    let ask = Ask {
+        deleted: &deleted,
+        passing: None,
+        params: SearchParams { exact: true, ..Default::default() },
+        k: 20,
+    };
+    for query in rows(Distance::Euclid, 20, 5).chunks(DIM) {
+        assert_eq!(f.search(query, &ask).0, f.exact(query, &ask));
+    }
+}
+
+/// A filter that passes only far points: the walk gives up and the scan answers.
+#[test]
+fn a_filter_against_the_query_is_answered_by_a_scan() {
+    let f =
+        fixture(spec(Distance::Euclid, true), rows(Distance::Euclid, 12_000, 1), u32::MAX, GraphPlan::Build);
+    let deleted = Deleted::none(12_000);
+    let params = SearchParams { hnsw_ef: Some(32), ..SearchParams::default() };
+    for query in rows(Distance::Euclid, 10, 5).chunks(DIM) {
+        let all = Ask { deleted: &deleted, passing: None, params, k: 6000 };
+        let mut far = Bitset::ones(12_000);
+        f.exact(query, &all).iter().for_each(|hit| far.unset(hit.0));
+        let ask = Ask { deleted: &deleted, passing: Some(&far), params, k: 10 };
+        assert_eq!(f.search(query, &ask).0, f.exact(query, &ask));
+    }
+}
+
+#[test]
+fn a_merge_by_insertion_answers_like_a_new_build() {
+    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+        let first = fixture(spec(distance, false), rows(distance, 9000, 1), 11, GraphPlan::Build);
+        let mut all = Vec::new();
+        let new_offsets: Vec<u32> = (0..9000u32)
+            .map(|old| {
+                if old % 10 == 4 {
+                    return DROPPED;
+                }
+                all.extend_from_slice(&first.rows[old as usize * DIM..][..DIM]);
+                (all.len() / DIM) as u32 - 1
+            })
+            .collect();
+        all.extend(rows(distance, 3900, 2));
+        // Offsets have moved, so that others lack the vector than before: a point of the graph may have lost its own.
+        let plan = GraphPlan::Grow { from: &first.vectors, new_offsets: &new_offsets };
+        let f = fixture(spec(distance, false), all, u32::MAX, plan);
+        let deleted = Deleted::none(f.vectors.len());
+        let params = SearchParams { hnsw_ef: Some(64), ..SearchParams::default() };
+        let (recall, plan) = f.recall(&Ask { deleted: &deleted, passing: None, params, k: 10 });
+        assert!(recall >= 0.98 && plan == Plan::Graph, "{distance:?}: recall {recall}, {plan:?}");
+    }
+}
+
+#[test]
+fn without_rescoring_scores_are_those_of_the_codes() {
+    let f = fixture(spec(Distance::Cosine, true), rows(Distance::Cosine, 12_000, 1), 5, GraphPlan::Build);
+    let deleted = Deleted::none(12_000);
+    let quantization = QuantizationSearch { rescore: Some(false), ..Default::default() };
+    let params = SearchParams { quantization, ..Default::default() };
+    let ask = Ask { deleted: &deleted, passing: None, params, k: 10 };
+    for query in rows(Distance::Cosine, 10, 5).chunks(DIM) {
+        for ((_, score), (_, exact)) in f.search(query, &ask).0.into_iter().zip(f.exact(query, &ask)) {
+            assert!((score - exact).abs() < 0.02, "{score} for {exact}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_kept_bit_for_bit_and_missing_ones_are_missing() {
+    let f = fixture(spec(Distance::Dot, false), rows(Distance::Dot, 100, 1), 3, GraphPlan::None);
+    assert_eq!((f.vectors.len(), f.vectors.present(), f.vectors.has_graph()), (100, 66, false));
+    for offset in 0..100u32 {
+        let row = f.vectors.raw(offset).expect("intact");
+        assert_eq!(row, (!offset.is_multiple_of(3)).then(|| &f.rows[offset as usize * DIM..][..DIM]));
+    }
+    let deleted = Deleted::none(100);
+    let ask = Ask { deleted: &deleted, passing: None, params: SearchParams::default(), k: 100 };
+    assert_eq!(f.search(&f.rows[..DIM], &ask).0.len(), 66);
+}
+
+#[test]
+fn no_points_give_no_answers() {
+    for plan in [GraphPlan::None, GraphPlan::Build] {
+        let f = fixture(spec(Distance::Cosine, true), Vec::new(), 2, plan);
+        let deleted = Deleted::none(0);
+        let ask = Ask { deleted: &deleted, passing: None, params: SearchParams::default(), k: 5 };
+        assert_eq!(f.search(&[1.0; DIM], &ask).0, []);
+    }
+    let all_absent =
+        fixture(spec(Distance::Cosine, true), rows(Distance::Cosine, 50, 1), 1, GraphPlan::Build);
+    let deleted = Deleted::none(50);
+    let ask = Ask { deleted: &deleted, passing: None, params: SearchParams::default(), k: 5 };
+    assert_eq!(all_absent.search(&[1.0; DIM], &ask).0, []);
+}
+
+#[test]
+fn a_cancelled_build_stops() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let (cancel, spec) = (Cancel::new(), spec(Distance::Dot, false));
+    cancel.cancel();
+    let builder = VectorsBuilder {
+        disk: &RealDisk,
+        dir: dir.path(),
+        prefix: "v",
+        spec: &spec,
+        pool: &pool,
+        cancel: &cancel,
+    };
+    let result = builder.write(10, &mut |_, _| Ok(true), GraphPlan::Build);
+    assert!(matches!(result, Err(Error::Cancelled)));
+}
