@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use crate::bitset::Bitset;
-use crate::config::Distance;
 use crate::error::Result;
 use crate::file::{Disk, FileEntry, SealedFile, SealedWriter, cast};
 
@@ -72,33 +71,4 @@ impl PlainVectors {
         let at = self.rows_at + u64::from(offset) * row;
         Ok(Some(cast::as_f32(self.file.checked(at..at + row)?)))
     }
-}
-
-/// How near two vectors are: higher is nearer for every distance.
-pub fn similarity(distance: Distance, a: &[f32], b: &[f32]) -> f32 {
-    let pairs = a.iter().zip(b);
-    match distance {
-        Distance::Cosine | Distance::Dot => pairs.map(|(x, y)| x * y).sum(),
-        Distance::Euclid => -pairs.map(|(x, y)| (x - y) * (x - y)).sum::<f32>(),
-        Distance::Manhattan => -pairs.map(|(x, y)| (x - y).abs()).sum::<f32>(),
-    }
-}
-
-/// A similarity as the protocol shows it.
-pub fn score(distance: Distance, similarity: f32) -> f32 {
-    match distance {
-        Distance::Cosine | Distance::Dot => similarity,
-        Distance::Euclid => (-similarity).max(0.0).sqrt(),
-        Distance::Manhattan => -similarity,
-    }
-}
-
-/// Scales to length 1; left alone if nearly zero or already of length 1.
-pub fn normalize(v: &mut [f32]) {
-    let square: f32 = v.iter().map(|x| x * x).sum();
-    if square < f32::EPSILON || (square - 1.0).abs() <= 1e-6 {
-        return;
-    }
-    let length = square.sqrt();
-    v.iter_mut().for_each(|x| *x /= length);
 }

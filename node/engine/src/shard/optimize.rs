@@ -19,7 +19,7 @@ use crate::segment::builder::{Build, Source};
 use crate::segment::sealed::{SealedSegment, SealedState};
 
 /// Operations since the last look, up to which the load is calm.
-const CALM_POINTS: u64 = 1_000;
+const CALM_POINTS: u64 = 250;
 
 /// What the optimizer remembers from one call to the next.
 #[derive(Default)]
@@ -50,7 +50,10 @@ impl Shard {
         loop {
             cancel.check()?;
             let (facts, config) = self.facts();
-            let Some(task) = plan(&facts, &config.optimizers, calm) else { return Ok(worked) };
+            let Some(task) = plan(&facts, &config.optimizers, calm) else {
+                // Nothing is under way: damage to the log is told from a torn tail from now on.
+                return self.mark_idle().map(|()| worked);
+            };
             let done = match task {
                 Task::Seal => self.checkpoint(&mut self.keeper.lock())?,
                 Task::Index => self.build_indexes(&mut self.keeper.lock()).map(|()| true)?,

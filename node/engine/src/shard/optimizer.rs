@@ -18,7 +18,7 @@ const TIER_RATIO: u64 = 4;
 /// The largest segment is merged too once the others are together at least this part of it.
 const LARGEST_SHARE: u64 = 16;
 /// Up to here the largest segment is merged whatever the others amount to.
-const LARGEST_SMALL_BYTES: u64 = 64 << 20;
+const LARGEST_SMALL_BYTES: u64 = 8 << 20;
 
 /// What the plan looks at.
 #[derive(Clone, Debug, Default)]
@@ -160,6 +160,7 @@ mod tests {
     #[test]
     fn small_segments_become_one_when_it_is_calm() {
         check(&[sealed(1, 30), sealed(2, 30)], true, Some(Task::Rewrite(vec![1, 2])));
+        check(&[sealed(1, 5), sealed(2, 0)], true, Some(Task::Rewrite(vec![2, 1])));
         check(&[sealed(1, 30), sealed(2, 30)], false, None);
         check(&[sealed(1, 30)], true, None);
     }

@@ -7,10 +7,10 @@ use super::part::Part;
 use super::read::View;
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
+use crate::distance;
 use crate::error::{Error, Result};
 use crate::point_id::PointId;
 use crate::query::{Hit, Plan, SearchOutcome, SearchRequest};
-use crate::segment::plain;
 
 /// Points scored between two looks at the cancel flag.
 const POINTS_PER_CHECK: usize = 4096;
@@ -25,7 +25,7 @@ pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<Sear
     }
     let mut query = request.vector.clone();
     if params.distance == Distance::Cosine {
-        plain::normalize(&mut query);
+        distance::normalize(&mut query);
     }
     let mut best = Best::new(request.limit);
     let mut plans = Vec::new();
@@ -62,7 +62,7 @@ fn scan(
             cancel.check()?;
         }
         let Some(v) = part.vector(offset, &request.using)? else { continue };
-        let similarity = plain::similarity(distance, query, v);
+        let similarity = distance.similarity(query, v);
         if best.admits(similarity) {
             best.offer(Near { similarity, id: points.id(offset), version: part.version(offset) });
         }
@@ -134,8 +134,7 @@ impl Best {
 
     fn into_hits(self, distance: Distance, threshold: Option<f32>) -> Vec<Hit> {
         let near = self.heap.into_sorted_vec().into_iter();
-        let hits =
-            near.map(|n| Hit { id: n.id, version: n.version, score: plain::score(distance, n.similarity) });
+        let hits = near.map(|n| Hit { id: n.id, version: n.version, score: distance.score(n.similarity) });
         let passes = |hit: &Hit| match threshold {
             None => true,
             Some(t) if distance.higher_is_nearer() => hit.score > t,

@@ -17,7 +17,6 @@ use crate::payload::{PayloadMap, RawPayload};
 use crate::payload_edit;
 use crate::point_id::PointId;
 use crate::query::{SearchParams, SearchRequest, WithVectors};
-use crate::segment::plain;
 use crate::vector::{NamedVectors, Vector};
 
 /// A small generator, so that a seed says everything.
@@ -298,7 +297,7 @@ fn check(shard: &Shard, model: &Model, random: &mut Random) {
         let ids = filter.as_ref().map_or_else(|| model.0.keys().copied().collect(), |f| model.ids(f));
         let distance = |id: &PointId| {
             let v = model.0[id].vectors.get("")?.as_dense()?;
-            Some(plain::score(Distance::Euclid, plain::similarity(Distance::Euclid, &query, v)))
+            Some(Distance::Euclid.score(Distance::Euclid.similarity(&query, v)))
         };
         let mut scores: Vec<f32> = ids.iter().filter_map(distance).collect();
         scores.sort_by(f32::total_cmp);

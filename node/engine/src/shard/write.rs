@@ -12,12 +12,12 @@ use parking_lot::MutexGuard;
 use super::{Done, Shard, Writer};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
+use crate::distance;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::operation::{Applied, LogOp, Operation, PointWrite, Selection, UpdateMode};
 use crate::operation_codec;
 use crate::point_id::PointId;
-use crate::segment::plain;
 use crate::vector::{NamedVectors, Vector};
 use crate::wal::Record;
 
@@ -471,7 +471,7 @@ fn check_vectors(vectors: &mut NamedVectors, config: &CollectionConfig) -> Resul
             return Err(Error::Dimension { expected: params.size, got: v.len() });
         }
         if params.distance == Distance::Cosine {
-            plain::normalize(v);
+            distance::normalize(v);
         }
     }
     Ok(())
