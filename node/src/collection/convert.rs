@@ -20,9 +20,6 @@ use quiver_engine::{NamedVectors, PointId, Vector};
 
 use crate::error::{ApiError, Result};
 
-/// Filters nest no deeper.
-const FILTER_DEPTH_MAX: usize = 64;
-
 /// An id for the engine.
 pub fn point_id(id: WireId) -> PointId {
     match id {
@@ -116,34 +113,21 @@ pub fn params(p: &WireParams) -> SearchParams {
     }
 }
 
-/// A filter.
+/// A filter. How deep it nests was limited when it was read.
 pub fn filter(f: wire::Filter) -> Result<Filter> {
-    filter_at(f, 0)
-}
-
-fn filter_at(f: wire::Filter, depth: usize) -> Result<Filter> {
-    if depth > FILTER_DEPTH_MAX {
-        return Err(ApiError::bad_request(format!("a filter nests deeper than {FILTER_DEPTH_MAX} levels")));
-    }
-    let all = |c: Option<wire::Conditions>| conditions(c.map(|c| c.0).unwrap_or_default(), depth);
+    let all = |c: Option<wire::Conditions>| conditions(c.map(|c| c.0).unwrap_or_default());
     let min_should = match f.min_should {
         None => None,
-        Some(m) if m.min_count == 0 => {
-            return Err(ApiError::invalid(&quiver_api::validate::Invalid::one(
-                "filter.min_should.min_count",
-                "value 0 invalid, must be 1 or larger",
-            )));
-        }
-        Some(m) => Some(MinShould { conditions: conditions(m.conditions, depth)?, min_count: m.min_count }),
+        Some(m) => Some(MinShould { conditions: conditions(m.conditions)?, min_count: m.min_count }),
     };
     Ok(Filter { must: all(f.must)?, should: all(f.should)?, must_not: all(f.must_not)?, min_should })
 }
 
-fn conditions(all: Vec<wire::Condition>, depth: usize) -> Result<Vec<Condition>> {
-    all.into_iter().map(|c| condition(c, depth)).collect()
+fn conditions(all: Vec<wire::Condition>) -> Result<Vec<Condition>> {
+    all.into_iter().map(condition).collect()
 }
 
-fn condition(c: wire::Condition, depth: usize) -> Result<Condition> {
+fn condition(c: wire::Condition) -> Result<Condition> {
     use wire::Condition as W;
     Ok(match c {
         W::Field(field) => Condition::Field(field_condition(*field)?),
@@ -151,10 +135,8 @@ fn condition(c: wire::Condition, depth: usize) -> Result<Condition> {
         W::IsNull { is_null } => Condition::IsNull(path(&is_null.key)?),
         W::HasId { has_id } => Condition::HasId(has_id.into_iter().map(point_id).collect()),
         W::HasVector { has_vector } => Condition::HasVector(has_vector),
-        W::Nested { nested } => {
-            Condition::Nested { key: path(&nested.key)?, filter: filter_at(nested.filter, depth + 1)? }
-        }
-        W::Filter(f) => Condition::Filter(filter_at(f, depth + 1)?),
+        W::Nested { nested } => Condition::Nested { key: path(&nested.key)?, filter: filter(nested.filter)? },
+        W::Filter(f) => Condition::Filter(filter(f)?),
     })
 }
 
@@ -174,12 +156,7 @@ fn field_condition(c: wire::FieldCondition) -> Result<FieldCondition> {
     }
     tests.extend(c.is_empty.map(FieldTest::IsEmpty));
     tests.extend(c.is_null.map(FieldTest::IsNull));
-    if tests.is_empty() {
-        return Err(ApiError::invalid(&quiver_api::validate::Invalid::one(
-            "filter.__all__",
-            "Validation error: At least one field condition must be specified [{}]",
-        )));
-    }
+    // Filters that test nothing were refused at the door, with the path of the condition.
     Ok(FieldCondition { key: path(&c.key)?, tests })
 }
 

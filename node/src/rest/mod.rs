@@ -10,11 +10,12 @@ mod snapshots;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 
+use self::extract::Started;
 use crate::collection::registry::Registry;
 use crate::error::ApiError;
 use crate::snapshot::catalog::Catalog;
@@ -75,9 +76,32 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/snapshots/recover"), put(snapshots::recover))
         .route(&at("/snapshots/{snapshot}"), get(snapshots::download).delete(snapshots::remove))
         .layer(axum::middleware::from_fn_with_state(state.clone(), wait_until_open))
+        .merge(later(&at))
         .method_not_allowed_fallback(not_found)
         .fallback(not_found)
         .with_state(state)
+}
+
+/// Calls of the protocol that this version knows and doesn't serve: a sentence instead of a bare 404.
+fn later(at: &impl Fn(&str) -> String) -> Router<AppState> {
+    const CALLS: [&str; 10] = [
+        "/facet",
+        "/points/query/groups",
+        "/points/search/groups",
+        "/points/search/matrix/pairs",
+        "/points/search/matrix/offsets",
+        "/points/recommend",
+        "/points/recommend/batch",
+        "/points/recommend/groups",
+        "/points/discover",
+        "/points/discover/batch",
+    ];
+    CALLS.iter().fold(Router::new(), |router, call| router.route(&at(call), post(not_served)))
+}
+
+async fn not_served(path: MatchedPath, started: Started) -> Response {
+    let call = path.as_str().trim_start_matches("/collections/{name}");
+    started.answer::<()>(Err(ApiError::not_served(&format!("POST /collections/…{call}"))))
 }
 
 async fn not_found() -> axum::http::StatusCode {

@@ -24,6 +24,7 @@ const SCROLL_LIMIT: usize = 10;
 /// Any operation that a body can hold, as a write of the collection.
 fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardWrite> {
     const NOTHING: &str = "Empty update request";
+    refuse_wrong_filter(&operation)?;
     Ok(match operation {
         BatchOperation::Upsert(ParsedUpsert(parsed)) => {
             let upsert = parsed?;
@@ -76,6 +77,27 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
             ShardWrite::DeleteVectors { target, names: r.vector }
         }
     })
+}
+
+fn refuse_wrong_filter(operation: &BatchOperation) -> Result<()> {
+    let (path, filter) = match operation {
+        BatchOperation::Upsert(ParsedUpsert(parsed)) => {
+            ("update_filter", parsed.as_ref().ok().and_then(|u| u.update_filter.as_ref()))
+        }
+        BatchOperation::UpdateVectors(r) => ("update_filter", r.update_filter.as_ref()),
+        BatchOperation::Delete(PointsSelector(select))
+        | BatchOperation::ClearPayload(PointsSelector(select)) => ("filter", select.filter.as_ref()),
+        BatchOperation::SetPayload(r) | BatchOperation::OverwritePayload(r) => {
+            ("filter", r.select.filter.as_ref())
+        }
+        BatchOperation::DeletePayload(r) => ("filter", r.select.filter.as_ref()),
+        BatchOperation::DeleteVectors(r) => ("filter", r.select.filter.as_ref()),
+    };
+    let mut invalid = Invalid::new();
+    if let Some(filter) = filter {
+        filter.validate(path, &mut invalid);
+    }
+    Ok(invalid.done()?)
 }
 
 fn refuse_empty_vectors(points: &[quiver_api::point::PointStruct]) -> Result<()> {
@@ -191,6 +213,9 @@ pub async fn scroll(
     let result = async {
         let mut invalid = Invalid::new();
         invalid.at_least("scroll_request.limit", body.limit, 1);
+        if let Some(filter) = &body.filter {
+            filter.validate("scroll_request.filter", &mut invalid);
+        }
         invalid.done()?;
         if body.order_by.is_some_and(|o| !o.is_null()) {
             return Err(ApiError::not_served("order_by"));
@@ -216,6 +241,11 @@ pub async fn count(
     Body(body): Body<CountRequest>,
 ) -> Response {
     let result = async {
+        let mut invalid = Invalid::new();
+        if let Some(filter) = &body.filter {
+            filter.validate("count_request.filter", &mut invalid);
+        }
+        invalid.done()?;
         let collection = state.registry.get(&name)?;
         let count = collection.count(body.filter, options.deadline(&state)).await?;
         Ok(json!({ "count": count }))

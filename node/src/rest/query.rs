@@ -25,6 +25,9 @@ fn search_of(r: SearchRequest, path: &str) -> Result<(ShardSearch, usize)> {
     if let Some(params) = &r.params {
         params.validate(path, &mut invalid);
     }
+    if let Some(filter) = &r.filter {
+        filter.validate(&format!("{path}filter"), &mut invalid);
+    }
     invalid.done()?;
     let offset = r.offset.unwrap_or(0);
     let search = ShardSearch {
@@ -67,7 +70,7 @@ pub async fn search(
     Body(body): Body<SearchRequest>,
 ) -> Response {
     let result = async {
-        let search = search_of(body, "")?;
+        let search = search_of(body, "search_request.")?;
         let collection = state.registry.get(&name)?;
         let mut found = run(&state, &collection, vec![search], options.deadline(&state)).await?;
         Ok(found.pop().unwrap_or_default())
@@ -84,8 +87,9 @@ pub async fn search_batch(
 ) -> Response {
     let result = async {
         let searches = body.searches.into_iter().enumerate();
-        let searches =
-            searches.map(|(i, r)| search_of(r, &format!("searches[{i}]."))).collect::<Result<Vec<_>>>()?;
+        let searches = searches
+            .map(|(i, r)| search_of(r, &format!("searches[{i}].search_request.")))
+            .collect::<Result<Vec<_>>>()?;
         let collection = state.registry.get(&name)?;
         run(&state, &collection, searches, options.deadline(&state)).await
     };
@@ -133,6 +137,9 @@ fn check(r: &QueryRequest, path: &str) -> Result<()> {
     invalid.at_least(&format!("{path}limit"), r.limit, 1);
     if let Some(params) = &r.params {
         params.validate(path, &mut invalid);
+    }
+    if let Some(filter) = &r.filter {
+        filter.validate(&format!("{path}filter"), &mut invalid);
     }
     invalid.done()?;
     if let Some(Query::Other(kind)) = &r.query {

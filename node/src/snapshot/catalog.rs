@@ -194,15 +194,21 @@ impl Catalog {
             ));
         }
         let path = Path::new(rest);
+        let root = std::fs::canonicalize(&self.root).map_err(io("finding the snapshots folder"))?;
+        let outside = || {
+            let text =
+                format!("Snapshot file path must be inside the snapshots directory {}", root.display());
+            SnapshotError::Forbidden(text)
+        };
+        // Where it must not look, it doesn't even say what exists.
+        if !path.starts_with(&root) && !path.starts_with(&self.root) {
+            return Err(outside());
+        }
         // Links are followed before the folders are compared.
         let real = std::fs::canonicalize(path)
             .map_err(|_| SnapshotError::BadInput(format!("Snapshot file \"{rest}\" does not exist")))?;
-        let root = std::fs::canonicalize(&self.root).map_err(io("finding the snapshots folder"))?;
         if !real.starts_with(&root) || !real.is_file() {
-            return Err(SnapshotError::Forbidden(format!(
-                "Snapshot file path must be inside the snapshots directory {}",
-                self.root.display()
-            )));
+            return Err(outside());
         }
         Ok(real)
     }
@@ -292,7 +298,8 @@ mod tests {
             refused(format!("file://{}/../outside", catalog.root().display())).contains("must be inside")
         );
         assert!(refused("file://host/etc/passwd".into()).contains("absolute or on localhost"));
-        assert!(refused("file:///nowhere".into()).contains("does not exist"));
+        assert!(refused("file:///nowhere".into()).contains("must be inside"));
+        assert!(refused(format!("file://{}/none", catalog.root().display())).contains("does not exist"));
         assert!(refused("ftp://x".into()).contains("Invalid snapshot URI"));
     }
 }
