@@ -41,6 +41,9 @@ pub struct VectorCollectionStatus {
     pub last_snapshot: Option<LastSnapshot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_snapshot_time: Option<Time>,
+    /// The moment of the schedule that was served last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_schedule_time: Option<Time>,
     #[serde(default)]
     pub endpoints: Endpoints,
     /// The shards were made once: records that are missing later are never made again as empty ones.

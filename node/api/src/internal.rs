@@ -148,7 +148,7 @@ pub enum SchemaPolicy {
 }
 
 /// What the collection is to be, from the VectorCollection. Idempotent; a lower generation is refused.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SchemaRequest {
     /// Name in REST.

@@ -56,8 +56,8 @@ def test_collection_gets_what_it_needs(docs):
 
 
 def test_shards_cover_every_hash_once_and_are_spread(docs):
-    shards = sorted(k.get("vectorshards", namespace=SPACE), key=lambda s: s["spec"]["range"]["from"])
-    ends = [(int(s["spec"]["range"]["from"], 16), int(s["spec"]["range"]["to"], 16)) for s in shards]
+    shards = sorted(k.get("vectorshards", namespace=SPACE), key=lambda s: s["spec"]["range"]["first"])
+    ends = [(int(s["spec"]["range"]["first"], 16), int(s["spec"]["range"]["last"], 16)) for s in shards]
     assert ends[0][0] == 0 and ends[-1][1] == 2**64 - 1
     assert all(a[1] + 1 == b[0] for a, b in zip(ends, ends[1:]))
     pods = [s["spec"]["copies"][0]["pod"] for s in shards]
