@@ -11,13 +11,13 @@ use super::columns::{PayloadWriter, Versions};
 use super::deleted::Deleted;
 use super::ids::IdTable;
 use super::mutable::ChunkState;
-use super::plain;
-use super::sealed::{Meta, SealedSegment, VectorMeta, wants_graph, write_index, write_meta};
+use super::sealed::{Meta, SealedSegment, VectorMeta, spec_of, wants_graph, write_index, write_meta};
+use super::vectors::{DROPPED, GraphPlan, SegmentVectors, VectorsBuilder};
 use crate::bitset::Bitset;
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
-use crate::file::Disk;
+use crate::file::{Disk, FileEntry};
 use crate::filter::PointSource;
 use crate::json_path::JsonPath;
 use crate::payload::PayloadMap;
@@ -81,7 +81,8 @@ pub struct Build<'a> {
     pub indexes: &'a BTreeMap<JsonPath, FieldSchema>,
     /// Whether vectors above the indexing threshold get a graph now.
     pub graphs: bool,
-    pub pool: Option<&'a rayon::ThreadPool>,
+    /// Builds codes and graphs.
+    pub pool: &'a rayon::ThreadPool,
     pub cancel: &'a Cancel,
 }
 
@@ -135,7 +136,7 @@ impl Build<'_> {
         sources: &[Source],
         places: &[Place],
         dir: &Path,
-        files: &mut Vec<crate::file::FileEntry>,
+        files: &mut Vec<FileEntry>,
         meta: &mut Meta,
     ) -> Result<()> {
         let mut builders: Vec<_> = self
@@ -173,31 +174,64 @@ impl Build<'_> {
         places: &[Place],
         dir: &Path,
         (number, name): (usize, &str),
-        files: &mut Vec<crate::file::FileEntry>,
+        files: &mut Vec<FileEntry>,
         meta: &mut Meta,
     ) -> Result<()> {
         self.cancel.check()?;
         let params = &self.config.vectors[name];
+        let spec = spec_of(self.config, params);
         let prefix = format!("v{number}");
-        let mut row = |new: u32| {
-            let (_, source, offset) = places[new as usize];
-            sources[source as usize].vector(offset, name)
+        let vector = |(_, source, offset): &Place| sources[*source as usize].vector(*offset, name);
+        let mut points = 0;
+        for place in places {
+            points += u32::from(sources[place.1 as usize].points().has_vector(place.2, name));
+        }
+        let graph = self.graphs && wants_graph(self.config, name, points);
+        let grown = if graph { grow_from(sources, places, name) } else { None };
+        let plan = match &grown {
+            Some((from, new_offsets)) => GraphPlan::Grow { from, new_offsets },
+            None if graph => GraphPlan::Build,
+            None => GraphPlan::None,
         };
-        let path = dir.join(format!("{prefix}.raw"));
-        let (file, points) = plain::write(self.disk, &path, places.len() as u32, params.size, &mut row)?;
-        files.push(file);
-        let vector = VectorMeta {
-            prefix,
-            size: params.size,
-            distance: params.distance,
-            hnsw: self.config.hnsw_of(params),
-            quantization: self.config.quantization_of(params),
-            graph: self.graphs && wants_graph(self.config, name, points),
-            points,
+        let (disk, pool, cancel) = (self.disk, self.pool, self.cancel);
+        let builder = VectorsBuilder { disk, dir, prefix: &prefix, spec: &spec, pool, cancel };
+        let mut fill = |new: u32, row: &mut [f32]| match vector(&places[new as usize])? {
+            Some(v) => {
+                row.copy_from_slice(v);
+                Ok(true)
+            }
+            None => Ok(false),
         };
+        let written = builder.write(places.len() as u32, &mut fill, plan)?;
+        let graph = written.iter().any(|f| f.name.ends_with(".graph"));
+        files.extend(written);
+        let (hnsw, quantization) = (spec.hnsw, spec.quantization);
+        let (size, distance) = (params.size, params.distance);
+        let vector = VectorMeta { prefix, size, distance, hnsw, quantization, graph, points };
         meta.vectors.insert(name.to_owned(), vector);
         Ok(())
     }
+}
+
+/// The source whose graph is worth keeping, and where its points are in the new segment.
+fn grow_from<'a>(
+    sources: &'a [Source],
+    places: &[Place],
+    name: &str,
+) -> Option<(&'a SegmentVectors, Vec<u32>)> {
+    let graph = |source: &'a Source| match source {
+        Source::Sealed(s, _) => s.vectors().get(name).filter(|v| v.has_graph()),
+        Source::Chunk(_) => None,
+    };
+    let graphs = sources.iter().enumerate().filter_map(|(i, s)| Some((i as u32, graph(s)?)));
+    let (largest, from) = graphs.max_by_key(|(_, v)| v.present())?;
+    let mut new_offsets = vec![DROPPED; from.len() as usize];
+    for (new, (_, source, offset)) in places.iter().enumerate() {
+        if *source == largest {
+            new_offsets[*offset as usize] = new as u32;
+        }
+    }
+    Some((from, new_offsets))
 }
 
 /// The live points of all sources in the order of their ids.

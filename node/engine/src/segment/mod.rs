@@ -5,7 +5,6 @@ mod columns;
 pub mod deleted;
 mod ids;
 pub mod mutable;
-pub mod plain;
 pub mod sealed;
 pub mod vectors;
 

@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::columns::{Payloads, Versions};
 use super::deleted::Deleted;
 use super::ids::IdTable;
-use super::plain::PlainVectors;
-use crate::bitset::Bitset;
-use crate::config::{CollectionConfig, Distance, FieldSchema, HnswConfig, Quantization};
+use super::vectors::{SegmentVectors, VectorSpec};
+use crate::config::{CollectionConfig, Distance, FieldSchema, HnswConfig, Quantization, VectorParams};
 use crate::error::{Error, Result};
 use crate::file::{Disk, FileEntry, SealedFile, SealedWriter};
 use crate::filter::PointSource;
@@ -72,7 +71,7 @@ pub struct SealedSegment {
     ids: IdTable,
     versions: Versions,
     payloads: Payloads,
-    vectors: BTreeMap<String, Arc<PlainVectors>>,
+    vectors: BTreeMap<String, Arc<SegmentVectors>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
 }
 
@@ -106,8 +105,11 @@ impl SealedSegment {
             if config.vectors.get(name).is_none_or(|p| p.size != v.size) {
                 continue;
             }
-            let raw = file(&format!("{}.raw", v.prefix))?;
-            let opened = PlainVectors::open(disk, &dir, raw, entry.points, v.size)?;
+            let spec = spec_of(config, &config.vectors[name]);
+            let opened = SegmentVectors::open(disk, &dir, &v.prefix, &spec, &entry.files)?;
+            if opened.len() != entry.points {
+                return Err(Error::corrupt(format!("{}.raw", v.prefix), "another number of points"));
+            }
             vectors.insert(name.clone(), Arc::new(opened));
         }
         let mut indexes = BTreeMap::new();
@@ -147,14 +149,41 @@ impl SealedSegment {
         self.files.iter().map(|f| f.size_bytes).sum()
     }
 
-    /// Whether a vector was built with other parameters than the configuration asks for now.
+    /// Whether a graph was built with other parameters than the configuration asks for now. Everything else only
+    /// changes how the files are used.
     pub fn is_outdated(&self, config: &CollectionConfig) -> bool {
         self.meta.vectors.iter().any(|(name, built)| {
             let Some(params) = config.vectors.get(name) else { return false };
             let hnsw = config.hnsw_of(params);
-            let other_graph = hnsw.m != built.hnsw.m || hnsw.ef_construct != built.hnsw.ef_construct;
-            (built.graph && other_graph) || config.quantization_of(params) != built.quantization
+            built.graph && (hnsw.m != built.hnsw.m || hnsw.ef_construct != built.hnsw.ef_construct)
         })
+    }
+
+    /// The same segment with its vectors kept and searched as a configuration says.
+    pub fn reopen(&self, disk: &dyn Disk, config: &CollectionConfig) -> Result<Self> {
+        let mut segment = self.clone();
+        for (name, vectors) in &mut segment.vectors {
+            let Some(params) = config.vectors.get(name) else { continue };
+            let spec = spec_of(config, params);
+            *vectors = Arc::new(SegmentVectors::open(
+                disk,
+                &self.dir,
+                &self.meta.vectors[name].prefix,
+                &spec,
+                &self.files,
+            )?);
+        }
+        Ok(segment)
+    }
+
+    /// Loads what searches need, so that the first one need not.
+    pub fn warm(&self) -> Result<()> {
+        self.vectors.values().try_for_each(|v| v.warm())
+    }
+
+    /// Bytes held in RAM.
+    pub fn bytes_ram(&self) -> u64 {
+        self.vectors.values().map(|v| v.ram_bytes()).sum()
     }
 
     /// Whether a vector is above the indexing threshold and has no graph.
@@ -179,7 +208,7 @@ impl SealedSegment {
         self.payloads.bytes(offset)
     }
 
-    pub fn vectors(&self) -> &BTreeMap<String, Arc<PlainVectors>> {
+    pub fn vectors(&self) -> &BTreeMap<String, Arc<SegmentVectors>> {
         &self.vectors
     }
 
@@ -284,6 +313,17 @@ impl SealedSegment {
     }
 }
 
+/// How the vectors of one name are kept and compared.
+pub fn spec_of(config: &CollectionConfig, params: &VectorParams) -> VectorSpec {
+    VectorSpec {
+        dim: params.size,
+        distance: params.distance,
+        quantization: config.quantization_of(params),
+        hnsw: config.hnsw_of(params),
+        on_disk: params.on_disk.unwrap_or(false),
+    }
+}
+
 /// Whether so many vectors of a name are to have a graph.
 pub fn wants_graph(config: &CollectionConfig, name: &str, points: u32) -> bool {
     let Some(params) = config.vectors.get(name) else { return false };
@@ -367,11 +407,7 @@ impl PointSource for SealedSegment {
     }
 
     fn has_vector(&self, offset: u32, name: &str) -> bool {
-        self.vectors.get(name).is_some_and(|v| v.present().get(offset))
-    }
-
-    fn with_vector(&self, name: &str) -> Bitset {
-        self.vectors.get(name).map_or_else(|| Bitset::zeros(self.len()), |v| v.present().clone())
+        self.vectors.get(name).is_some_and(|v| v.has(offset))
     }
 
     fn index(&self, key: &JsonPath) -> Option<&FieldIndex> {

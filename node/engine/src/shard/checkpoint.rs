@@ -4,7 +4,7 @@
 //! new generation of deletions for every segment that lost points. Replaying the log from there gives the rest.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::manifest::{DeletedEntry, ManifestEdit, ManifestState, SegmentEntry};
 use super::{Keeper, Shard};
@@ -79,13 +79,21 @@ impl Shard {
             config: &config,
             indexes: &indexes,
             graphs: false,
-            pool: None,
+            pool: sealing_pool(),
             cancel: &Cancel::new(),
         };
-        let new = build.run(&frozen.sources)?;
+        // On a thread of its own: one of a pool would take up other work while it waits, perhaps a write of this
+        // shard that waits for us.
+        let new = std::thread::scope(|scope| {
+            scope
+                .spawn(|| build.run(&frozen.sources))
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         let opened = match &new {
             Some(entry) => {
                 let segment = SealedSegment::open(&*self.disk, &segments, entry, &config)?;
+                segment.warm()?;
                 Some(SealedState { deleted: Deleted::none(entry.points), segment: Arc::new(segment) })
             }
             None => None,
@@ -193,6 +201,15 @@ impl Shard {
             let _ = self.disk.remove_dir_all(&dir);
         }
     }
+}
+
+/// One thread for all shards: sealing makes codes, which is quick, and no graphs.
+fn sealing_pool() -> &'static rayon::ThreadPool {
+    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
+    POOL.get_or_init(|| {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "seal".into());
+        builder.build().expect("a process that can't start one thread can't serve either")
+    })
 }
 
 /// Removes everything that the manifest does not name. Only before the shard is used: a segment being built isn't

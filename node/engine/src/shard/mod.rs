@@ -257,8 +257,12 @@ impl Shard {
             writer.state.config = before;
             return Err(self.manifest_failed(&mut writer, e));
         }
+        let reopened = writer.state.sealed.iter_mut().try_for_each(|s| {
+            s.segment = Arc::new(s.segment.reopen(&*self.disk, &config)?);
+            Ok(())
+        });
         self.publish(&writer);
-        Ok(())
+        reopened
     }
 
     /// Shows the state to readers.

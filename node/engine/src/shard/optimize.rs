@@ -51,6 +51,7 @@ impl Shard {
             cancel.check()?;
             let (facts, config) = self.facts();
             let Some(task) = plan(&facts, &config.optimizers, calm) else {
+                self.view().sealed().iter().try_for_each(|s| s.segment.warm())?;
                 // Nothing is under way: damage to the log is told from a torn tail from now on.
                 return self.mark_idle().map(|()| worked);
             };
@@ -118,14 +119,18 @@ impl Shard {
             config: &config,
             indexes: &indexes,
             graphs: true,
-            pool: Some(pool),
+            pool,
             cancel,
         };
         let parts: Vec<Source> = sources.iter().map(|(s, d)| Source::Sealed(s.clone(), d.clone())).collect();
         let entry = build.run(&parts)?;
         drop(parts);
         let new = match &entry {
-            Some(entry) => Some(SealedSegment::open(&*self.disk, &segments, entry, &config)?),
+            Some(entry) => {
+                let segment = SealedSegment::open(&*self.disk, &segments, entry, &config)?;
+                segment.warm()?;
+                Some(segment)
+            }
             None => None,
         };
         let replaced = self.replace(&sources, new, vector_changes);

@@ -34,6 +34,15 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Whether no point of it was deleted.
+    pub fn is_whole(self) -> bool {
+        match self {
+            Part::Sealed(s) => s.deleted.count() == 0,
+            Part::Chunk(c) => c.live() == c.chunk.len(),
+            Part::Tail(_) => true,
+        }
+    }
+
     pub fn live_bits(self) -> Bitset {
         match self {
             Part::Sealed(s) => s.deleted.live_bits(),

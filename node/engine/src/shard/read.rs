@@ -148,10 +148,9 @@ impl View {
     ) -> Result<(Vec<PointId>, Vec<String>)> {
         let mut found: Vec<PointId> = Vec::new();
         for part in self.parts() {
-            cancel.check()?;
             let points = part.points();
             let passing = match filter {
-                Some(f) => Some(filter::evaluate_among(f, points, Some(&part.live_bits()), cancel)?.passing),
+                Some(f) => Some(self.passing(part, f, cancel)?),
                 None => None,
             };
             let passes = |offset: &u32| match &passing {
@@ -187,7 +186,8 @@ impl View {
     /// The live points of a part that pass.
     pub(super) fn passing(&self, part: Part<'_>, filter: &Filter, cancel: &Cancel) -> Result<Bitset> {
         cancel.check()?;
-        Ok(filter::evaluate_among(filter, part.points(), Some(&part.live_bits()), cancel)?.passing)
+        let live = (!part.is_whole()).then(|| part.live_bits());
+        Ok(filter::evaluate_among(filter, part.points(), live.as_ref(), cancel)?.passing)
     }
 
     /// All points that pass, in the order of their ids.

@@ -1,5 +1,6 @@
 //! One search over everything that a view holds.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
@@ -9,11 +10,11 @@ use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
 use crate::distance;
 use crate::error::{Error, Result};
+use crate::filter::PointSource;
 use crate::point_id::PointId;
 use crate::query::{Hit, Plan, SearchOutcome, SearchRequest};
-
-/// Points scored between two looks at the cancel flag.
-const POINTS_PER_CHECK: usize = 4096;
+use crate::segment::sealed::{SealedState, wants_graph};
+use crate::segment::vectors::{SearchContext, VectorQuery};
 
 /// The nearest points of all parts.
 pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<SearchOutcome> {
@@ -27,76 +28,108 @@ pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<Sear
     if params.distance == Distance::Cosine {
         distance::normalize(&mut query);
     }
-    let mut best = Best::new(request.limit);
+    let mut best = Best::new(request.limit, params.distance);
     let mut plans = Vec::new();
-    for part in view.parts().filter(|p| !request.params.indexed_only || is_indexed(*p, config)) {
-        scan(view, request, part, &query, params.distance, &mut best, cancel)?;
-        if let Part::Sealed(_) = part {
-            plans.push(Plan::Scan);
+    let search = Search { view, request, query: &query, distance: params.distance, cancel };
+    for part in
+        view.parts().filter(|p| !request.params.indexed_only || is_indexed(*p, &request.using, config))
+    {
+        match part {
+            Part::Sealed(state) => plans.extend(search.sealed(state, &mut best)?),
+            _ => search.scan(part, &mut best)?,
         }
     }
-    Ok(SearchOutcome {
-        hits: best.into_hits(params.distance, request.score_threshold),
-        unindexed: view.unindexed(request.filter.as_ref()),
-        plans,
-    })
+    let unindexed = view.unindexed(request.filter.as_ref());
+    Ok(SearchOutcome { hits: best.into_hits(request.score_threshold), unindexed, plans })
 }
 
-/// Scores every point of a part that passes.
-fn scan(
-    view: &View,
-    request: &SearchRequest,
-    part: Part<'_>,
-    query: &[f32],
+thread_local! {
+    /// Memory of this thread's searches.
+    static CONTEXT: RefCell<SearchContext> = RefCell::default();
+}
+
+/// What every part is asked.
+struct Search<'a> {
+    view: &'a View,
+    request: &'a SearchRequest,
+    query: &'a [f32],
     distance: Distance,
-    best: &mut Best,
-    cancel: &Cancel,
-) -> Result<()> {
-    let passing = match &request.filter {
-        Some(filter) => view.passing(part, filter, cancel)?,
-        None => part.live_bits(),
-    };
-    let points = part.points();
-    for (i, offset) in passing.iter().enumerate() {
-        if i % POINTS_PER_CHECK == 0 {
-            cancel.check()?;
+    cancel: &'a Cancel,
+}
+
+impl Search<'_> {
+    fn sealed(&self, state: &SealedState, best: &mut Best) -> Result<Option<Plan>> {
+        let segment = &state.segment;
+        let Some(vectors) = segment.vectors().get(&self.request.using) else { return Ok(None) };
+        let passing = match &self.request.filter {
+            Some(filter) => Some(self.view.passing(Part::Sealed(state), filter, self.cancel)?),
+            None => None,
+        };
+        let query = VectorQuery {
+            vector: self.query,
+            deleted: &state.deleted,
+            passing: passing.as_ref(),
+            k: self.request.limit.min(segment.len() as usize),
+            params: &self.request.params,
+        };
+        let (found, plan) =
+            CONTEXT.with(|context| vectors.search(&query, &mut context.borrow_mut(), self.cancel))?;
+        for (offset, score) in found {
+            let nearness = best.nearness(score);
+            if !best.admits(nearness) {
+                break;
+            }
+            best.offer(Near { nearness, id: segment.id(offset), version: segment.version(offset) });
         }
-        let Some(v) = part.vector(offset, &request.using)? else { continue };
-        let similarity = distance.similarity(query, v);
-        if best.admits(similarity) {
-            best.offer(Near { similarity, id: points.id(offset), version: part.version(offset) });
-        }
+        Ok(Some(plan))
     }
-    Ok(())
+
+    /// Scores every point of a mutable part that passes.
+    fn scan(&self, part: Part<'_>, best: &mut Best) -> Result<()> {
+        let passing = match &self.request.filter {
+            Some(filter) => self.view.passing(part, filter, self.cancel)?,
+            None => part.live_bits(),
+        };
+        self.cancel.check()?;
+        let points = part.points();
+        for offset in passing.iter() {
+            let Some(v) = part.vector(offset, &self.request.using)? else { continue };
+            let nearness = best.nearness(self.distance.score(self.distance.similarity(self.query, v)));
+            if best.admits(nearness) {
+                best.offer(Near { nearness, id: points.id(offset), version: part.version(offset) });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether `indexed_only` searches it: it has a graph, or is too small to need one.
-fn is_indexed(part: Part<'_>, config: &CollectionConfig) -> bool {
-    let threshold = config.optimizers.indexing_threshold_kb as u64 * 1024;
+fn is_indexed(part: Part<'_>, using: &str, config: &CollectionConfig) -> bool {
     match part {
-        Part::Sealed(s) => {
-            threshold == 0
-                || s.segment.vector_bytes() <= threshold
-                || s.segment.meta().vectors.values().any(|v| v.graph)
-        }
+        Part::Sealed(s) => s
+            .segment
+            .meta()
+            .vectors
+            .get(using)
+            .is_none_or(|v| v.graph || !wants_graph(config, using, v.points)),
         _ => true,
     }
 }
 
 /// A scored point. The greatest is the farthest, so that a heap gives it away first.
 #[derive(Clone, Copy, PartialEq)]
-pub struct Near {
-    /// Higher is nearer.
-    pub similarity: f32,
-    pub id: PointId,
-    pub version: u64,
+struct Near {
+    /// The score, negative where lower scores are nearer.
+    nearness: f32,
+    id: PointId,
+    version: u64,
 }
 
 impl Eq for Near {}
 
 impl Ord for Near {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.similarity.total_cmp(&self.similarity).then_with(|| self.id.cmp(&other.id))
+        other.nearness.total_cmp(&self.nearness).then_with(|| self.id.cmp(&other.id))
     }
 }
 
@@ -107,23 +140,29 @@ impl PartialOrd for Near {
 }
 
 /// The nearest points so far.
-pub struct Best {
+struct Best {
     limit: usize,
+    higher_is_nearer: bool,
     heap: BinaryHeap<Near>,
 }
 
 impl Best {
-    pub fn new(limit: usize) -> Self {
-        Self { limit, heap: BinaryHeap::new() }
+    fn new(limit: usize, distance: Distance) -> Self {
+        Self { limit, higher_is_nearer: distance.higher_is_nearer(), heap: BinaryHeap::new() }
     }
 
-    /// Whether a point of that similarity may be among the nearest.
+    /// A score as something that is higher for nearer points; its own inverse.
+    fn nearness(&self, score: f32) -> f32 {
+        if self.higher_is_nearer { score } else { -score }
+    }
+
+    /// Whether a point so near may be among the nearest.
     #[inline]
-    pub fn admits(&self, similarity: f32) -> bool {
-        self.heap.len() < self.limit || self.heap.peek().is_some_and(|worst| similarity >= worst.similarity)
+    fn admits(&self, nearness: f32) -> bool {
+        self.heap.len() < self.limit || self.heap.peek().is_some_and(|worst| nearness >= worst.nearness)
     }
 
-    pub fn offer(&mut self, near: Near) {
+    fn offer(&mut self, near: Near) {
         if self.heap.len() < self.limit {
             self.heap.push(near);
         } else if self.heap.peek().is_some_and(|worst| near < *worst) {
@@ -132,14 +171,11 @@ impl Best {
         }
     }
 
-    fn into_hits(self, distance: Distance, threshold: Option<f32>) -> Vec<Hit> {
-        let near = self.heap.into_sorted_vec().into_iter();
-        let hits = near.map(|n| Hit { id: n.id, version: n.version, score: distance.score(n.similarity) });
-        let passes = |hit: &Hit| match threshold {
-            None => true,
-            Some(t) if distance.higher_is_nearer() => hit.score > t,
-            Some(t) => hit.score < t,
-        };
-        hits.filter(passes).collect()
+    fn into_hits(mut self, threshold: Option<f32>) -> Vec<Hit> {
+        let near = std::mem::take(&mut self.heap).into_sorted_vec().into_iter();
+        let passes = |n: &Near| threshold.is_none_or(|t| n.nearness > self.nearness(t));
+        // A distance of zero is 0, not -0.
+        let score = |n: Near| self.nearness(n.nearness) + 0.0;
+        near.filter(passes).map(|n| Hit { id: n.id, version: n.version, score: score(n) }).collect()
     }
 }

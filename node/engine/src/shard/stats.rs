@@ -32,7 +32,7 @@ pub struct ShardStats {
     /// Sealed segments, and one for the mutable part if it has points.
     pub segments: usize,
     pub bytes_disk: u64,
-    /// Of the mutable part.
+    /// Of the mutable part, and what sealed segments keep out of their files.
     pub bytes_ram: u64,
     pub status: ShardStatus,
     /// Why the last optimization failed.
@@ -85,7 +85,8 @@ impl Shard {
             indexed_vectors,
             segments: view.sealed().len() + usize::from(!tail.is_empty() || !chunks.is_empty()),
             bytes_disk: view.sealed().iter().map(|s| s.segment.bytes_disk()).sum(),
-            bytes_ram: mutable_bytes as u64,
+            bytes_ram: mutable_bytes as u64
+                + view.sealed().iter().map(|s| s.segment.bytes_ram()).sum::<u64>(),
             status,
             optimizer_error: self.optimizer_error.lock().clone(),
             wal_files,

@@ -494,7 +494,10 @@ fn readers_see_every_acknowledged_point_once_while_everything_moves() {
         optimizer.join().expect("the optimizer went on");
     });
     let pool = pool();
-    while shard.optimize(&pool, &Cancel::new()).expect("optimizes") {}
+    // The first call still sees the writes; from then on it is calm.
+    for _ in 0..3 {
+        shard.optimize(&pool, &Cancel::new()).expect("optimizes");
+    }
     let stats = shard.stats();
     assert_eq!((stats.points, stats.status), (POINTS, ShardStatus::Green));
     assert_eq!(stats.segments, 1, "a calm shard has one segment");
