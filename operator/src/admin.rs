@@ -1,46 +1,22 @@
-//! Health and metrics, for Kubernetes and Prometheus.
+//! Health and metrics over HTTP, apart from all work.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::Context as _;
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
 use axum::routing::get;
 
-use crate::context::Context;
+use crate::metrics::Metrics;
 
-/// What the port knows.
-#[derive(Clone)]
-pub struct Admin {
-    pub ctx: Arc<Context>,
-    /// The API server was reached and leadership is being competed for.
-    pub ready: Arc<AtomicBool>,
-}
-
-/// Serves until the process ends.
-pub async fn serve(admin: Admin, address: SocketAddr) -> Result<()> {
-    let routes = Router::new()
-        .route("/livez", get(|| async { "ok" }))
+/// Serves until the process ends. Ready means running: one that waits to lead is ready to take over.
+pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+    let app = Router::new()
         .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(admin);
+        .route("/readyz", get(|| async { "ok" }))
+        .route("/metrics", get(move || async move { metrics.text() }));
     let listener = tokio::net::TcpListener::bind(address)
         .await
-        .with_context(|| format!("listening on {address} for health and metrics (--listen)"))?;
-    axum::serve(listener, routes).await.context("serving health and metrics")
-}
-
-async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    match admin.ready.load(Ordering::Acquire) {
-        true => (StatusCode::OK, "ok"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not connected to Kubernetes yet"),
-    }
-}
-
-async fn metrics(State(admin): State<Admin>) -> String {
-    admin.ctx.metrics.text()
+        .with_context(|| format!("listening on {address} for health and metrics"))?;
+    axum::serve(listener, app).await.context("serving health and metrics")
 }

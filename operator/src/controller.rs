@@ -1,163 +1,217 @@
-//! Watches, triggers, back-off. Two controllers in one process: collections and snapshots.
+//! Watches, triggers, retries: when a reconcile runs. What it does is in reconcile.rs and snapshot.rs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt, Shared, join_all};
+use futures::stream::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::runtime::controller::{Action, Controller};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{controller, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
+use quiver_crds::condition::kind;
 use quiver_crds::{COLLECTION_LABEL, VectorCollection, VectorShard, VectorSnapshot};
-use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 
-use crate::context::Context;
-use crate::{clock, reconcile, snapshot};
+use crate::drive::Told;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::node_client::NodeClients;
+use crate::validate::Defaults;
+use crate::{reconcile, snapshot};
 
-/// Longest pause after failures.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Collections reconciled at a time.
+const CONCURRENCY: u16 = 16;
+/// Changes that come close together are one.
+const DEBOUNCE: Duration = Duration::from_millis(500);
 
-/// A failed reconcile.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:#}")]
-pub struct Failure(anyhow::Error);
+/// What every reconcile has at hand.
+pub struct Context {
+    pub client: Client,
+    pub defaults: Defaults,
+    pub nodes: NodeClients,
+    pub told: Told,
+    pub metrics: Arc<Metrics>,
+    recorder: Recorder,
+    attempts: Mutex<HashMap<String, u32>>,
+}
 
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+impl Context {
+    pub fn new(client: Client, defaults: Defaults, metrics: Arc<Metrics>, identity: &str) -> Self {
+        let reporter = Reporter { controller: "quiver-operator".into(), instance: Some(identity.into()) };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            defaults,
+            nodes: NodeClients::default(),
+            told: Told::default(),
+            metrics,
+            attempts: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Drops what is kept in memory of a collection that is gone.
+    pub fn forget(&self, uid: &str, namespace: &str, name: &str) {
+        self.nodes.forget(uid);
+        self.told.forget(uid);
+        self.metrics.forget(namespace, name);
+    }
+
+    /// Tells of one thing that happened. An event that can't be written is no reason to stop.
+    pub async fn event(&self, about: &ObjectReference, warning: bool, reason: &str, note: &str) {
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.into(),
+            // The API server takes at most 1,024 bytes.
+            note: Some(note.chars().take(250).collect()),
+            action: reason.into(),
+            secondary: None,
+        };
+        if let Err(e) = self.recorder.publish(&event, about).await {
+            tracing::warn!(reason, "an event could not be written: {e}");
+        }
+    }
+
+    /// Tells which conditions of a collection changed.
+    pub async fn tell(&self, collection: &VectorCollection, now: &[Condition]) {
+        let before = collection.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        for condition in now {
+            let old = before.iter().find(|c| c.type_ == condition.type_);
+            let same = old.is_some_and(|o| o.status == condition.status && o.reason == condition.reason);
+            let told = [kind::READY, kind::PROGRESSING, kind::SNAPSHOTS_HEALTHY, kind::STORAGE_RESIZED];
+            // The first state of all is no transition, and what only starts is no news.
+            if same
+                || !told.contains(&condition.type_.as_str())
+                || (old.is_none() && condition.status != "False")
+            {
+                continue;
+            }
+            tracing::info!(
+                collection = collection.name_any(),
+                namespace = collection.namespace().unwrap_or_default(),
+                condition = condition.type_,
+                status = condition.status,
+                reason = condition.reason,
+                "{}",
+                condition.message
+            );
+            let bad = condition.status == "False" && old.is_some() && condition.type_ != kind::PROGRESSING;
+            let note = format!("{} is {}: {}", condition.type_, condition.status, condition.message);
+            self.event(&collection.object_ref(&()), bad, &condition.reason, &note).await;
+        }
+    }
+
+    fn retry<K: Resource<DynamicType = ()>>(&self, object: &K, error: &Error) -> Action {
+        let kind: &'static str =
+            if K::kind(&()) == "VectorCollection" { "VectorCollection" } else { "VectorSnapshot" };
+        self.metrics.failed(kind, error.reason());
+        let attempt = {
+            let mut attempts = self.attempts.lock();
+            let count = attempts.entry(key(object)).or_insert(0);
+            *count += 1;
+            *count - 1
+        };
+        let wait = error.backoff(attempt);
+        tracing::warn!(kind, object = key(object), attempt, wait_ms = wait.as_millis() as u64, "{error}");
+        Action::requeue(wait)
+    }
+
+    fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
+        self.attempts.lock().remove(&key(object));
+    }
+}
+
+fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let meta = object.meta();
+    let namespace = meta.namespace.clone().unwrap_or_default();
+    format!("{}/{namespace}/{}", K::kind(&()), meta.name.clone().unwrap_or_default())
+}
+
+/// Done when the process is asked to end.
+pub type Stop = Shared<BoxFuture<'static, ()>>;
+
+/// Runs both controllers in every namespace (none: all of them) until `stop` is done, and lets reconciles that run
+/// come to their end.
+pub async fn run(ctx: Arc<Context>, namespaces: &[String], stop: Stop) {
+    let all = [None];
+    let scopes: Vec<Option<&String>> =
+        if namespaces.is_empty() { all.to_vec() } else { namespaces.iter().map(Some).collect() };
+    let mut running: Vec<BoxFuture<'_, ()>> = Vec::new();
+    for scope in scopes {
+        let stop_snapshots = stop.clone();
+        running.push(collections(ctx.clone(), scope.cloned(), stop.clone()).boxed());
+        running.push(snapshots(ctx.clone(), scope.cloned(), stop_snapshots).boxed());
+    }
+    join_all(running).await;
+}
+
+fn api<K>(client: &Client, scope: Option<&String>) -> Api<K>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-    K::DynamicType: Default,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
-    match namespace {
+    match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
 }
 
-/// Runs both controllers in a namespace, or in all, until `stop`; running reconciles are finished.
-pub async fn run(ctx: Arc<Context>, namespace: Option<String>, stop: CancellationToken) {
-    let namespace = namespace.as_deref();
-    futures::join!(collections(ctx.clone(), namespace, stop.clone()), snapshots(ctx, namespace, stop));
-}
-
-fn ours() -> watcher::Config {
-    watcher::Config::default().labels(COLLECTION_LABEL)
-}
-
-async fn collections(ctx: Arc<Context>, namespace: Option<&str>, stop: CancellationToken) {
-    let client = ctx.client.clone();
-    let root: Api<VectorCollection> = api(&client, namespace);
-    let config = controller::Config::default().concurrency(8).debounce(Duration::from_millis(200));
-    let by_label = |pod: Pod| of_label(&pod);
-    let by_ref =
-        |s: VectorSnapshot| Some(ObjectRef::new(reconcile::collection_of(&s)).within(&s.namespace()?));
-    Controller::new(root, watcher::Config::default())
-        .with_config(config)
-        .owns(api::<StatefulSet>(&client, namespace), ours())
-        .owns(api::<Service>(&client, namespace), ours())
-        .owns(api::<ServiceAccount>(&client, namespace), ours())
-        .owns(api::<Role>(&client, namespace), ours())
-        .owns(api::<RoleBinding>(&client, namespace), ours())
-        .owns(api::<PodDisruptionBudget>(&client, namespace), ours())
-        .owns(api::<NetworkPolicy>(&client, namespace), ours())
-        .owns(api::<VectorShard>(&client, namespace), watcher::Config::default())
-        .watches(api::<Pod>(&client, namespace), ours(), by_label)
-        .watches(api::<VectorSnapshot>(&client, namespace), watcher::Config::default(), by_ref)
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile_collection, retry::<VectorCollection>, ctx)
-        .for_each(|done| async move { report(done) })
+async fn collections(ctx: Arc<Context>, scope: Option<String>, stop: Stop) {
+    let scope = scope.as_ref();
+    let ours = watcher::Config::default().labels(COLLECTION_LABEL);
+    let of_pod = |pod: Pod| {
+        let name = pod.labels().get(COLLECTION_LABEL)?;
+        Some(ObjectRef::<VectorCollection>::new(name).within(&pod.namespace()?))
+    };
+    let of_snapshot = |snapshot: VectorSnapshot| {
+        let name = &snapshot.spec.collection_ref.name;
+        Some(ObjectRef::<VectorCollection>::new(name).within(&snapshot.namespace()?))
+    };
+    Controller::new(api::<VectorCollection>(&ctx.client, scope), watcher::Config::default())
+        .owns(api::<StatefulSet>(&ctx.client, scope), ours.clone())
+        .owns(api::<VectorShard>(&ctx.client, scope), ours.clone())
+        .owns(api::<Service>(&ctx.client, scope), ours.clone())
+        .owns(api::<PodDisruptionBudget>(&ctx.client, scope), ours.clone())
+        .watches(api::<Pod>(&ctx.client, scope), ours, of_pod)
+        .watches(api::<VectorSnapshot>(&ctx.client, scope), watcher::Config::default(), of_snapshot)
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(stop)
+        .run(
+            |object, ctx: Arc<Context>| async move {
+                let result = reconcile::collection(object.clone(), ctx.clone()).await;
+                if result.is_ok() {
+                    ctx.succeeded(object.as_ref());
+                }
+                result
+            },
+            |object, error, ctx| ctx.retry(object.as_ref(), error),
+            ctx.clone(),
+        )
+        .for_each(|_| std::future::ready(()))
         .await;
 }
 
-async fn snapshots(ctx: Arc<Context>, namespace: Option<&str>, stop: CancellationToken) {
-    let root: Api<VectorSnapshot> = api(&ctx.client, namespace);
-    let config = controller::Config::default().concurrency(4).debounce(Duration::from_millis(200));
-    Controller::new(root, watcher::Config::default())
-        .with_config(config)
-        .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile_snapshot, retry::<VectorSnapshot>, ctx)
-        .for_each(|done| async move { report(done) })
+async fn snapshots(ctx: Arc<Context>, scope: Option<String>, stop: Stop) {
+    Controller::new(api::<VectorSnapshot>(&ctx.client, scope.as_ref()), watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(stop)
+        .run(
+            |object, ctx: Arc<Context>| async move {
+                let result = snapshot::snapshot(object.clone(), ctx.clone()).await;
+                if result.is_ok() {
+                    ctx.succeeded(object.as_ref());
+                }
+                result
+            },
+            |object, error, ctx| ctx.retry(object.as_ref(), error),
+            ctx.clone(),
+        )
+        .for_each(|_| std::future::ready(()))
         .await;
-}
-
-/// Something that carries the name of its collection in a label.
-fn of_label<K: Resource<DynamicType = ()>>(object: &K) -> Option<ObjectRef<VectorCollection>> {
-    let name = object.meta().labels.as_ref()?.get(COLLECTION_LABEL)?;
-    Some(ObjectRef::new(name).within(object.meta().namespace.as_deref()?))
-}
-
-async fn reconcile_collection(
-    collection: Arc<VectorCollection>,
-    ctx: Arc<Context>,
-) -> Result<Action, Failure> {
-    let began = clock::instant();
-    let result = reconcile::reconcile(&ctx, &collection).await;
-    ctx.metrics.reconciled("VectorCollection", began.elapsed(), result.is_err());
-    if collection.metadata.deletion_timestamp.is_some() {
-        ctx.metrics.forget(&collection.namespace().unwrap_or_default(), &collection.name_any());
-    }
-    finished(&ctx, &*collection, result)
-}
-
-async fn reconcile_snapshot(snapshot: Arc<VectorSnapshot>, ctx: Arc<Context>) -> Result<Action, Failure> {
-    let began = clock::instant();
-    let result = snapshot::reconcile(&ctx, &snapshot).await;
-    ctx.metrics.reconciled("VectorSnapshot", began.elapsed(), result.is_err());
-    match result {
-        Ok(None) => {
-            ctx.succeeded(&key(&*snapshot));
-            Ok(Action::await_change())
-        }
-        Ok(Some(after)) => finished(&ctx, &*snapshot, Ok(after)),
-        Err(e) => finished(&ctx, &*snapshot, Err(e)),
-    }
-}
-
-fn finished<K: Resource<DynamicType = ()>>(
-    ctx: &Context,
-    object: &K,
-    result: anyhow::Result<Duration>,
-) -> Result<Action, Failure> {
-    let after = result.map_err(Failure)?;
-    ctx.succeeded(&key(object));
-    Ok(Action::requeue(after))
-}
-
-fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
-    format!("{}/{}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any())
-}
-
-/// 1, 2, 4 … seconds after each failure in a row.
-fn retry<K>(object: Arc<K>, failure: &Failure, ctx: Arc<Context>) -> Action
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
-{
-    let conflict = failure
-        .0
-        .downcast_ref::<kube::Error>()
-        .is_some_and(|e| matches!(e, kube::Error::Api(e) if e.is_conflict()));
-    if conflict {
-        return Action::requeue(Duration::from_millis(100));
-    }
-    let key = key(&*object);
-    let count = ctx.failed(&key);
-    let pause = Duration::from_secs(1 << count.saturating_sub(1).min(6)).min(PAUSE_MAX);
-    tracing::warn!(object = %key, again_in = ?pause, "{failure}");
-    Action::requeue(pause)
-}
-
-fn report<K, E>(done: Result<(ObjectRef<K>, Action), controller::Error<Failure, E>>)
-where
-    K: Resource<DynamicType = ()>,
-    E: std::error::Error + 'static,
-{
-    match done {
-        Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
-        Err(e) => tracing::warn!("watching {}: {e}", K::kind(&())),
-    }
 }

@@ -1,1 +1,1 @@
-//! Worlds to plan in.
+//! x

@@ -1,70 +1,86 @@
-//! The operator: VectorCollections become storage nodes, shards and snapshots.
-//!
-//! Reading order: `reconcile` (the pass: observe → validate → plan → apply → status) → `plan` (every decision, pure)
-//! → `build` (every object, pure) → `snapshot` (the pass over one VectorSnapshot).
+//! The operator: observe, validate, plan (pure), build (pure), apply, status. This file starts and stops it.
 #![forbid(unsafe_code)]
 
 mod admin;
 mod apply;
 mod build;
+mod certificates;
 mod clock;
-mod context;
 mod controller;
+mod drive;
+mod error;
+mod finalize;
 #[cfg(test)]
 mod fixtures;
 mod lease;
 mod metrics;
+mod names;
 mod node_client;
 mod observe;
-mod peer_secret;
 mod plan;
 mod reconcile;
 mod selftest;
 mod snapshot;
 mod status;
 mod validate;
-mod words;
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use futures::FutureExt as _;
 use kube::Client;
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{SignalKind, signal};
 
-use context::{Context, Defaults};
+use crate::controller::Context;
+use crate::metrics::Metrics;
+use crate::validate::Defaults;
 
-/// Turns VectorCollections into storage nodes.
+/// Reconciles VectorCollections into storage nodes, shards and snapshots.
 #[derive(Parser)]
-#[command(name = "quiver-operator", version)]
-struct Options {
+#[command(version)]
+struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Health and metrics.
-    #[arg(long, env = "QUIVER_OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
-    listen: SocketAddr,
-    /// Namespaces with VectorCollections, separated by commas; all if left out.
-    #[arg(long, env = "QUIVER_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',')]
-    watch_namespaces: Vec<String>,
-    /// Image of nodes whose collection doesn't name one.
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a collection through the API server, searches in it and deletes it: what `helm test` runs.
+    Selftest(selftest::Options),
+}
+
+#[derive(clap::Args)]
+struct Options {
+    /// Image of the storage nodes, with its tag, where a VectorCollection doesn't say.
     #[arg(long, env = "QUIVER_OPERATOR_NODE_IMAGE", default_value = concat!("ghcr.io/quiver-dev/quiver-node:", env!("CARGO_PKG_VERSION")))]
     node_image: String,
-    /// Namespace of the operator itself.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
-    namespace: String,
-    /// Name of its pod.
-    #[arg(long, env = "POD_NAME")]
-    pod: Option<String>,
-    /// Act without a lease: only where there can't be a second operator.
+    /// When that image is pulled: Always, IfNotPresent or Never.
+    #[arg(long, env = "QUIVER_OPERATOR_NODE_IMAGE_PULL_POLICY")]
+    node_image_pull_policy: Option<String>,
+    /// Namespaces to look after, separated by commas; all if left out.
+    #[arg(long, env = "QUIVER_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+    /// Act without a Lease: only where there can't be a second operator.
     #[arg(long, env = "QUIVER_OPERATOR_NO_LEADER_ELECTION")]
     no_leader_election: bool,
+    /// Namespace of the Lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// Name of this process in the Lease and in events.
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+    /// Address of health and metrics.
+    #[arg(long, env = "QUIVER_OPERATOR_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
     /// What is logged, e.g. info or quiver_operator=debug.
-    #[arg(long, env = "QUIVER_OPERATOR_LOG_LEVEL", default_value = "info", global = true)]
+    #[arg(long, env = "QUIVER_OPERATOR_LOG_LEVEL", default_value = "info,kube_lease_manager=warn")]
     log_level: String,
-    #[arg(long, env = "QUIVER_OPERATOR_LOG_FORMAT", default_value = "text", global = true)]
+    #[arg(long, env = "QUIVER_OPERATOR_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
 }
 
@@ -74,77 +90,80 @@ enum LogFormat {
     Json,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Makes a collection of one node, writes and searches, and removes it again.
-    Selftest(selftest::Options),
-}
-
 #[tokio::main]
-async fn main() -> Result<()> {
-    let options = Options::parse();
-    let filter = EnvFilter::try_new(&options.log_level).context("--log-level")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match options.log_format {
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_new(&cli.options.log_level).context("--log-level")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match cli.options.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .ok()
-        .context("the crypto provider is set once")?;
-    let client = Client::try_default().await.context("finding the API server: in a pod, or by KUBECONFIG")?;
-    match &options.command {
-        Some(Command::Selftest(test)) => selftest::run(client, test).await,
-        None => run(client, options).await,
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    match cli.command {
+        Some(Command::Selftest(options)) => selftest::run(options).await,
+        None => operate(cli.options).await,
     }
 }
 
-async fn run(client: Client, options: Options) -> Result<()> {
-    let defaults =
-        Defaults { node_image: options.node_image.clone(), operator_namespace: options.namespace.clone() };
-    let ctx = Arc::new(Context::new(client.clone(), defaults, options.pod.clone()));
-    let ready = Arc::new(AtomicBool::new(false));
-    tokio::spawn(admin::serve(admin::Admin { ctx: ctx.clone(), ready: ready.clone() }, options.listen));
-    let version = client.apiserver_version().await.context("asking the API server for its version")?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), kubernetes = %version.git_version, "the operator starts");
-    ready.store(true, Ordering::Release);
-
-    let stop = CancellationToken::new();
-    tokio::spawn(signals(stop.clone()));
-    let lease = match options.no_leader_election {
-        true => None,
-        false => match lease::acquire(&client, &options.namespace, options.pod.as_deref(), &stop).await? {
-            Some(lease) => Some(lease),
-            None => return Ok(()),
+async fn operate(options: Options) -> anyhow::Result<()> {
+    let client =
+        Client::try_default().await.context("connecting to the API server: in a pod, or by KUBECONFIG")?;
+    let identity =
+        options.identity.unwrap_or_else(|| format!("quiver-operator-{}", uuid::Uuid::new_v4().simple()));
+    let metrics = Arc::new(Metrics::default());
+    let admin = tokio::spawn(admin::serve(options.listen, metrics.clone()));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node_image = options.node_image,
+        namespaces = if options.watch_namespaces.is_empty() {
+            "all".into()
+        } else {
+            options.watch_namespaces.join(", ")
         },
+        "quiver-operator"
+    );
+    let stop = signals()?.shared();
+    let leads = async {
+        if options.no_leader_election {
+            return Ok(None);
+        }
+        lease::lead(client.clone(), &options.namespace, &identity).await.map(Some)
     };
-    ctx.metrics.leader.set(1);
-    let namespaces: Vec<Option<String>> = match options.watch_namespaces.is_empty() {
-        true => vec![None],
-        false => options.watch_namespaces.iter().cloned().map(Some).collect(),
+    let mut lease = tokio::select! {
+        lease = leads => lease?,
+        () = stop.clone() => return Ok(()),
+        ended = admin => return ended.context("health and metrics")?,
     };
-    let all = namespaces.into_iter().map(|ns| controller::run(ctx.clone(), ns, stop.clone()));
-    let all = futures::future::join_all(all);
+    metrics.leads(true);
+    let defaults = Defaults { node_image: options.node_image, pull_policy: options.node_image_pull_policy };
+    let ctx = Arc::new(Context::new(client, defaults, metrics, &identity));
+    let work = controller::run(ctx, &options.watch_namespaces, stop);
+    match &mut lease {
+        None => work.await,
+        // Without a graceful end: what runs must not write beside a new leader.
+        Some(lease) => tokio::select! {
+            () = work => {}
+            () = lease.lost() => anyhow::bail!("the Lease was lost: another operator may act now, so this one ends"),
+        },
+    }
+    tracing::info!("stopped");
     match lease {
-        None => drop(all.await),
-        Some(mut lease) => tokio::select! {
-            _ = all => lease.release().await?,
-            () = lease.lost() => anyhow::bail!("the lease was lost: another operator may act now, so this one ends"),
-        },
+        Some(lease) => lease.release().await,
+        None => Ok(()),
     }
-    tracing::info!("the operator has stopped");
-    Ok(())
 }
 
-async fn signals(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else { return };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Done when the process is asked to end.
+fn signals() -> anyhow::Result<futures::future::BoxFuture<'static, ()>> {
+    let mut terminated = signal(SignalKind::terminate()).context("listening for signals")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("listening for signals")?;
+    Ok(async move {
+        tokio::select! { _ = terminated.recv() => {}, _ = interrupted.recv() => {} }
+        tracing::info!("asked to stop: running reconciles are finished");
     }
-    tracing::info!("asked to stop: running reconciles are finished");
-    stop.cancel();
+    .boxed())
 }

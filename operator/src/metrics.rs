@@ -1,150 +1,193 @@
-//! What the operator counts, in Prometheus' text format.
+//! What the operator counts, for Prometheus.
 
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
-use jiff::Timestamp;
 use kube::ResourceExt;
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
-use quiver_crds::{VectorCollection, VectorCollectionStatus};
+use prometheus_client::registry::Registry;
+use quiver_crds::condition::kind;
 
-/// Label of what is counted for each kind.
+use crate::observe::Observed;
+use crate::status;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfKind {
-    pub kind: &'static str,
+struct Kind {
+    kind: &'static str,
 }
 
-/// Labels of what is measured for each collection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfCollection {
-    pub namespace: String,
-    pub collection: String,
+struct Failure {
+    kind: &'static str,
+    reason: &'static str,
 }
 
-/// Everything that is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    namespace: String,
+    collection: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionOf {
+    namespace: String,
+    collection: String,
+    condition: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SnapshotResult {
+    namespace: String,
+    collection: String,
+    result: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// All of them.
 pub struct Metrics {
-    registry: Registry,
-    pub reconciles: Family<OfKind, Counter>,
-    pub failures: Family<OfKind, Counter>,
-    pub seconds: Family<OfKind, Histogram>,
-    pub leader: Gauge,
-    shards: Family<OfCollection, Gauge>,
-    shards_available: Family<OfCollection, Gauge>,
-    ready: Family<OfCollection, Gauge>,
-    last_snapshot: Family<OfCollection, Gauge>,
-    pub snapshots_failed: Family<OfCollection, Counter>,
-    created: Family<OfCollection, Gauge>,
+    registry: Mutex<Registry>,
+    reconciles: Family<Kind, Counter>,
+    failures: Family<Failure, Counter>,
+    duration: Family<Kind, Histogram>,
+    leader: Gauge,
+    shards: Family<Of, Gauge>,
+    available: Family<Of, Gauge>,
+    conditions: Family<ConditionOf, Gauge>,
+    snapshots: Family<SnapshotResult, Counter>,
+    snapshot_success: Family<Of, Seconds>,
+    scheduled: Family<Of, Gauge>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new()
+        let buckets = || Histogram::new(exponential_buckets(0.01, 2.5, 10));
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("quiver_operator")),
+            reconciles: Family::default(),
+            failures: Family::default(),
+            duration: Family::new_with_constructor(buckets as fn() -> Histogram),
+            leader: Gauge::default(),
+            shards: Family::default(),
+            available: Family::default(),
+            conditions: Family::default(),
+            snapshots: Family::default(),
+            snapshot_success: Family::default(),
+            scheduled: Family::default(),
+        };
+        let mut r = metrics.registry.lock();
+        r.register("reconciles", "Reconciles begun", metrics.reconciles.clone());
+        r.register("reconcile_failures", "Reconciles that failed, by reason", metrics.failures.clone());
+        r.register("reconcile_duration_seconds", "Time of a reconcile", metrics.duration.clone());
+        r.register("leader", "1 while this process leads", metrics.leader.clone());
+        r.register("shards", "Shards of a collection", metrics.shards.clone());
+        r.register("shards_available", "Shards that serve", metrics.available.clone());
+        r.register("condition", "1 if a condition of a collection is true", metrics.conditions.clone());
+        r.register("snapshots", "Snapshots finished, by result", metrics.snapshots.clone());
+        r.register(
+            "snapshot_last_success_timestamp_seconds",
+            "When the newest complete snapshot was completed",
+            metrics.snapshot_success.clone(),
+        );
+        r.register("snapshot_scheduled", "1 if a schedule is in force", metrics.scheduled.clone());
+        drop(r);
+        metrics
     }
 }
 
 impl Metrics {
-    pub fn new() -> Self {
-        let metrics = Self {
-            registry: Registry::default(),
-            reconciles: Family::default(),
-            failures: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 14))),
-            leader: Gauge::default(),
-            shards: Family::default(),
-            shards_available: Family::default(),
-            ready: Family::default(),
-            last_snapshot: Family::default(),
-            snapshots_failed: Family::default(),
-            created: Family::default(),
+    /// Measures a reconcile until the guard is dropped.
+    pub fn reconcile(&self, kind: &'static str) -> Measured {
+        self.reconciles.get_or_create(&Kind { kind }).inc();
+        Measured { began: crate::clock::instant(), into: self.duration.get_or_create_owned(&Kind { kind }) }
+    }
+
+    pub fn failed(&self, kind: &'static str, reason: &'static str) {
+        self.failures.get_or_create(&Failure { kind, reason }).inc();
+    }
+
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    pub fn snapshot(&self, namespace: &str, collection: &str, good: bool) {
+        let result = if good { "complete" } else { "failed" };
+        let labels = SnapshotResult { namespace: namespace.into(), collection: collection.into(), result };
+        self.snapshots.get_or_create(&labels).inc();
+    }
+
+    /// Gauges of one collection.
+    pub fn observed(&self, observed: &Observed) {
+        let of = Of {
+            namespace: observed.collection.namespace().unwrap_or_default(),
+            collection: observed.name(),
         };
-        metrics.registered()
-    }
-
-    fn registered(mut self) -> Self {
-        let r = &mut self.registry;
-        r.register(
-            "quiver_operator_reconciles",
-            "Reconciles that ended, well or not",
-            self.reconciles.clone(),
-        );
-        r.register("quiver_operator_reconcile_failures", "Reconciles that failed", self.failures.clone());
-        r.register_with_unit(
-            "quiver_operator_reconcile",
-            "How long one takes",
-            Unit::Seconds,
-            self.seconds.clone(),
-        );
-        r.register("quiver_operator_leader", "1 if this process leads", self.leader.clone());
-        r.register("quiver_collection_shards", "Shards of a VectorCollection", self.shards.clone());
-        r.register(
-            "quiver_collection_shards_available",
-            "Shards that take reads and writes",
-            self.shards_available.clone(),
-        );
-        r.register("quiver_collection_ready", "1 if the condition Ready is True", self.ready.clone());
-        r.register(
-            "quiver_collection_last_snapshot_timestamp_seconds",
-            "When the last snapshot was complete; 0 before the first",
-            self.last_snapshot.clone(),
-        );
-        r.register(
-            "quiver_snapshots_failed",
-            "VectorSnapshots that failed for good",
-            self.snapshots_failed.clone(),
-        );
-        r.register(
-            "quiver_collection_snapshot_schedule",
-            "1 if snapshots are scheduled and not suspended",
-            self.created.clone(),
-        );
-        self
-    }
-
-    /// Notes what came of a reconcile.
-    pub fn reconciled(&self, kind: &'static str, took: Duration, failed: bool) {
-        let of = OfKind { kind };
-        self.reconciles.get_or_create(&of).inc();
-        self.seconds.get_or_create(&of).observe(took.as_secs_f64());
-        if failed {
-            self.failures.get_or_create(&of).inc();
+        let views = status::shards(observed);
+        let available = views.iter().filter(|v| v.reason.is_empty()).count();
+        self.shards.get_or_create(&of).set(observed.collection.spec.shards.into());
+        self.available.get_or_create(&of).set(available as i64);
+        let schedule = observed.collection.spec.snapshots.as_ref().and_then(|s| s.schedule.as_ref());
+        self.scheduled.get_or_create(&of).set(i64::from(schedule.is_some_and(|s| !s.suspend)));
+        if let Some(last) = status::last_snapshot(observed) {
+            self.snapshot_success.get_or_create(&of).set(last.completed_at.0.as_second() as f64);
+        }
+        for condition in observed.collection.status.iter().flat_map(|s| &s.conditions) {
+            let labels = ConditionOf {
+                namespace: of.namespace.clone(),
+                collection: of.collection.clone(),
+                condition: condition.type_.clone(),
+            };
+            self.conditions.get_or_create(&labels).set(i64::from(condition.status == "True"));
         }
     }
 
-    /// Notes the state of a collection.
-    pub fn observe(&self, collection: &VectorCollection, status: &VectorCollectionStatus, _now: Timestamp) {
-        let of = of(&collection.namespace().unwrap_or_default(), &collection.name_any());
-        let ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-        let schedule = collection.spec.snapshots.as_ref().and_then(|s| s.schedule.as_ref());
-        self.shards.get_or_create(&of).set(status.shards.total.into());
-        self.shards_available.get_or_create(&of).set(status.shards.available.into());
-        self.ready.get_or_create(&of).set(ready.into());
-        self.created.get_or_create(&of).set(schedule.is_some_and(|s| !s.suspend).into());
-        let last = status.last_snapshot.as_ref().map_or(0, |l| l.completed_at.0.as_second());
-        self.last_snapshot.get_or_create(&of).set(last);
-    }
-
-    /// Forgets a collection that is gone.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        let of = of(namespace, name);
-        for family in [&self.shards, &self.shards_available, &self.ready, &self.last_snapshot, &self.created]
-        {
-            family.remove(&of);
+    /// A collection that is gone has no gauges.
+    pub fn forget(&self, namespace: &str, collection: &str) {
+        let of = Of { namespace: namespace.into(), collection: collection.into() };
+        self.shards.remove(&of);
+        self.available.remove(&of);
+        self.scheduled.remove(&of);
+        self.snapshot_success.remove(&of);
+        let kinds = [
+            kind::READY,
+            kind::AVAILABLE,
+            kind::PROGRESSING,
+            kind::SCHEMA_APPLIED,
+            kind::STORAGE_RESIZED,
+            kind::SNAPSHOTS_HEALTHY,
+            kind::PRODUCTION_READY,
+            kind::PAUSED,
+        ];
+        for kind in kinds {
+            self.conditions.remove(&ConditionOf {
+                namespace: namespace.into(),
+                collection: collection.into(),
+                condition: kind.into(),
+            });
         }
     }
 
-    /// All of it as text.
+    /// The text that Prometheus reads.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry).expect("writing to a string never fails");
+        text::encode(&mut out, &self.registry.lock()).expect("writing into a string can't fail");
         out
     }
 }
 
-/// Labels of a collection.
-pub fn of(namespace: &str, name: &str) -> OfCollection {
-    OfCollection { namespace: namespace.into(), collection: name.into() }
+/// Observes its own lifetime.
+pub struct Measured {
+    began: Instant,
+    into: Histogram,
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.into.observe(self.began.elapsed().as_secs_f64());
+    }
 }

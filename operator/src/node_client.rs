@@ -1,70 +1,72 @@
-//! Calls of the nodes' internal port, over mutual TLS. The names of pods are verified but not looked up: the
-//! operator knows their addresses, and needs no DNS to repair a cluster.
+//! Typed calls to the internal ports of a collection's pods, over mutual TLS.
+//!
+//! Pods are reached by the host name that their certificate has, at the address that the pod object gives:
+//! no DNS between the operator and a pod that was just made.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use parking_lot::Mutex;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use parking_lot::{Mutex, RwLock};
 use quiver_api::internal::{
-    DeleteSnapshotAnswer, DeleteSnapshotRequest, InternalError, NodeStatus, PutManifestAnswer,
-    PutManifestRequest, SchemaAnswer, SchemaRequest, ShardManifest, UploadRequest,
+    DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, InternalError, NodeStatus,
+    PutManifestAnswer, PutManifestRequest, S3Destination, SchemaAnswer, SchemaRequest, ShardManifest,
+    SnapshotManifest, UploadRequest,
 };
+use quiver_crds::s3::S3Location;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::build::PEER_PORT;
-use crate::build::certificate::PeerTls;
+use crate::certificates::PeerCertificates;
+use crate::error::{Error, Result};
+use crate::names;
 
 const CONNECT: Duration = Duration::from_secs(3);
 const STATUS: Duration = Duration::from_secs(5);
 const SCHEMA: Duration = Duration::from_secs(60);
-const SNAPSHOT: Duration = Duration::from_secs(900);
+const OBJECTS: Duration = Duration::from_secs(600);
 
-/// Why a node didn't do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// No answer: it may have been done.
-    #[error("{0}")]
-    Unreachable(String),
-    /// It said no.
-    #[error("{error}")]
-    Refused { status: StatusCode, error: String, retryable: bool },
-}
-
-impl CallError {
-    /// Whether the same call may succeed later without anybody changing anything.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            CallError::Unreachable(_) => true,
-            CallError::Refused { retryable, .. } => *retryable,
-        }
+/// The same place in the words of the wire.
+pub fn destination_of(location: &S3Location) -> S3Destination {
+    S3Destination {
+        bucket: location.bucket.clone(),
+        prefix: location.prefix.clone(),
+        region: location.region.clone(),
+        endpoint: location.endpoint.clone(),
+        force_path_style: location.force_path_style,
     }
 }
 
-/// A client for each collection: each has an authority of its own.
+/// Clients by collection, made again when the certificates change.
 #[derive(Default)]
 pub struct NodeClients {
-    by_uid: Mutex<BTreeMap<String, (String, NodeClient)>>,
+    by_uid: Mutex<HashMap<String, (PeerCertificates, Arc<NodeClient>)>>,
 }
 
 impl NodeClients {
-    /// The client for a collection's nodes.
-    pub fn of(&self, uid: &str, tls: &PeerTls) -> Result<NodeClient> {
+    /// The client of one collection.
+    pub fn of(
+        &self,
+        uid: &str,
+        collection: &str,
+        namespace: &str,
+        with: &PeerCertificates,
+    ) -> Result<Arc<NodeClient>> {
         let mut clients = self.by_uid.lock();
-        if let Some((certificate, client)) = clients.get(uid)
-            && *certificate == tls.tls_crt
+        if let Some((made_with, client)) = clients.get(uid)
+            && made_with == with
         {
             return Ok(client.clone());
         }
-        let client = NodeClient::new(tls)?;
-        clients.insert(uid.to_owned(), (tls.tls_crt.clone(), client.clone()));
+        let client = Arc::new(NodeClient::new(collection, namespace, with)?);
+        clients.insert(uid.to_owned(), (with.clone(), client.clone()));
         Ok(client)
     }
 
@@ -74,127 +76,159 @@ impl NodeClients {
     }
 }
 
-/// The nodes of one collection.
-#[derive(Clone)]
-pub struct NodeClient {
-    http: reqwest::Client,
-    addresses: Addresses,
-}
-
 #[derive(Clone, Default)]
-struct Addresses(Arc<Mutex<HashMap<String, IpAddr>>>);
+struct Addresses(Arc<RwLock<HashMap<String, IpAddr>>>);
 
 impl Resolve for Addresses {
     fn resolve(&self, name: Name) -> Resolving {
-        let found = self.0.lock().get(name.as_str()).copied();
+        let found = self.0.read().get(name.as_str()).copied();
+        let host = name.as_str().to_owned();
         Box::pin(async move {
-            let ip = found.ok_or("the pod has no address")?;
-            let addresses: Addrs = Box::new(std::iter::once(SocketAddr::new(ip, 0)));
-            Ok(addresses)
+            match found {
+                Some(ip) => Ok(Box::new(std::iter::once(SocketAddr::new(ip, 0))) as Addrs),
+                None => Err(format!("the pod behind {host} has no address yet").into()),
+            }
         })
     }
 }
 
+/// Calls to the pods of one collection.
+pub struct NodeClient {
+    http: reqwest::Client,
+    addresses: Addresses,
+    collection: String,
+    namespace: String,
+}
+
 impl NodeClient {
-    fn new(tls: &PeerTls) -> Result<Self> {
+    fn new(collection: &str, namespace: &str, certificates: &PeerCertificates) -> Result<Self> {
+        let bad = |e: &dyn std::fmt::Display| Error::Certificates(e.to_string());
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(tls.ca_crt.as_bytes()) {
-            roots.add(certificate.context("ca.crt of the peers")?).context("ca.crt of the peers")?;
+        for ca in CertificateDer::pem_slice_iter(certificates.ca.as_bytes()) {
+            roots.add(ca.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
         }
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(tls.tls_crt.as_bytes()).collect();
-        let key = PrivateKeyDer::from_pem_slice(tls.tls_key.as_bytes()).context("tls.key of the peers")?;
-        let config = rustls::ClientConfig::builder()
+        let chain: std::result::Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(certificates.operator.as_bytes()).collect();
+        let key = PrivateKeyDer::from_pem_slice(certificates.operator_key.as_bytes()).map_err(|e| bad(&e))?;
+        let tls = rustls::ClientConfig::builder()
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain.context("tls.crt of the peers")?, key)
-            .context("the certificate of the peers and its key")?;
+            .with_client_auth_cert(chain.map_err(|e| bad(&e))?, key)
+            .map_err(|e| bad(&e))?;
         let addresses = Addresses::default();
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .dns_resolver(Arc::new(addresses.clone()))
-            .tls_backend_preconfigured(config)
+            .dns_resolver(addresses.clone())
+            .tls_backend_preconfigured(tls)
             .build()
-            .context("making the client of the internal ports")?;
-        Ok(Self { http, addresses })
+            .map_err(|e| bad(&e))?;
+        Ok(Self { http, addresses, collection: collection.into(), namespace: namespace.into() })
     }
 
-    /// Remembers where a pod is.
-    pub fn locate(&self, host: &str, ip: IpAddr) {
-        self.addresses.0.lock().insert(host.to_owned(), ip);
+    /// Learns where the pods are.
+    pub fn locate(&self, pods: &[Pod]) {
+        let mut found = HashMap::new();
+        for pod in pods {
+            let status = pod.status.as_ref();
+            let running = status.and_then(|s| s.phase.as_deref()) == Some("Running");
+            let ip = status.and_then(|s| s.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
+            if let Some(ip) = ip.filter(|_| running) {
+                found.insert(self.host(&pod.name_any()), ip);
+            }
+        }
+        *self.addresses.0.write() = found;
     }
 
-    pub async fn status(&self, host: &str) -> Result<NodeStatus, CallError> {
-        self.call(Method::GET, host, "/internal/status", None::<&()>, STATUS).await
+    /// Whether a pod has an address.
+    pub fn knows(&self, pod: &str) -> bool {
+        self.addresses.0.read().contains_key(&self.host(pod))
     }
 
-    pub async fn put_schema(&self, host: &str, schema: &SchemaRequest) -> Result<SchemaAnswer, CallError> {
-        self.call(Method::PUT, host, "/internal/schema", Some(schema), SCHEMA).await
+    fn host(&self, pod: &str) -> String {
+        names::host(&self.collection, &self.namespace, pod)
     }
 
-    /// Uploads a shard; takes as long as it takes, up to `limit`.
+    pub async fn status(&self, pod: &str) -> Result<NodeStatus> {
+        self.call(pod, Method::GET, "status", None::<&()>, STATUS).await
+    }
+
+    pub async fn put_schema(&self, pod: &str, request: &SchemaRequest) -> Result<SchemaAnswer> {
+        self.call(pod, Method::PUT, "schema", Some(request), SCHEMA).await
+    }
+
+    /// Uploads a shard; as long as `patience`, for the files may be large.
     pub async fn upload(
         &self,
-        host: &str,
+        pod: &str,
         shard: i32,
         request: &UploadRequest,
-        limit: Duration,
-    ) -> Result<ShardManifest, CallError> {
-        self.call(Method::POST, host, &format!("/internal/shards/{shard}/upload"), Some(request), limit).await
+        patience: Duration,
+    ) -> Result<ShardManifest> {
+        self.call(pod, Method::POST, &format!("shards/{shard}/upload"), Some(request), patience).await
     }
 
-    pub async fn put_manifest(
+    pub async fn put_manifest(&self, pod: &str, request: &PutManifestRequest) -> Result<PutManifestAnswer> {
+        self.call(pod, Method::POST, "snapshots/manifest", Some(request), OBJECTS).await
+    }
+
+    pub async fn fetch_manifest(
         &self,
-        host: &str,
-        request: &PutManifestRequest,
-    ) -> Result<PutManifestAnswer, CallError> {
-        self.call(Method::POST, host, "/internal/snapshots/manifest", Some(request), SNAPSHOT).await
+        pod: &str,
+        request: &FetchManifestRequest,
+    ) -> Result<SnapshotManifest> {
+        self.call(pod, Method::POST, "snapshots/fetch-manifest", Some(request), SCHEMA).await
     }
 
     pub async fn delete_snapshot(
         &self,
-        host: &str,
+        pod: &str,
         request: &DeleteSnapshotRequest,
-    ) -> Result<DeleteSnapshotAnswer, CallError> {
-        self.call(Method::POST, host, "/internal/snapshots/delete", Some(request), SNAPSHOT).await
+    ) -> Result<DeleteSnapshotAnswer> {
+        self.call(pod, Method::POST, "snapshots/delete", Some(request), OBJECTS).await
     }
 
     async fn call<B: Serialize, A: DeserializeOwned>(
         &self,
+        pod: &str,
         method: Method,
-        host: &str,
         path: &str,
         body: Option<&B>,
-        limit: Duration,
-    ) -> Result<A, CallError> {
-        let pod = host.split('.').next().unwrap_or(host);
-        let lost =
-            |e: reqwest::Error| CallError::Unreachable(format!("node {pod} can't be reached: {}", root(&e)));
-        let mut request =
-            self.http.request(method, format!("https://{host}:{PEER_PORT}{path}")).timeout(limit);
+        patience: Duration,
+    ) -> Result<A> {
+        let failed = |message: String, retryable| Error::Node { pod: pod.to_owned(), message, retryable };
+        let url = format!("https://{}:{}/internal/{path}", self.host(pod), names::P2P_PORT);
+        let mut request = self.http.request(method, url).timeout(patience);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(lost)?;
-        let status = answer.status();
-        if status.is_success() {
-            return answer.json().await.map_err(lost);
+        let response = request.send().await.map_err(|e| failed(causes(&e), true))?;
+        if response.status().is_success() {
+            return response
+                .json()
+                .await
+                .map_err(|e| failed(format!("its answer can't be read: {}", causes(&e)), true));
         }
-        let refused = answer.json::<InternalError>().await;
-        let refused = refused.unwrap_or_else(|_| InternalError {
-            error: format!("node {pod} answered {status}"),
-            retryable: status.is_server_error(),
-        });
-        Err(CallError::Refused { status, error: refused.error, retryable: refused.retryable })
+        let (message, retryable) = refusal(response).await;
+        Err(failed(message, retryable))
     }
 }
 
-/// The innermost cause: what reqwest puts around it says nothing.
-fn root(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
+async fn refusal(response: Response) -> (String, bool) {
+    let status = response.status();
+    match response.json::<InternalError>().await {
+        Ok(e) => (e.error, e.retryable),
+        Err(_) => (format!("it answers {status}"), status.is_server_error()),
     }
-    cause.to_string()
+}
+
+/// The whole chain: reqwest's own text stops at "error sending request".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }

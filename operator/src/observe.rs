@@ -1,222 +1,262 @@
-//! What there is: everything that decisions about one collection rest on, read before any of them is made.
+//! Reads what is there: the collection, what it owns, its pods, and what the nodes say of themselves.
+//! Decides nothing; a node that doesn't answer is an observation, not an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
 use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
-use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt};
-use quiver_api::internal::NodeStatus;
-use quiver_crds::s3::S3;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::ListParams;
+use kube::core::metadata::PartialObjectMeta;
+use kube::{Api, Client, ResourceExt};
+use quiver_api::internal::{FetchManifestRequest, NodeStatus, SnapshotManifest};
+use quiver_crds::collection::BootstrapType;
+use quiver_crds::condition::kind;
+use quiver_crds::s3::{Credentials, Destination, S3Location};
 use quiver_crds::{COLLECTION_LABEL, VectorCollection, VectorShard, VectorSnapshot};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
-use crate::build::certificate::PeerTls;
-use crate::build::{Kind, names};
-use crate::context::Context;
-use crate::{apply, peer_secret};
+use crate::certificates::PeerCertificates;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::node_client::{NodeClient, destination_of};
 
-/// Everything about one collection.
-#[derive(Clone, Default)]
-pub struct World {
-    pub collection: Option<VectorCollection>,
-    /// Objects that the operator makes, as they are.
-    pub objects: BTreeMap<(Kind, String), Value>,
-    /// Records of this collection, by number; those of an earlier life of the name are left out.
-    pub shards: BTreeMap<i32, VectorShard>,
-    pub pods: BTreeMap<String, Pod>,
-    pub claims: BTreeMap<String, PersistentVolumeClaim>,
+/// One collection and all that belongs to it, as it was read.
+pub struct Observed {
+    pub collection: VectorCollection,
+    pub stateful_set: Option<StatefulSet>,
+    /// By ordinal.
+    pub pods: Vec<Pod>,
+    pub volumes: Vec<PersistentVolumeClaim>,
+    /// Of this collection's uid, by number.
+    pub shards: Vec<VectorShard>,
     pub snapshots: Vec<VectorSnapshot>,
-    /// Secrets that the spec refers to: their keys and version, or nothing if one isn't there.
-    pub secrets: BTreeMap<String, Option<SecretFacts>>,
-    pub peer_tls: Option<PeerTls>,
-    /// What each pod's node said of itself, or why it said nothing.
-    pub nodes: BTreeMap<String, Result<NodeStatus, String>>,
-    /// Digest of the schema that was pushed to each pod's present process.
-    pub pushed: BTreeMap<String, u64>,
+    /// What each pod's node answered.
+    pub nodes: BTreeMap<String, std::result::Result<NodeStatus, String>>,
+    pub missing_secrets: Vec<String>,
+    pub certificates: Option<PeerCertificates>,
+    pub disruption_budget: bool,
+    pub network_policy: bool,
     pub source: Source,
+    /// Credentials of the VectorSnapshot that the first data comes from, while it is there.
+    pub source_credentials: Option<Credentials>,
+    pub now: Timestamp,
 }
 
-/// What is known of a Secret; never what it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretFacts {
-    pub keys: BTreeSet<String>,
-    pub version: String,
-}
-
-/// Where the first data comes from.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum Source {
-    #[default]
-    Empty,
-    Snapshot(Restore),
-    /// The snapshot isn't complete yet.
-    Waits(String),
-    /// It never will be.
-    Impossible(String),
-}
-
-/// A snapshot to begin from.
+/// Where the first data comes from, as far as it is known.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Restore {
-    pub s3: S3,
-    pub manifest_key: String,
-    /// How many shards the snapshot has, if that is known.
-    pub shards: Option<usize>,
+pub enum Source {
+    /// Nothing to fetch, or the shards are there already.
+    Empty,
+    /// Not known yet, and why.
+    Waits(String),
+    /// It can't be used, and what to do.
+    Unusable(String),
+    Manifest {
+        location: S3Location,
+        key: String,
+        manifest: Box<SnapshotManifest>,
+    },
 }
 
-/// Reads everything.
-pub async fn observe(ctx: &Context, collection: &VectorCollection) -> Result<World> {
-    let namespace = collection.namespace().context("a VectorCollection has a namespace")?;
-    let (name, uid) = (collection.name_any(), collection.uid().unwrap_or_default());
-    let client = &ctx.client;
-    let selected = ListParams::default().labels(&format!("{COLLECTION_LABEL}={name}"));
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
-    let shards: Api<VectorShard> = Api::namespaced(client.clone(), &namespace);
-    let snapshots: Api<VectorSnapshot> = Api::namespaced(client.clone(), &namespace);
-    let of_name = ListParams::default().fields(&format!("spec.collection={name}"));
-    let of_ref = ListParams::default().fields(&format!("spec.collectionRef.name={name}"));
-    let (pods, claims, shards, snapshots) = futures::try_join!(
-        pods.list(&selected),
-        claims.list(&selected),
-        shards.list(&of_name),
-        snapshots.list(&of_ref)
-    )
-    .context("reading pods, claims, shards and snapshots")?;
-
-    let mut world = World {
-        pods: pods.items.into_iter().map(|p| (p.name_any(), p)).collect(),
-        claims: claims.items.into_iter().map(|c| (c.name_any(), c)).collect(),
-        shards: shards
-            .items
-            .into_iter()
-            .filter(|s| s.spec.collection_uid == uid)
-            .map(|s| (s.spec.shard, s))
-            .collect(),
-        snapshots: snapshots.items,
-        collection: Some(collection.clone()),
-        ..World::default()
-    };
-    world.objects = objects(client, &namespace, &name, &uid).await?;
-    world.secrets = secrets(client, &namespace, collection).await?;
-    world.source = source(client, &namespace, collection).await?;
-    world.peer_tls = peer_secret::read(client, &namespace, &names::peer_tls(&name)).await?;
-    if let Some(tls) = world.peer_tls.clone() {
-        ask_nodes(ctx, &mut world, &namespace, &name, &uid, &tls).await?;
+impl Observed {
+    pub fn name(&self) -> String {
+        self.collection.name_any()
     }
-    Ok(world)
+
+    pub fn uid(&self) -> String {
+        self.collection.uid().unwrap_or_default()
+    }
+
+    /// Whether shards were made once, by any sign of it.
+    pub fn bootstrapped(&self) -> bool {
+        self.collection.status.as_ref().is_some_and(|s| s.bootstrapped)
+    }
 }
 
-/// The objects that the operator makes, by their names; those of another owner count too, to be refused later.
-async fn objects(
+/// The destination that a snapshot went or goes to, if that is known.
+pub fn destination_of_snapshot(snapshot: &VectorSnapshot) -> Option<&Destination> {
+    snapshot.spec.destination.as_ref().or(snapshot.status.as_ref().and_then(|s| s.destination.as_ref()))
+}
+
+/// Whether a condition of that type is true.
+pub fn is_true(snapshot: &VectorSnapshot, condition: &str) -> bool {
+    snapshot
+        .status
+        .as_ref()
+        .is_some_and(|s| s.conditions.iter().any(|c| c.type_ == condition && c.status == "True"))
+}
+
+/// Reads all of it. `nodes` is a client for the pods' internal ports, if there are certificates yet.
+pub async fn observe(
     client: &Client,
-    namespace: &str,
-    name: &str,
-    uid: &str,
-) -> Result<BTreeMap<(Kind, String), Value>> {
-    let account = names::account(name);
-    let wanted = [
-        (Kind::ServiceAccount, account.clone()),
-        (Kind::Role, account.clone()),
-        (Kind::RoleBinding, account),
-        (Kind::Service, name.to_owned()),
-        (Kind::Service, names::headless(name)),
-        (Kind::NetworkPolicy, name.to_owned()),
-        (Kind::PodDisruptionBudget, name.to_owned()),
-        (Kind::StatefulSet, name.to_owned()),
-    ];
-    let read = wanted.into_iter().map(|(kind, name)| async move {
-        let found = apply::api(client, namespace, kind).get_opt(&name).await;
-        let found = found.with_context(|| format!("reading {} {name}", kind.names().1))?;
-        anyhow::Ok(found.map(|o| ((kind, name), serde_json::to_value(o).expect("an object is plain data"))))
-    });
-    let mut objects = BTreeMap::new();
-    for found in join_all(read).await {
-        let Some((key, object)) = found? else { continue };
-        let ours = object["metadata"]["ownerReferences"]
-            .as_array()
-            .is_some_and(|o| o.iter().any(|o| o["uid"] == uid));
-        anyhow::ensure!(
-            ours || object["metadata"]["deletionTimestamp"].is_string(),
-            "the {} {} is there already and belongs to somebody else: remove it, or give the VectorCollection another name",
-            key.0.names().1,
-            key.1
-        );
-        if ours {
-            objects.insert(key, object);
-        }
-    }
-    Ok(objects)
-}
-
-async fn secrets(
-    client: &Client,
-    namespace: &str,
-    collection: &VectorCollection,
-) -> Result<BTreeMap<String, Option<SecretFacts>>> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let mut facts = BTreeMap::new();
-    for name in crate::validate::secret_names(&collection.spec) {
-        let found = api.get_opt(&name).await.with_context(|| format!("reading the Secret {name}"))?;
-        let found = found.map(|s| SecretFacts {
-            version: s.resource_version().unwrap_or_default(),
-            keys: s.data.unwrap_or_default().into_keys().collect(),
-        });
-        facts.insert(name, found);
-    }
-    Ok(facts)
-}
-
-async fn source(client: &Client, namespace: &str, collection: &VectorCollection) -> Result<Source> {
-    let Some(from) = collection.spec.bootstrap.as_ref().and_then(|b| b.snapshot.as_ref()) else {
-        return Ok(Source::Empty);
+    collection: VectorCollection,
+    certificates: Option<PeerCertificates>,
+    nodes: Option<&NodeClient>,
+) -> Result<Observed> {
+    let namespace = collection.namespace().ok_or(Error::Malformed("namespace"))?;
+    let (name, uid) = (collection.name_any(), collection.uid().ok_or(Error::Malformed("uid"))?);
+    let labelled = ListParams::default().labels(&format!("{COLLECTION_LABEL}={name}"));
+    let of_collection = ListParams::default().fields(&format!("spec.collectionRef.name={name}"));
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &namespace);
+    let (set, pods, volumes, shards, snapshots, budgets, policies) = tokio::try_join!(
+        sets.get_opt(&name),
+        list::<Pod>(client, &namespace, &labelled),
+        list::<PersistentVolumeClaim>(client, &namespace, &labelled),
+        list::<VectorShard>(client, &namespace, &labelled),
+        list::<VectorSnapshot>(client, &namespace, &of_collection),
+        list::<PodDisruptionBudget>(client, &namespace, &labelled),
+        list::<NetworkPolicy>(client, &namespace, &labelled),
+    )?;
+    let mut pods: Vec<Pod> =
+        pods.into_iter().filter(|p| names::ordinal(&name, &p.name_any()).is_some()).collect();
+    pods.sort_by_key(|p| names::ordinal(&name, &p.name_any()));
+    let mut shards: Vec<_> = shards.into_iter().filter(|s| s.spec.collection_uid == uid).collect();
+    shards.sort_by_key(|s| s.spec.shard);
+    let statuses = match nodes {
+        Some(nodes) => statuses(nodes, &pods).await,
+        None => BTreeMap::new(),
     };
-    if let Some(manifest) = &from.manifest {
-        let s3 = manifest.destination.s3.clone();
-        return Ok(Source::Snapshot(Restore { s3, manifest_key: manifest.key.clone(), shards: None }));
-    }
-    let Some(reference) = &from.reference else { return Ok(Source::Empty) };
-    let api: Api<VectorSnapshot> = Api::namespaced(client.clone(), namespace);
-    let name = &reference.name;
-    let Some(snapshot) = api.get_opt(name).await.context("reading the snapshot to begin from")? else {
-        return Ok(Source::Waits(format!("there is no VectorSnapshot {name} in namespace {namespace}")));
-    };
-    let status = snapshot.status.unwrap_or_default();
-    Ok(match (status.state.as_str(), status.destination) {
-        ("Complete", Some(to)) => Source::Snapshot(Restore {
-            s3: to.s3,
-            manifest_key: status.manifest_key,
-            shards: Some(status.shards.len()),
-        }),
-        ("Failed", _) => {
-            Source::Impossible(format!("the VectorSnapshot {name} has failed: {}", status.message))
-        }
-        _ => Source::Waits(format!("the VectorSnapshot {name} isn't complete yet")),
+    let reference = referenced(client, &namespace, &collection).await?;
+    let source_credentials =
+        reference.as_ref().and_then(destination_of_snapshot).map(|d| d.s3.credentials.clone());
+    let source = source(reference.as_ref(), &collection, &shards, nodes, &statuses).await?;
+    let missing_secrets = missing_secrets(client, &namespace, &collection).await?;
+    Ok(Observed {
+        stateful_set: set.filter(|s| s.metadata.deletion_timestamp.is_none()),
+        pods,
+        volumes,
+        shards,
+        snapshots,
+        nodes: statuses,
+        missing_secrets,
+        certificates,
+        disruption_budget: !budgets.is_empty(),
+        network_policy: !policies.is_empty(),
+        source,
+        source_credentials,
+        collection,
+        now: crate::clock::now(),
     })
 }
 
-async fn ask_nodes(
-    ctx: &Context,
-    world: &mut World,
+async fn list<K>(
+    client: &Client,
     namespace: &str,
-    name: &str,
-    uid: &str,
-    tls: &PeerTls,
-) -> Result<()> {
-    let nodes = ctx.nodes.of(uid, tls)?;
-    let asked = world.pods.iter().map(|(pod, object)| {
-        let (nodes, host) = (nodes.clone(), names::host(name, namespace, pod));
-        let ip = object.status.as_ref().and_then(|s| s.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
-        async move {
-            let Some(ip) = ip else { return (pod.clone(), Err("the pod has no address yet".into())) };
-            nodes.locate(&host, ip);
-            (pod.clone(), nodes.status(&host).await.map_err(|e| e.to_string()))
-        }
+    params: &ListParams,
+) -> std::result::Result<Vec<K>, kube::Error>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    Ok(Api::<K>::namespaced(client.clone(), namespace).list(params).await?.items)
+}
+
+async fn statuses(
+    nodes: &NodeClient,
+    pods: &[Pod],
+) -> BTreeMap<String, std::result::Result<NodeStatus, String>> {
+    nodes.locate(pods);
+    let running = pods.iter().filter(|p| nodes.knows(&p.name_any()));
+    let asked = running.map(|pod| async {
+        let pod = pod.name_any();
+        let answer = nodes.status(&pod).await.map_err(|e| e.to_string());
+        (pod, answer)
     });
-    world.nodes = join_all(asked).await.into_iter().collect();
-    let boots = world.nodes.iter().filter_map(|(pod, n)| n.as_ref().ok().map(|n| (pod, &n.boot)));
-    world.pushed = boots.filter_map(|(pod, boot)| Some((pod.clone(), ctx.pushed(uid, pod, boot)?))).collect();
-    Ok(())
+    join_all(asked).await.into_iter().collect()
+}
+
+/// Names the Secrets that the spec refers to and that aren't there. Only their metadata is read.
+async fn missing_secrets(
+    client: &Client,
+    namespace: &str,
+    collection: &VectorCollection,
+) -> Result<Vec<String>> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let spec = &collection.spec;
+    let security = &spec.security;
+    let keys = [&security.api_key_secret_ref, &security.read_only_api_key_secret_ref];
+    let mut wanted: Vec<&str> = keys.into_iter().flatten().map(|k| k.name.as_str()).collect();
+    wanted.extend(security.tls.iter().map(|t| t.secret_name.as_str()));
+    let s3 = spec.snapshots.as_ref().and_then(|s| s.destination.s3.credentials.secret_ref.as_ref());
+    wanted.extend(s3.map(|s| s.name.as_str()));
+    let mut missing = Vec::new();
+    for name in wanted {
+        let found: Option<PartialObjectMeta<Secret>> = api.get_metadata_opt(name).await?;
+        if found.is_none() {
+            missing.push(name.to_owned());
+        }
+    }
+    Ok(missing)
+}
+
+/// The VectorSnapshot that the first data comes from, if it is there.
+async fn referenced(
+    client: &Client,
+    namespace: &str,
+    collection: &VectorCollection,
+) -> Result<Option<VectorSnapshot>> {
+    let source = collection.spec.bootstrap.as_ref().and_then(|b| b.snapshot.as_ref());
+    let Some(reference) = source.and_then(|s| s.reference.as_ref()) else { return Ok(None) };
+    let api: Api<VectorSnapshot> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(&reference.name).await?)
+}
+
+/// What the first data comes from. The manifest is read by a node: only nodes have the credentials.
+async fn source(
+    referenced: Option<&VectorSnapshot>,
+    collection: &VectorCollection,
+    shards: &[VectorShard],
+    nodes: Option<&NodeClient>,
+    statuses: &BTreeMap<String, std::result::Result<NodeStatus, String>>,
+) -> Result<Source> {
+    let bootstrap = match &collection.spec.bootstrap {
+        Some(b) if b.kind == BootstrapType::Snapshot => b.snapshot.as_ref(),
+        _ => None,
+    };
+    let Some(wanted) = bootstrap.filter(|_| shards.len() < collection.spec.shards.max(0) as usize) else {
+        return Ok(Source::Empty);
+    };
+    let (destination, key) = if let Some(reference) = &wanted.reference {
+        let name = &reference.name;
+        let Some(snapshot) = referenced else {
+            return Ok(Source::Waits(format!("there is no VectorSnapshot {name} in this namespace")));
+        };
+        if is_true(snapshot, kind::FAILED) {
+            return Ok(Source::Unusable(format!(
+                "the VectorSnapshot {name} has failed: delete this VectorCollection and name a complete one"
+            )));
+        }
+        let key = snapshot.status.as_ref().map(|s| s.manifest_key.clone()).unwrap_or_default();
+        match destination_of_snapshot(snapshot) {
+            Some(d) if is_true(snapshot, kind::COMPLETE) && !key.is_empty() => (d.clone(), key),
+            _ => return Ok(Source::Waits(format!("the VectorSnapshot {name} is not complete yet"))),
+        }
+    } else if let Some(manifest) = &wanted.manifest {
+        (manifest.destination.clone(), manifest.key.clone())
+    } else {
+        return Ok(Source::Unusable(
+            "bootstrap.snapshot names neither a VectorSnapshot nor a manifest".into(),
+        ));
+    };
+    let location = S3Location::from(&destination.s3);
+    let answering = statuses.iter().find(|(_, s)| s.is_ok());
+    let (Some(nodes), Some((pod, _))) = (nodes, answering) else {
+        return Ok(Source::Waits("no node runs yet that could read the snapshot".into()));
+    };
+    let request = FetchManifestRequest { destination: destination_of(&location), manifest_key: key.clone() };
+    Ok(match nodes.fetch_manifest(pod, &request).await {
+        Ok(manifest) => Source::Manifest { location, key, manifest: Box::new(manifest) },
+        Err(Error::Node { message, retryable: false, .. }) => {
+            Source::Unusable(format!("the snapshot at {key} in {} can't be read: {message}", location.bucket))
+        }
+        Err(e) => {
+            Source::Waits(format!("the snapshot at {key} in {} can't be read yet: {e}", location.bucket))
+        }
+    })
 }

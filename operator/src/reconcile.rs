@@ -1,106 +1,165 @@
-//! One pass over one VectorCollection: observe → validate → plan → apply → status. Nothing else.
+//! One reconcile of a VectorCollection: observe, validate, plan, build, apply, drive, status.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use kube::api::{Api, Patch, PatchParams};
-use kube::{Resource, ResourceExt};
-use quiver_crds::shard::VectorShardStatus;
-use quiver_crds::{VectorCollection, VectorShard, VectorSnapshot};
-use serde_json::json;
-use uuid::Uuid;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
+use quiver_crds::VectorCollection;
 
-use crate::apply::{self, Done, nulls};
-use crate::context::Context;
-use crate::observe::{World, observe};
-use crate::plan::plan;
-use crate::status::{self, Outcome};
-use crate::{clock, validate};
+use crate::apply::Applier;
+use crate::build::build;
+use crate::certificates::{PeerCertificates, Subject};
+use crate::controller::Context;
+use crate::drive;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::node_client::NodeClient;
+use crate::observe::{Observed, observe};
+use crate::plan::{Plan, plan};
+use crate::status::{Outcome, collection_status, shard_status, shards};
+use crate::validate::{Invalid, Valid, validate};
 
-/// The next look at a collection where something is under way.
-const SOON: Duration = Duration::from_secs(3);
-/// The next look at one where nothing is.
-const LATER: Duration = Duration::from_secs(15);
+/// Nothing changed: look again after this, for what no watch shows (points, red lines, a node that hangs).
+const IDLE: Duration = Duration::from_secs(30);
+/// Something is going on.
+const BUSY: Duration = Duration::from_secs(3);
 
-/// One pass. Gives the time until the next.
-pub async fn reconcile(ctx: &Context, collection: &VectorCollection) -> Result<Duration> {
+/// Reconciles one collection.
+///
+/// Guarantees: idempotent; a second run on an unchanged world writes nothing. What belongs to a collection that is
+/// being deleted is left to the garbage collector.
+pub async fn collection(collection: Arc<VectorCollection>, ctx: Arc<Context>) -> Result<Action> {
+    let _measured = ctx.metrics.reconcile("VectorCollection");
+    let namespace = collection.namespace().ok_or(Error::Malformed("namespace"))?;
+    let uid = collection.uid().ok_or(Error::Malformed("uid"))?;
     if collection.metadata.deletion_timestamp.is_some() {
-        // Everything is owned: the garbage collector does the rest, and the volumes follow the StatefulSet's policy.
-        ctx.forget(&collection.uid().unwrap_or_default());
-        return Ok(LATER);
+        ctx.forget(&uid, &namespace, &collection.name_any());
+        return Ok(Action::await_change());
     }
-    let world = observe(ctx, collection).await?;
-    let now = clock::now();
-    let valid = validate::validate(&world, &ctx.defaults);
-    let shards = write_shards(ctx, &world).await?;
-    let (plan, done);
-    let outcome = match &valid {
-        Err(problem) => Outcome::Invalid(problem),
-        Ok(v) if v.spec.paused => Outcome::Paused,
-        Ok(v) => {
-            plan = self::plan(v, &world, now, &mut || Uuid::new_v4().simple().to_string());
-            done = apply::apply(ctx, v, &world, &plan).await?;
-            Outcome::Acted(v, &plan, &done)
+    // The cache may be behind our own last write of the status.
+    let api: Api<VectorCollection> = Api::namespaced(ctx.client.clone(), &namespace);
+    let Some(fresh) = api.get_opt(&collection.name_any()).await? else {
+        ctx.forget(&uid, &namespace, &collection.name_any());
+        return Ok(Action::await_change());
+    };
+    let name = fresh.name_any();
+    let apply = Applier { client: &ctx.client, namespace: &namespace };
+    let secret = peer_secret(&ctx, &namespace, &name).await?;
+    let read = secret.as_ref().and_then(PeerCertificates::read);
+    let nodes = match &read {
+        Some(certificates) => Some(ctx.nodes.of(&uid, &name, &namespace, certificates)?),
+        None => None,
+    };
+    let observed = observe(&ctx.client, fresh, read, nodes.as_deref()).await?;
+    match validate(&observed, &ctx.defaults) {
+        Err(invalid) => reject(&ctx, &apply, &observed, &invalid).await,
+        Ok(valid) => {
+            let plan = plan(&valid, &observed, &mut || uuid::Uuid::new_v4().simple().to_string());
+            let turn = Turn { ctx: &ctx, apply: &apply, valid: &valid, observed: &observed, plan: &plan };
+            turn.act(secret, nodes.as_deref()).await
         }
-    };
-    let status = status::of_collection(&world, &outcome, &shards, now);
-    tell_changes(ctx, collection, &status).await;
-    ctx.metrics.observe(collection, &status, now);
-    let wrote = apply::write_status(&ctx.client, collection, &status).await?;
-    Ok(next(&outcome, &status, wrote))
+    }
 }
 
-fn next(outcome: &Outcome<'_>, status: &quiver_crds::VectorCollectionStatus, wrote: bool) -> Duration {
-    let changed = match outcome {
-        Outcome::Acted(_, plan, Done { changes, .. }) => *changes > 0 || !plan.changing.is_empty(),
-        Outcome::Invalid(_) | Outcome::Paused => false,
-    };
-    let ready = status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
-    if changed || wrote || !ready { SOON } else { LATER }
+async fn peer_secret(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Secret>> {
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    Ok(api.get_opt(&names::peer_secret(name)).await?)
 }
 
-/// Writes what nodes said of each shard, where it differs from what is there.
-async fn write_shards(ctx: &Context, world: &World) -> Result<BTreeMap<i32, VectorShardStatus>> {
-    let mut all = BTreeMap::new();
-    for (number, shard) in &world.shards {
-        let status = status::of_shard(shard, world);
-        if shard.status.as_ref() != Some(&status) {
-            let namespace = shard.namespace().context("a VectorShard has a namespace")?;
-            let api: Api<VectorShard> = Api::namespaced(ctx.client.clone(), &namespace);
-            let patch = nulls(serde_json::to_value(&status)?, serde_json::to_value(&shard.status)?);
-            let patch = Patch::Merge(json!({ "status": patch }));
-            match api.patch_status(&shard.name_any(), &PatchParams::default(), &patch).await {
-                Err(kube::Error::Api(e)) if e.is_not_found() => {}
-                other => drop(other.context("writing the status of a shard")?),
+/// Says why nothing is done, and leaves what runs alone.
+async fn reject(
+    ctx: &Context,
+    apply: &Applier<'_>,
+    observed: &Observed,
+    invalid: &Invalid,
+) -> Result<Action> {
+    let outcome = Outcome { plan: Err(invalid), schema_differences: Vec::new(), resize_refused: None };
+    report(ctx, apply, observed, &outcome).await?;
+    Ok(Action::requeue(IDLE))
+}
+
+/// What one reconcile works with once the spec is valid.
+struct Turn<'a> {
+    ctx: &'a Context,
+    apply: &'a Applier<'a>,
+    valid: &'a Valid,
+    observed: &'a Observed,
+    plan: &'a Plan,
+}
+
+impl Turn<'_> {
+    async fn act(&self, secret: Option<Secret>, nodes: Option<&NodeClient>) -> Result<Action> {
+        let mut outcome =
+            Outcome { plan: Ok(self.plan), schema_differences: Vec::new(), resize_refused: None };
+        let mut told = false;
+        if !self.observed.collection.spec.paused {
+            self.certificates(secret).await?;
+            let objects = build(self.valid, self.plan, self.observed);
+            self.apply.objects(&objects).await?;
+            self.apply.actions(self.plan, self.observed).await?;
+            outcome.resize_refused = self.apply.grow(&self.plan.grow).await?;
+            if let Some(nodes) = nodes {
+                (outcome.schema_differences, told) =
+                    drive::schema(nodes, self.valid, self.observed, &self.ctx.told).await;
             }
         }
-        all.insert(*number, status);
+        report(self.ctx, self.apply, self.observed, &outcome).await?;
+        self.ctx.metrics.observed(self.observed);
+        Ok(Action::requeue(self.again(told)))
     }
-    Ok(all)
+
+    /// Makes the certificates, or new ones of the same authority before the old ones end.
+    async fn certificates(&self, secret: Option<Secret>) -> Result<()> {
+        let subject = Subject { collection: &self.valid.name, namespace: &self.valid.namespace };
+        let now = self.observed.now;
+        let made = match &self.observed.certificates {
+            Some(current) if !current.due(now) => return Ok(()),
+            Some(current) => current.renew(&subject, now)?,
+            None => PeerCertificates::generate(&subject, now)?,
+        };
+        let mut metadata = crate::build::owned(self.valid, names::peer_secret(&self.valid.name));
+        metadata.resource_version = secret.and_then(|s| s.metadata.resource_version);
+        self.apply.secret(&made.secret(metadata)).await
+    }
+
+    fn again(&self, told: bool) -> Duration {
+        let busy = told
+            || !self.plan.is_idle()
+            || self.plan.progress.going_on
+            || self.observed.certificates.is_none()
+            || shards(self.observed).iter().any(|s| !s.reason.is_empty());
+        let wait = if busy && !self.valid.spec.hibernate { BUSY } else { IDLE };
+        let due = self.plan.next_snapshot.map(|at| at.duration_since(self.observed.now));
+        let due = due.and_then(|d| Duration::try_from(d).ok()).map(|d| d + Duration::from_secs(1));
+        due.map_or(wait, |d| d.min(wait))
+    }
 }
 
-/// An Event for each condition that turned.
-async fn tell_changes(
+/// Writes the statuses that changed and tells of transitions.
+async fn report(
     ctx: &Context,
-    collection: &VectorCollection,
-    now: &quiver_crds::VectorCollectionStatus,
-) {
-    let before = collection.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    for condition in &now.conditions {
-        let old = before.iter().find(|c| c.type_ == condition.type_);
-        let turned = old.is_some_and(|old| old.status != condition.status);
-        if turned && condition.type_ != "ProductionReady" {
-            let reason =
-                format!("{}{}", if condition.status == "True" { "" } else { "Not" }, condition.type_);
-            let warning =
-                condition.status != "True" && ["Ready", "Available"].contains(&condition.type_.as_str());
-            ctx.event(&collection.object_ref(&()), warning, &reason, condition.message.clone()).await;
+    apply: &Applier<'_>,
+    observed: &Observed,
+    outcome: &Outcome<'_>,
+) -> Result<()> {
+    for view in shards(observed) {
+        let status = shard_status(&view);
+        if view.shard.status.as_ref() != Some(&status) {
+            let name = view.shard.name_any();
+            let written = apply.status::<quiver_crds::VectorShard, _>(&name, &status).await;
+            // A record that just went has no status to write.
+            if let Err(e) = written
+                && e.reason() != "api"
+            {
+                return Err(e);
+            }
         }
     }
-}
-
-/// The collection that a snapshot is of.
-pub fn collection_of(snapshot: &VectorSnapshot) -> &str {
-    &snapshot.spec.collection_ref.name
+    let status = collection_status(observed, outcome);
+    if apply.collection_status(&observed.collection, &status).await? {
+        ctx.tell(&observed.collection, &status.conditions).await;
+    }
+    Ok(())
 }

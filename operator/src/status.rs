@@ -1,450 +1,472 @@
-//! What is said of a collection: conditions with words that tell what to do. Pure; written only if it differs.
-
-use std::collections::BTreeMap;
+//! What a person sees of a collection: a bounded summary and conditions that say what is wrong and what to do.
+//! Pure; written only when it differs from what is there.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use quiver_api::internal::{CopyState, NodeStatus, ShardStatus};
-use quiver_crds::COLLECTION_LABEL;
 use quiver_crds::collection_status::{
     Endpoints, LastSnapshot, ShardCounts, UnhealthyShard, VectorCollectionStatus,
 };
 use quiver_crds::condition::{kind, reason};
-use quiver_crds::shard::{VectorShard, VectorShardStatus};
+use quiver_crds::shard::VectorShardStatus;
+use quiver_crds::snapshot::Origin;
+use quiver_crds::{COLLECTION_LABEL, VectorShard, VectorSnapshot};
 
-use crate::apply::Done;
-use crate::build::names;
-use crate::observe::World;
-use crate::plan::rollout::is_ready;
-use crate::plan::{Plan, schedule, snapshots};
-use crate::validate::{Problem, Valid};
-use crate::words;
+use crate::build::stateful_set::requested;
+use crate::names;
+use crate::observe::{Observed, is_true};
+use crate::plan::{Plan, quantity_bytes};
+use crate::validate::{Invalid, ready};
 
-/// How many unhealthy shards are listed.
-const LISTED: usize = 16;
-/// A schedule without a success for so long is unhealthy (as for the nodes' own guardrail).
-const SNAPSHOT_MAX_AGE_SECONDS: i64 = 26 * 3600;
+/// Unhealthy shards that are named; the rest is counted.
+const UNHEALTHY_MAX: usize = 16;
+/// No success for longer than this is unhealthy: a daily schedule and two hours.
+pub const SNAPSHOT_AGE_MAX_SECONDS: i64 = 26 * 3600;
 
-/// What came of a reconcile.
-pub enum Outcome<'a> {
-    /// The spec can't be acted upon.
-    Invalid(&'a Problem),
-    /// Paused: nothing was done.
-    Paused,
-    Acted(&'a Valid, &'a Plan, &'a Done),
+/// What came of a reconcile, beside what was observed.
+pub struct Outcome<'a> {
+    pub plan: Result<&'a Plan, &'a Invalid>,
+    /// Sentences of nodes that could not apply the schema.
+    pub schema_differences: Vec<String>,
+    /// Why a volume could not be grown.
+    pub resize_refused: Option<String>,
 }
 
-/// One condition before it has a time.
+/// How one shard is.
+pub struct ShardView<'a> {
+    pub shard: &'a VectorShard,
+    pub pod: String,
+    pub copy: Option<&'a ShardStatus>,
+    /// Empty if it serves.
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// Looks at every shard of the spec through its primary's node.
+pub fn shards(observed: &Observed) -> Vec<ShardView<'_>> {
+    observed.shards.iter().map(|s| view(observed, s)).collect()
+}
+
+fn view<'a>(observed: &'a Observed, shard: &'a VectorShard) -> ShardView<'a> {
+    let primary = shard.spec.copies.iter().find(|c| c.id == shard.spec.primary);
+    let pod = primary.map(|c| c.pod.clone()).unwrap_or_default();
+    let mut view = ShardView { shard, copy: None, reason: "", message: String::new(), pod };
+    let answer: Option<&Result<NodeStatus, String>> = observed.nodes.get(&view.pod);
+    match answer {
+        None => {
+            view.reason = "PodNotRunning";
+            view.message = format!("the pod {} does not run", view.pod);
+        }
+        Some(Err(why)) => {
+            view.reason = "NodeUnreachable";
+            view.message = why.clone();
+        }
+        Some(Ok(node)) => {
+            let number = shard.spec.shard.unsigned_abs();
+            let copy = node.shards.iter().find(|s| s.shard == number && s.copy_id == shard.spec.primary);
+            view.copy = copy;
+            match copy {
+                None => {
+                    view.reason = "Starting";
+                    view.message = format!("{} has not begun with it yet", view.pod);
+                }
+                Some(copy) => {
+                    view.reason = state_reason(copy.state);
+                    view.message = copy.message.clone().unwrap_or_default();
+                }
+            }
+        }
+    }
+    view
+}
+
+fn state_reason(state: CopyState) -> &'static str {
+    match state {
+        CopyState::Leading => "",
+        CopyState::Starting => "Starting",
+        CopyState::Restoring => "Restoring",
+        CopyState::Following => "NoPrimary",
+        CopyState::ConfigLost => "ConfigLost",
+        CopyState::Damaged => "Damaged",
+        CopyState::Failed => "Failed",
+    }
+}
+
+/// To `digits` digits, downwards: a status that changes with every write would be written with every write.
+pub fn rounded(value: u64, digits: u32) -> i64 {
+    let mut unit = 1u64;
+    while value / unit >= 10u64.pow(digits) {
+        unit *= 10;
+    }
+    i64::try_from(value / unit * unit).unwrap_or(i64::MAX)
+}
+
+/// Status of one shard's record.
+pub fn shard_status(view: &ShardView<'_>) -> VectorShardStatus {
+    let before = view.shard.status.clone().unwrap_or_default();
+    VectorShardStatus {
+        pod: view.pod.clone(),
+        state: view.copy.map_or_else(|| view.reason.to_owned(), |c| format!("{:?}", c.state)),
+        message: view.message.clone(),
+        points: view.copy.map_or(before.points, |c| rounded(c.points, 3)),
+        bytes: view.copy.map_or(before.bytes, |c| rounded(c.bytes_disk, 2)),
+        bootstrapped: before.bootstrapped || !view.shard.spec.primary_boot.is_empty(),
+        conditions: before.conditions,
+    }
+}
+
+/// The whole status.
+pub fn collection_status(observed: &Observed, outcome: &Outcome<'_>) -> VectorCollectionStatus {
+    let spec = &observed.collection.spec;
+    let before = observed.collection.status.clone().unwrap_or_default();
+    let views = shards(observed);
+    let available = views.iter().filter(|v| v.reason.is_empty()).count() as i32;
+    let ready_nodes = observed.pods.iter().filter(|p| ready(p)).count() as i32;
+    let mut versions: Vec<&str> =
+        observed.nodes.values().filter_map(|n| n.as_ref().ok()).map(|n| n.version.as_str()).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    let points: u64 = views.iter().filter_map(|v| v.copy).map(|c| c.points).sum();
+    let known = views.iter().any(|v| v.copy.is_some());
+    let last = last_snapshot(observed);
+    let scheme = if spec.security.tls.is_some() { "https" } else { "http" };
+    let (name, namespace) = (observed.name(), observed.collection.namespace().unwrap_or_default());
+    let conditions = conditions(observed, outcome, &views, last.as_ref());
+    VectorCollectionStatus {
+        observed_generation: generation(observed),
+        nodes: observed.pods.len() as i32,
+        ready_nodes,
+        node_summary: format!("{ready_nodes}/{}", if spec.hibernate { 0 } else { spec.nodes }),
+        selector: format!("app.kubernetes.io/name=quiver-node,{COLLECTION_LABEL}={name}"),
+        version: if versions.is_empty() { before.version } else { versions.join(", ") },
+        shards: ShardCounts { total: spec.shards, available },
+        shard_summary: format!("{available}/{}", spec.shards),
+        unhealthy_shards: views
+            .iter()
+            .filter(|v| !v.reason.is_empty())
+            .take(UNHEALTHY_MAX)
+            .map(|v| UnhealthyShard { shard: v.shard.spec.shard, reason: v.reason.to_owned() })
+            .collect(),
+        points: if known { rounded(points, 3) } else { before.points },
+        last_snapshot: last,
+        last_schedule_time: last_schedule(observed, outcome).or(before.last_schedule_time),
+        next_snapshot_time: outcome.plan.ok().and_then(|p| p.next_snapshot).map(Time),
+        endpoints: Endpoints {
+            rest: format!("{scheme}://{name}.{namespace}.svc:{}", names::REST_PORT),
+            headless: format!("{}.{namespace}.svc", names::headless(&name)),
+        },
+        bootstrapped: before.bootstrapped || observed.shards.len() as i32 == spec.shards,
+        conditions: merge(&before.conditions, conditions, generation(observed), observed.now),
+    }
+}
+
+fn generation(observed: &Observed) -> i64 {
+    observed.collection.metadata.generation.unwrap_or_default()
+}
+
+/// The newest complete snapshot of this life of the collection.
+pub fn last_snapshot(observed: &Observed) -> Option<LastSnapshot> {
+    let uid = observed.uid();
+    let complete = observed.snapshots.iter().filter(|s| is_true(s, kind::COMPLETE));
+    let of_this = complete.filter(|s| crate::plan::snapshots::of(s, &uid));
+    let newest = of_this.max_by_key(|s| completed(s))?;
+    let status = newest.status.as_ref()?;
+    Some(LastSnapshot {
+        name: newest.name_any(),
+        completed_at: status.completion_time.clone()?,
+        size_bytes: status.size_bytes,
+    })
+}
+
+/// The moment of the schedule that was served last.
+fn last_schedule(observed: &Observed, outcome: &Outcome<'_>) -> Option<Time> {
+    let uid = observed.uid();
+    let taken = outcome.plan.ok().and_then(|p| p.take_snapshot.as_ref());
+    let before = observed.collection.status.as_ref().and_then(|s| s.last_schedule_time.as_ref()).map(|t| t.0);
+    let there = observed.snapshots.iter().filter(|s| crate::plan::snapshots::of(s, &uid));
+    let scheduled = there.chain(taken).filter(|s| s.spec.origin == Origin::Schedule);
+    scheduled.map(crate::plan::snapshots::begun).chain(before).max().map(Time)
+}
+
+fn completed(snapshot: &VectorSnapshot) -> Option<Timestamp> {
+    snapshot.status.as_ref()?.completion_time.as_ref().map(|t| t.0)
+}
+
+/// One condition before it has times.
 struct Said {
     kind: &'static str,
     status: bool,
-    reason: String,
+    reason: &'static str,
     message: String,
 }
 
-fn said(kind: &'static str, status: bool, reason: &str, message: impl Into<String>) -> Said {
-    Said { kind, status, reason: reason.into(), message: message.into() }
-}
-
-/// The status of a shard as its pod reports it.
-pub fn of_shard(shard: &VectorShard, world: &World) -> VectorShardStatus {
-    let leader = shard.spec.copies.iter().find(|c| c.id == shard.spec.primary);
-    let pod = leader.map(|c| c.pod.clone()).unwrap_or_default();
-    let before = shard.status.clone().unwrap_or_default();
-    let mut status = VectorShardStatus {
-        pod: pod.clone(),
-        bootstrapped: before.bootstrapped || !shard.spec.primary_boot.is_empty(),
-        ..before
-    };
-    let (state, message) = match world.nodes.get(&pod) {
-        None => ("Unreachable".to_owned(), format!("the pod {pod} doesn't exist")),
-        Some(Err(why)) => ("Unreachable".to_owned(), why.clone()),
-        Some(Ok(node)) => match report(node, shard) {
-            None => ("Starting".to_owned(), format!("{pod} hasn't opened it yet")),
-            Some(copy) => {
-                status.points = words::digits(copy.points, 3);
-                status.bytes = words::digits(copy.bytes_disk, 2);
-                (format!("{:?}", copy.state), copy.message.clone().unwrap_or_default())
-            }
-        },
-    };
-    status.state = state;
-    status.message = message;
-    status
-}
-
-fn report<'a>(node: &'a NodeStatus, shard: &VectorShard) -> Option<&'a ShardStatus> {
-    let number = u32::try_from(shard.spec.shard).ok()?;
-    node.shards.iter().find(|s| s.shard == number && s.copy_id == shard.spec.primary)
-}
-
-fn leads(status: &VectorShardStatus) -> bool {
-    status.state == format!("{:?}", CopyState::Leading)
-}
-
-/// The status of a collection. `shards` are the statuses of its shards, by number.
-pub fn of_collection(
-    world: &World,
-    outcome: &Outcome<'_>,
-    shards: &BTreeMap<i32, VectorShardStatus>,
-    now: Timestamp,
-) -> VectorCollectionStatus {
-    let collection = world.collection.as_ref().expect("a world is observed for a collection");
-    let before = collection.status.clone().unwrap_or_default();
-    let (name, namespace) = (collection.name_any(), collection.namespace().unwrap_or_default());
-    let spec = &collection.spec;
-    let ready_nodes = world.pods.values().filter(|p| is_ready(p)).count();
-    let available = shards.values().filter(|s| leads(s)).count();
-    let total = spec.shards;
-    let mut status = VectorCollectionStatus {
-        observed_generation: collection.metadata.generation.unwrap_or_default(),
-        nodes: count(world.pods.len()),
-        ready_nodes: count(ready_nodes),
-        node_summary: format!("{ready_nodes}/{}", if spec.hibernate { 0 } else { spec.nodes }),
-        selector: format!("{COLLECTION_LABEL}={name}"),
-        version: versions(world).unwrap_or(before.version),
-        shards: ShardCounts { total, available: count(available) },
-        shard_summary: format!("{available}/{total}"),
-        unhealthy_shards: unhealthy(shards, total),
-        points: points(shards, before.points),
-        last_snapshot: last_snapshot(world).or(before.last_snapshot),
-        next_snapshot_time: None,
-        last_schedule_time: before.last_schedule_time,
-        endpoints: Endpoints {
-            rest: format!(
-                "{}://{name}.{namespace}.svc:6333",
-                if spec.security.tls.is_some() { "https" } else { "http" }
-            ),
-            headless: format!("{}.{namespace}.svc", names::headless(&name)),
-        },
-        bootstrapped: before.bootstrapped || usize::try_from(total).is_ok_and(|n| world.shards.len() == n),
-        conditions: Vec::new(),
-    };
-    if let Outcome::Acted(v, _, done) = outcome {
-        status.next_snapshot_time = next_snapshot(v, now);
-        if let Some(at) = done.scheduled {
-            status.last_schedule_time = Some(Time(at));
-        }
-    }
-    let all = conditions(world, outcome, &status, shards, now);
-    status.conditions = dated(all, &before.conditions, status.observed_generation, now);
-    status
-}
-
-fn count(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn versions(world: &World) -> Option<String> {
-    let mut versions: Vec<&str> = world.nodes.values().flatten().map(|n| n.version.as_str()).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    if versions.is_empty() { None } else { Some(versions.join(", ")) }
-}
-
-fn unhealthy(shards: &BTreeMap<i32, VectorShardStatus>, total: i32) -> Vec<UnhealthyShard> {
-    let all = (0..total).filter_map(|number| match shards.get(&number) {
-        None => Some(UnhealthyShard { shard: number, reason: "NoRecord".into() }),
-        Some(s) if !leads(s) => Some(UnhealthyShard { shard: number, reason: s.state.clone() }),
-        Some(_) => None,
-    });
-    all.take(LISTED).collect()
-}
-
-/// The sum, once every shard has reported: half of it would look like a loss.
-fn points(shards: &BTreeMap<i32, VectorShardStatus>, before: i64) -> i64 {
-    let sum: i64 = shards.values().map(|s| s.points).sum();
-    if shards.values().all(leads) { words::digits(u64::try_from(sum).unwrap_or_default(), 3) } else { before }
-}
-
-fn last_snapshot(world: &World) -> Option<LastSnapshot> {
-    let (at, newest) = world
-        .snapshots
-        .iter()
-        .filter_map(|s| Some((snapshots::completed_at(s)?, s)))
-        .max_by_key(|(at, _)| *at)?;
-    let size_bytes = newest.status.as_ref().map_or(0, |s| s.size_bytes);
-    Some(LastSnapshot { name: newest.name_any(), completed_at: Time(at), size_bytes })
-}
-
-fn next_snapshot(v: &Valid, now: Timestamp) -> Option<Time> {
-    let schedule =
-        v.spec.snapshots.as_ref()?.schedule.as_ref().filter(|s| !s.suspend && !v.spec.hibernate)?;
-    schedule::parse(schedule).ok()?.next(now, snapshots::seed(&v.uid)).map(Time)
+fn said(kind: &'static str, status: bool, reason: &'static str, message: impl Into<String>) -> Said {
+    Said { kind, status, reason, message: message.into() }
 }
 
 fn conditions(
-    world: &World,
+    observed: &Observed,
     outcome: &Outcome<'_>,
-    status: &VectorCollectionStatus,
-    shards: &BTreeMap<i32, VectorShardStatus>,
-    now: Timestamp,
+    views: &[ShardView<'_>],
+    last: Option<&LastSnapshot>,
 ) -> Vec<Said> {
-    let spec = &world.collection.as_ref().expect("a world is observed for a collection").spec;
-    let available = available(spec.hibernate, status, shards);
-    let schema = schema(world, outcome, spec.hibernate);
-    let progressing = progressing(world, outcome, status, spec.nodes);
-    let ready = ready(outcome, &available, &schema, &progressing);
-    let mut all = vec![ready, available, progressing, schema, snapshots_healthy(spec, status, world, now)];
-    if let Outcome::Acted(_, _, done) = outcome {
-        all.push(storage(done));
-    }
-    all.push(production_ready(world));
-    all.push(match spec.paused {
-        true => said(
+    let spec = &observed.collection.spec;
+    let available = available(observed, views);
+    let schema = schema(observed, outcome);
+    let progressing = match outcome.plan {
+        Ok(plan) => {
+            said(kind::PROGRESSING, plan.progress.going_on, plan.progress.reason, &plan.progress.message)
+        }
+        Err(invalid) => said(kind::PROGRESSING, false, invalid.reason, &invalid.message),
+    };
+    let snapshots = snapshots(observed, last);
+    let production = production(observed, &snapshots);
+    let paused = if spec.paused {
+        said(
             kind::PAUSED,
             true,
             reason::REQUESTED,
-            "spec.paused is true: the operator observes and changes nothing",
-        ),
-        false => said(kind::PAUSED, false, reason::NOT_REQUESTED, ""),
-    });
-    all
+            "paused is set: nothing is changed until it is false again",
+        )
+    } else {
+        said(kind::PAUSED, false, reason::NOT_REQUESTED, "")
+    };
+    let ready = ready_condition(observed, outcome, &available, &schema);
+    vec![ready, available, progressing, schema, resized(observed, outcome), snapshots, production, paused]
 }
 
-fn available(
-    hibernate: bool,
-    status: &VectorCollectionStatus,
-    shards: &BTreeMap<i32, VectorShardStatus>,
-) -> Said {
-    if hibernate {
-        let text = "spec.hibernate is true: there are no pods; volumes and shard records are kept";
-        return said(kind::AVAILABLE, false, reason::HIBERNATING, text);
+fn available(observed: &Observed, views: &[ShardView<'_>]) -> Said {
+    let total = observed.collection.spec.shards;
+    let wrong: Vec<&ShardView<'_>> = views.iter().filter(|v| !v.reason.is_empty()).collect();
+    let unplaced = total - views.len() as i32;
+    if wrong.is_empty() && unplaced <= 0 {
+        return said(kind::AVAILABLE, true, reason::ALL_GOOD, format!("all {total} shards serve"));
     }
-    let counts = &status.shards;
-    if counts.available == counts.total {
-        return said(kind::AVAILABLE, true, reason::ALL_GOOD, "every shard takes reads and writes");
-    }
-    let first = shards.iter().find(|(_, s)| !leads(s));
-    let example = first.map_or_else(
-        || "the records are being made".to_owned(),
-        |(n, s)| {
-            format!(
-                "shard {n} on {}: {}{}{}",
-                s.pod,
-                s.state,
-                if s.message.is_empty() { "" } else { ", " },
-                s.message
-            )
-        },
-    );
-    let lost = shards.values().any(|s| s.state == "ConfigLost");
-    let reason = if lost { reason::CONFIG_LOST } else { reason::SHARDS_UNAVAILABLE };
-    let missing = counts.total - counts.available;
-    said(
-        kind::AVAILABLE,
-        false,
-        reason,
-        format!("{missing} of {} shards can't be used; {example}", counts.total),
-    )
-}
-
-fn schema(world: &World, outcome: &Outcome<'_>, hibernate: bool) -> Said {
-    let generation = world.collection.as_ref().and_then(|c| c.metadata.generation).unwrap_or_default();
-    let pushed: &[String] =
-        if let Outcome::Acted(_, _, done) = outcome { &done.schema_differences } else { &[] };
-    let of_nodes = world.nodes.iter().filter_map(|(pod, n)| Some((pod, n.as_ref().ok()?)));
-    let mut differences: Vec<String> = of_nodes
-        .flat_map(|(pod, n)| n.schema_differences.iter().map(move |d| format!("{pod}: {d}")))
+    let mut parts: Vec<String> = wrong
+        .iter()
+        .take(3)
+        .map(|v| {
+            let why = if v.message.is_empty() { v.reason } else { &v.message };
+            format!("shard {} on {}: {why}", v.shard.spec.shard, v.pod)
+        })
         .collect();
-    differences.extend(pushed.iter().cloned());
+    if wrong.len() > 3 {
+        parts.push(format!("and {} more", wrong.len() - 3));
+    }
+    if unplaced > 0 {
+        parts.push(format!("{unplaced} of {total} shards are not placed yet"));
+    }
+    let reason =
+        if observed.collection.spec.hibernate { reason::HIBERNATING } else { reason::SHARDS_UNAVAILABLE };
+    said(kind::AVAILABLE, false, reason, parts.join("; "))
+}
+
+fn schema(observed: &Observed, outcome: &Outcome<'_>) -> Said {
+    let generation = generation(observed);
+    let mut differences = outcome.schema_differences.clone();
+    let mut behind = Vec::new();
+    for pod in &observed.pods {
+        let name = pod.name_any();
+        match observed.nodes.get(&name) {
+            Some(Ok(node)) => {
+                differences.extend(node.schema_differences.iter().map(|d| format!("{name}: {d}")));
+                if node.schema_generation < generation {
+                    behind.push(name);
+                }
+            }
+            _ => behind.push(name),
+        }
+    }
     differences.sort();
     differences.dedup();
     if let Some(first) = differences.first() {
-        let more = if differences.len() > 1 {
-            format!(" (and {} more)", differences.len() - 1)
-        } else {
-            String::new()
-        };
+        let more = differences.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         return said(kind::SCHEMA_APPLIED, false, reason::SCHEMA_DIFFERS, format!("{first}{more}"));
     }
-    let behind: Vec<&str> = world
-        .pods
-        .keys()
-        .filter(|pod| !matches!(world.nodes.get(*pod), Some(Ok(n)) if n.schema_generation >= generation))
-        .map(String::as_str)
-        .collect();
-    if hibernate {
-        return said(kind::SCHEMA_APPLIED, false, reason::HIBERNATING, "there are no pods to apply it to");
+    if !behind.is_empty() || observed.pods.is_empty() {
+        let who = if behind.is_empty() {
+            "no pod runs".to_owned()
+        } else {
+            format!("not yet on {}", behind.join(", "))
+        };
+        return said(kind::SCHEMA_APPLIED, false, reason::SCHEMA_PENDING, who);
     }
-    if world.pods.is_empty() || !behind.is_empty() {
-        let text = format!("generation {generation} isn't in force yet on: {}", words::list(&behind));
-        return said(kind::SCHEMA_APPLIED, false, reason::SCHEMA_PENDING, text);
-    }
-    said(
-        kind::SCHEMA_APPLIED,
-        true,
-        reason::ALL_GOOD,
-        format!("generation {generation} is in force on every node"),
-    )
+    said(kind::SCHEMA_APPLIED, true, reason::ALL_GOOD, "every node has the schema of this resource")
 }
 
-fn progressing(world: &World, outcome: &Outcome<'_>, status: &VectorCollectionStatus, nodes: i32) -> Said {
-    match outcome {
-        Outcome::Invalid(problem) => return said(kind::PROGRESSING, false, problem.reason, &problem.message),
-        Outcome::Paused => {
-            return said(
-                kind::PROGRESSING,
-                false,
-                kind::PAUSED,
-                "nothing is changed while spec.paused is true",
-            );
-        }
-        Outcome::Acted(_, plan, _) => {
-            if let Some(problem) = plan.blocked.first() {
-                return said(kind::PROGRESSING, false, problem.reason, &problem.message);
-            }
-            if let Some(change) = plan.changing.first() {
-                return said(kind::PROGRESSING, true, change.reason, &change.message);
-            }
-        }
-    }
-    let hibernate = world.collection.as_ref().is_some_and(|c| c.spec.hibernate);
-    let wanted = if hibernate { 0 } else { nodes };
-    if status.nodes != wanted {
-        let text = format!("{} of {wanted} pods exist", status.nodes);
-        return said(kind::PROGRESSING, true, reason::SCALING, text);
-    }
-    if status.ready_nodes < wanted {
-        return said(kind::PROGRESSING, true, reason::NODES_STARTING, waiting_pods(world));
-    }
-    said(kind::PROGRESSING, true, reason::STABLE, "nothing is being changed")
-}
-
-/// What pods that aren't ready say themselves.
-fn waiting_pods(world: &World) -> String {
-    let waiting = world.pods.iter().filter(|(_, p)| !is_ready(p)).map(|(name, pod)| {
-        let node =
-            world.nodes.get(name).and_then(|n| n.as_ref().ok()).and_then(|n| n.not_ready_because.clone());
-        let why = node.or_else(|| words::why_not_ready(pod)).unwrap_or_else(|| "it is starting".into());
-        format!("{name}: {why}")
-    });
-    let all: Vec<String> = waiting.take(3).collect();
-    all.join("; ")
-}
-
-fn ready(outcome: &Outcome<'_>, available: &Said, schema: &Said, progressing: &Said) -> Said {
-    if let Outcome::Invalid(problem) = outcome {
-        return said(kind::READY, false, problem.reason, &problem.message);
-    }
-    let stable =
-        [reason::STABLE, reason::SCALE_IN_BLOCKED, kind::PAUSED].contains(&progressing.reason.as_str());
-    let because = match () {
-        // A pod that doesn't start explains why its shards can't be used.
-        () if !available.status && !stable && progressing.reason != reason::SCALING => progressing,
-        () if !available.status => available,
-        () if !stable => progressing,
-        () if !schema.status => schema,
-        () => {
-            return said(
-                kind::READY,
-                true,
-                reason::ALL_GOOD,
-                "every shard takes reads and writes, and the schema is in force",
-            );
-        }
+fn ready_condition(observed: &Observed, outcome: &Outcome<'_>, available: &Said, schema: &Said) -> Said {
+    let no = |s: &Said| said(kind::READY, false, s.reason, s.message.clone());
+    let plan = match outcome.plan {
+        Err(invalid) => return said(kind::READY, false, invalid.reason, &invalid.message),
+        Ok(plan) => plan,
     };
-    said(kind::READY, false, &because.reason, &because.message)
+    let progress = &plan.progress;
+    let blocks = [
+        reason::CONFIG_LOST,
+        reason::HIBERNATING,
+        reason::BOOTSTRAP_FAILED,
+        reason::BOOTSTRAP_WAITS,
+        reason::SCALE_IN_BLOCKED,
+    ];
+    if blocks.contains(&progress.reason) {
+        return said(kind::READY, false, progress.reason, &progress.message);
+    }
+    let working = observed.pods.iter().filter(|p| ready(p)).count() as i32;
+    if working < plan.replicas {
+        let message = format!("{working} of {} nodes are ready: {}", plan.replicas, why_not_ready(observed));
+        return said(kind::READY, false, reason::NODES_STARTING, message.trim_end_matches([':', ' ']));
+    }
+    if !available.status {
+        return no(available);
+    }
+    if !schema.status {
+        return no(schema);
+    }
+    said(kind::READY, true, reason::ALL_GOOD, "every shard serves and the schema is in force")
 }
 
-fn snapshots_healthy(
-    spec: &quiver_crds::VectorCollectionSpec,
-    status: &VectorCollectionStatus,
-    world: &World,
-    now: Timestamp,
-) -> Said {
-    let kind = kind::SNAPSHOTS_HEALTHY;
-    let Some(schedule) = spec.snapshots.as_ref().and_then(|s| s.schedule.as_ref()) else {
-        return said(
-            kind,
-            false,
+/// The first thing that keeps a pod from being ready.
+fn why_not_ready(observed: &Observed) -> String {
+    for pod in observed.pods.iter().filter(|p| !ready(p)) {
+        let name = pod.name_any();
+        if let Some(Ok(NodeStatus { not_ready_because: Some(why), .. })) = observed.nodes.get(&name) {
+            return format!("{name}: {why}");
+        }
+        let status = pod.status.as_ref();
+        let containers = status.and_then(|s| s.container_statuses.as_ref());
+        let waiting = containers.and_then(|c| c.first()?.state.as_ref()?.waiting.as_ref());
+        if let Some(waiting) = waiting {
+            let text = [waiting.reason.as_deref(), waiting.message.as_deref()];
+            return format!("{name}: {}", text.into_iter().flatten().collect::<Vec<_>>().join(", "));
+        }
+        let conditions = status.and_then(|s| s.conditions.as_ref());
+        let unscheduled =
+            conditions.and_then(|c| c.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False"));
+        if let Some(why) = unscheduled.and_then(|c| c.message.as_deref()) {
+            return format!("{name}: {why}");
+        }
+    }
+    String::new()
+}
+
+fn resized(observed: &Observed, outcome: &Outcome<'_>) -> Said {
+    let size = &observed.collection.spec.storage.size;
+    if let Some(why) = &outcome.resize_refused {
+        let message =
+            format!("{why}: the StorageClass must allow expansion; until then set storage.size back");
+        return said(kind::STORAGE_RESIZED, false, reason::RESIZE_REFUSED, message);
+    }
+    let wanted = quantity_bytes(size).unwrap_or_default();
+    let small: Vec<String> = observed
+        .volumes
+        .iter()
+        .filter(|v| {
+            let has = v.status.as_ref().and_then(|s| s.capacity.as_ref()?.get("storage").cloned());
+            let asked = requested(v);
+            // A volume that isn't bound yet has no capacity, and is made with the size that it asks for.
+            has.or(asked).and_then(|q| quantity_bytes(&q.0)).is_some_and(|b| b < wanted)
+        })
+        .map(|v| v.name_any())
+        .collect();
+    if small.is_empty() {
+        return said(kind::STORAGE_RESIZED, true, reason::ALL_GOOD, "");
+    }
+    said(kind::STORAGE_RESIZED, false, reason::RESIZING, format!("{} not yet at {size}", small.join(", ")))
+}
+
+fn snapshots(observed: &Observed, last: Option<&LastSnapshot>) -> Said {
+    let no = |reason, message: String| said(kind::SNAPSHOTS_HEALTHY, false, reason, message);
+    let snapshots = observed.collection.spec.snapshots.as_ref();
+    let Some(schedule) = snapshots.and_then(|s| s.schedule.as_ref()) else {
+        return no(
             reason::NO_SCHEDULE,
-            "no snapshots are scheduled: set spec.snapshots with a destination and a schedule",
+            "no snapshots are scheduled: set spec.snapshots with a destination and a schedule".into(),
         );
     };
     if schedule.suspend {
-        return said(
-            kind,
-            false,
+        return no(
             reason::SCHEDULE_SUSPENDED,
-            "spec.snapshots.schedule.suspend is true: no snapshots are taken",
+            "the schedule is suspended: set schedule.suspend to false".into(),
         );
     }
-    let failed = world
+    let uid = observed.uid();
+    let failed = observed
         .snapshots
         .iter()
-        .filter(|s| snapshots::state(s) == "Failed")
-        .max_by_key(|s| s.creation_timestamp().map(|t| t.0));
-    let last = status.last_snapshot.as_ref().map(|l| l.completed_at.0);
+        .filter(|s| is_true(s, kind::FAILED) && crate::plan::snapshots::of(s, &uid))
+        .max_by_key(|s| completed(s));
     if let Some(failed) = failed
-        && failed.creation_timestamp().map(|t| t.0) > last
+        && last.is_none_or(|l| completed(failed).is_some_and(|f| f > l.completed_at.0))
     {
         let why = failed.status.as_ref().map(|s| s.message.clone()).unwrap_or_default();
-        return said(kind, false, reason::SNAPSHOT_FAILED, format!("{} failed: {why}", failed.name_any()));
+        return no(
+            reason::SNAPSHOT_FAILED,
+            format!("the last snapshot, {}, failed: {why}", failed.name_any()),
+        );
     }
+    let made = observed.collection.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let since = last.map(|l| l.completed_at.0).or(made).unwrap_or(observed.now);
+    let hours = observed.now.duration_since(since).as_secs() / 3600;
+    let late = observed.now.duration_since(since).as_secs() > SNAPSHOT_AGE_MAX_SECONDS;
     match last {
-        None => said(kind, false, reason::FIRST_SNAPSHOT_PENDING, "no snapshot was taken yet"),
-        Some(at) if now.as_second() - at.as_second() > SNAPSHOT_MAX_AGE_SECONDS => said(
-            kind,
-            false,
+        _ if late => no(
             reason::SNAPSHOT_TOO_OLD,
-            format!("the last snapshot is of {at}, more than 26 hours ago: see `kubectl get vsnap`"),
+            format!(
+                "no snapshot succeeded for {hours} hours: see kubectl get vsnap, and whether the schedule is rarer than daily"
+            ),
         ),
-        Some(_) => said(kind, true, reason::ALL_GOOD, "the last snapshot is complete and recent"),
-    }
-}
-
-fn storage(done: &Done) -> Said {
-    match done.claims_refused.first() {
-        Some(why) => said(
-            kind::STORAGE_RESIZED,
-            false,
-            reason::RESIZE_REFUSED,
-            format!("{why}; a StorageClass with allowVolumeExpansion: true is needed"),
-        ),
-        None => said(
-            kind::STORAGE_RESIZED,
-            true,
-            reason::ALL_GOOD,
-            "every volume claim asks for spec.storage.size",
-        ),
-    }
-}
-
-/// The red lines that nodes saw, each once.
-fn production_ready(world: &World) -> Said {
-    let mut issues: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
-    for node in world.nodes.values().flatten() {
-        for issue in &node.issues {
-            issues.entry(&issue.reason).or_insert((&issue.message, &issue.solution));
+        Some(last) => {
+            said(kind::SNAPSHOTS_HEALTHY, true, reason::ALL_GOOD, format!("the last one is {}", last.name))
+        }
+        None => {
+            no(reason::FIRST_SNAPSHOT_PENDING, "the first scheduled snapshot has not been taken yet".into())
         }
     }
-    let texts: Vec<String> = issues.iter().map(|(r, (what, todo))| format!("{r}: {what} {todo}")).collect();
-    match (issues.len(), issues.keys().next()) {
-        (0, _) if world.nodes.values().all(Result::is_err) => {
-            said(kind::PRODUCTION_READY, false, reason::NODES_UNREACHABLE, "no node says anything yet")
-        }
-        (0, _) | (_, None) => said(kind::PRODUCTION_READY, true, reason::ALL_GOOD, "no red line is crossed"),
-        (1, Some(only)) => said(kind::PRODUCTION_READY, false, only, texts.join(" ")),
-        (_, Some(_)) => said(kind::PRODUCTION_READY, false, reason::RED_LINES, texts.join(" — ")),
-    }
 }
 
-/// Gives conditions the time of their last change.
-fn dated(all: Vec<Said>, before: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
-    let date = |said: Said| {
-        let wanted = if said.status { "True" } else { "False" };
-        let old = before.iter().find(|c| c.type_ == said.kind && c.status == wanted);
+/// The red lines that nodes measure, and the schedule.
+fn production(observed: &Observed, snapshots: &Said) -> Said {
+    let mut lines: Vec<String> = Vec::new();
+    let pending = snapshots.reason == reason::FIRST_SNAPSHOT_PENDING;
+    if !snapshots.status && !pending {
+        lines.push(format!("{}: {}", snapshots.reason, snapshots.message));
+    }
+    let issues = observed.nodes.values().filter_map(|n| n.as_ref().ok()).flat_map(|n| &n.issues);
+    // The nodes report a missing schedule too, to those who only see REST.
+    let mut measured: Vec<(&str, String)> = issues
+        .filter(|i| !i.reason.to_lowercase().contains("snapshot"))
+        .map(|i| (i.reason.as_str(), format!("{}: {} {}", i.reason, i.message, i.solution)))
+        .collect();
+    measured.sort();
+    // The same line on several nodes is one line.
+    measured.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
+    lines.extend(measured.into_iter().map(|m| m.1));
+    if lines.is_empty() {
+        return said(kind::PRODUCTION_READY, true, reason::ALL_GOOD, "no red line is crossed");
+    }
+    let mut message = lines.join(" | ");
+    if message.len() > 2000 {
+        let end = (0..=2000).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
+        message.truncate(end);
+    }
+    said(kind::PRODUCTION_READY, false, reason::RED_LINES, message)
+}
+
+/// Gives times: a condition keeps the time of its last change of status.
+fn merge(before: &[Condition], new: Vec<Said>, generation: i64, now: Timestamp) -> Vec<Condition> {
+    let stamp = |s: Said| {
+        let status = if s.status { "True" } else { "False" };
+        let old = before.iter().find(|c| c.type_ == s.kind && c.status == status);
         Condition {
-            type_: said.kind.into(),
-            status: wanted.into(),
-            reason: said.reason,
-            message: words::shorten(&said.message, 1000),
+            type_: s.kind.into(),
+            status: status.into(),
+            reason: s.reason.into(),
+            message: s.message,
             observed_generation: Some(generation),
-            last_transition_time: old
-                .map_or(Time(words::whole_seconds(now)), |c| c.last_transition_time.clone()),
+            last_transition_time: old.map_or(Time(now), |c| c.last_transition_time.clone()),
         }
     };
-    all.into_iter().map(date).collect()
+    new.into_iter().map(stamp).collect()
 }

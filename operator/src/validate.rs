@@ -1,199 +1,191 @@
-//! Is the spec something that can be acted upon? What CEL can't check is checked here, and said in the status. Pure.
+//! From a spec to what the rest may rely on. What the API server can't check is checked here, once; after this
+//! nothing looks for errors in the spec again.
 
-use std::collections::BTreeSet;
-
-use kube::ResourceExt;
-use quiver_crds::VectorCollectionSpec;
-use quiver_crds::collection::PullPolicy;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt};
+use quiver_api::collections::CreateCollection;
+use quiver_api::internal::PayloadIndex;
+use quiver_crds::collection::VectorCollectionSpec;
 use quiver_crds::condition::reason;
-use quiver_crds::s3::S3;
+use quiver_crds::s3::{Credentials, CredentialsType};
+use quiver_crds::{COLLECTION_UID_LABEL, VectorCollection};
+use serde_json::Value;
 
-use crate::build::names;
-use crate::context::Defaults;
-use crate::observe::{Restore, Source, World};
-use crate::plan::schedule;
+use crate::build::schema;
+use crate::names;
+use crate::observe::Observed;
+use crate::plan::schedule::Cron;
 
-/// A spec that can be acted upon, with everything filled in.
+/// Settings of the operator that end up in what it makes.
 #[derive(Clone, Debug)]
+pub struct Defaults {
+    /// Image of the nodes, with its tag.
+    pub node_image: String,
+    /// When the image is pulled, if the collection doesn't say.
+    pub pull_policy: Option<String>,
+}
+
+/// A collection that can be built.
 pub struct Valid {
     pub name: String,
     pub namespace: String,
     pub uid: String,
     pub generation: i64,
+    pub rest_name: String,
     pub spec: VectorCollectionSpec,
+    pub owner: OwnerReference,
     pub image: String,
-    pub pull_policy: &'static str,
-    pub operator_namespace: String,
-    /// Where the first data comes from, if not from nothing.
-    pub restore: Option<Restore>,
-    /// Secret with the keys of the store.
-    pub s3_secret: Option<String>,
-    /// Changes when a Secret changes that pods read only when they start.
-    pub secrets_version: String,
+    pub pull_policy: Option<String>,
+    pub cron: Option<Cron>,
+    /// Body that makes the collection in REST.
+    pub create: Value,
+    pub indexes: Vec<PayloadIndex>,
+    /// How the pods prove who they are to the object store; `None`: there is no store.
+    pub credentials: Option<Credentials>,
 }
 
-/// Why nothing can be done, and what to do about it.
+/// Why a collection can't be built: a reason and a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Invalid {
     pub reason: &'static str,
     pub message: String,
 }
 
-impl Problem {
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
+fn invalid(message: impl Into<String>) -> Invalid {
+    Invalid { reason: reason::INVALID_SPEC, message: message.into() }
 }
 
-/// Names of the Secrets that pods need.
-pub fn secret_names(spec: &VectorCollectionSpec) -> BTreeSet<String> {
-    wanted_keys(spec).into_iter().map(|(name, _)| name).collect()
-}
-
-/// Secret and key.
-fn wanted_keys(spec: &VectorCollectionSpec) -> Vec<(String, String)> {
-    let mut wanted = Vec::new();
-    let security = &spec.security;
-    for key in [&security.api_key_secret_ref, &security.read_only_api_key_secret_ref].into_iter().flatten() {
-        wanted.push((key.name.clone(), key.key.clone()));
-    }
-    if let Some(tls) = &security.tls {
-        wanted.extend(["tls.crt", "tls.key"].map(|key| (tls.secret_name.clone(), key.to_owned())));
-    }
-    for s3 in [destination(spec), bootstrap_s3(spec)].into_iter().flatten() {
-        if let Some(secret) = &s3.credentials.secret_ref {
-            wanted.extend(
-                ["access-key-id", "secret-access-key"].map(|key| (secret.name.clone(), key.to_owned())),
-            );
-        }
-    }
-    wanted
-}
-
-fn destination(spec: &VectorCollectionSpec) -> Option<&S3> {
-    spec.snapshots.as_ref().map(|s| &s.destination.s3)
-}
-
-fn bootstrap_s3(spec: &VectorCollectionSpec) -> Option<&S3> {
-    Some(&spec.bootstrap.as_ref()?.snapshot.as_ref()?.manifest.as_ref()?.destination.s3)
-}
-
-/// Checks what CEL can't.
-pub fn validate(world: &World, defaults: &Defaults) -> Result<Valid, Problem> {
-    let collection = world.collection.as_ref().expect("a world is observed for a collection");
+/// Checks everything.
+pub fn validate(observed: &Observed, defaults: &Defaults) -> Result<Valid, Invalid> {
+    let collection = &observed.collection;
     let spec = collection.spec.clone();
-    check_secrets(world, &spec)?;
-    check_schedule(&spec)?;
-    let uid = collection.uid().unwrap_or_default();
     let name = collection.name_any();
-    check_claims(world, &name, &uid)?;
-    let bootstrapped = collection.status.as_ref().is_some_and(|s| s.bootstrapped);
-    let restore = restore(world, &spec, bootstrapped)?;
-    let s3_secret = s3_secret(&spec, restore.as_ref())?;
-    let image = &spec.image;
-    let (repository, tag) = defaults.image_parts();
-    let image = match (&image.repository, &image.tag) {
-        (None, None) => defaults.node_image.clone(),
-        (to, with) => {
-            format!("{}:{}", to.as_deref().unwrap_or(repository), with.as_deref().unwrap_or(tag))
-        }
+    let create = schema::create_body(&spec);
+    let parsed: CreateCollection =
+        serde_json::from_value(create.clone()).map_err(|e| invalid(format!("the schema is not one: {e}")))?;
+    parsed.validate().map_err(|e| invalid(format!("the schema is not one: {e}")))?;
+    if !observed.missing_secrets.is_empty() {
+        return Err(Invalid {
+            reason: reason::SECRET_MISSING,
+            message: format!(
+                "create the Secret {} in namespace {}: the spec refers to it",
+                observed.missing_secrets.join(", "),
+                collection.namespace().unwrap_or_default()
+            ),
+        });
+    }
+    predecessor(observed, &name)?;
+    let cron = match spec.snapshots.as_ref().and_then(|s| s.schedule.as_ref()) {
+        Some(schedule) => Some(
+            Cron::parse(&schedule.cron, &schedule.time_zone)
+                .map_err(|e| invalid(format!("spec.snapshots.schedule: {e}")))?,
+        ),
+        None => None,
     };
-    let pull_policy = match spec.image.pull_policy {
-        Some(PullPolicy::Always) => "Always",
-        Some(PullPolicy::Never) => "Never",
-        Some(PullPolicy::IfNotPresent) | None => "IfNotPresent",
-    };
-    let versions =
-        world.secrets.iter().filter_map(|(name, facts)| Some(format!("{name}={}", facts.as_ref()?.version)));
     Ok(Valid {
-        generation: collection.metadata.generation.unwrap_or_default(),
         namespace: collection.namespace().unwrap_or_default(),
-        secrets_version: versions.collect::<Vec<_>>().join(","),
-        operator_namespace: defaults.operator_namespace.clone(),
+        uid: observed.uid(),
+        generation: collection.metadata.generation.unwrap_or_default(),
+        rest_name: spec.rest_name(&name).to_owned(),
+        owner: owner(collection),
+        image: image(&spec, defaults),
+        pull_policy: spec
+            .image
+            .pull_policy
+            .map(|p| format!("{p:?}"))
+            .or_else(|| defaults.pull_policy.clone()),
+        indexes: schema::payload_indexes(&spec),
+        credentials: credentials(observed)?,
+        cron,
+        create,
         name,
-        uid,
         spec,
-        image,
-        pull_policy,
-        restore,
-        s3_secret,
     })
 }
 
-fn check_secrets(world: &World, spec: &VectorCollectionSpec) -> Result<(), Problem> {
-    for (name, key) in wanted_keys(spec) {
-        let missing = |what: String| Err(Problem::new(reason::SECRET_MISSING, what));
-        match world.secrets.get(&name) {
-            Some(Some(facts)) if facts.keys.contains(&key) => {}
-            Some(Some(_)) => return missing(format!("the Secret {name} has no key {key}: add it")),
-            _ => return missing(format!("there is no Secret {name}: create it with the key {key}")),
-        }
-    }
-    Ok(())
-}
-
-fn check_schedule(spec: &VectorCollectionSpec) -> Result<(), Problem> {
-    let Some(schedule) = spec.snapshots.as_ref().and_then(|s| s.schedule.as_ref()) else { return Ok(()) };
-    schedule::parse(schedule).map(drop).map_err(|e| Problem::new(reason::INVALID_SPEC, e))
-}
-
-/// A volume of an earlier collection of the same name would be refused by the node, which can't say so as clearly.
-fn check_claims(world: &World, name: &str, uid: &str) -> Result<(), Problem> {
-    let foreign: Vec<&str> = world
-        .claims
-        .iter()
-        .filter(|(claim, object)| {
-            let of = object.labels().get(quiver_crds::COLLECTION_UID_LABEL);
-            claim.starts_with(&names::claim(name)) && of.is_some_and(|of| of != uid)
-        })
-        .map(|(claim, _)| claim.as_str())
-        .collect();
-    let Some(first) = foreign.first() else { return Ok(()) };
-    Err(Problem::new(
-        reason::INVALID_SPEC,
-        format!(
-            "{} volume claim(s) of an earlier VectorCollection {name} are still there ({first} …), kept by its \
-             deletionPolicy: delete the claims if their data isn't needed, or give this VectorCollection another name",
-            foreign.len()
-        ),
-    ))
-}
-
-fn restore(
-    world: &World,
-    spec: &VectorCollectionSpec,
-    bootstrapped: bool,
-) -> Result<Option<Restore>, Problem> {
-    // Once the shards are there, nobody asks for the snapshot any more: it may be gone.
-    let from = match &world.source {
-        Source::Empty => None,
-        Source::Snapshot(from) => Some(from.clone()),
-        Source::Waits(_) | Source::Impossible(_) if bootstrapped => None,
-        Source::Waits(why) => return Err(Problem::new(reason::BOOTSTRAP_WAITS, why.clone())),
-        Source::Impossible(why) => return Err(Problem::new(reason::BOOTSTRAP_FAILED, why.clone())),
+/// The volumes of an earlier collection of the same name would come back with the pods.
+fn predecessor(observed: &Observed, name: &str) -> Result<(), Invalid> {
+    let uid = observed.uid();
+    let of_another = |labels: &std::collections::BTreeMap<String, String>| {
+        labels.get(COLLECTION_UID_LABEL).is_some_and(|l| *l != uid)
     };
-    let wanted = usize::try_from(spec.shards).unwrap_or_default();
-    match from.as_ref().and_then(|f| f.shards) {
-        Some(has) if has != wanted && !bootstrapped => Err(Problem::new(
-            reason::BOOTSTRAP_FAILED,
-            format!(
-                "the snapshot has {has} shards, spec.shards says {wanted}: create the VectorCollection with {has} shards; its number of nodes is free"
-            ),
-        )),
-        _ => Ok(from),
+    let old: Vec<String> = observed
+        .volumes
+        .iter()
+        .filter(|v| v.metadata.deletion_timestamp.is_none() && of_another(v.labels()))
+        .map(|v| v.name_any())
+        .collect();
+    if old.is_empty() {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "the volumes {} hold the data of an earlier VectorCollection {name}: delete them (kubectl delete pvc {}) or choose \
+         another name; to get the data back, bootstrap from a snapshot",
+        old.join(", "),
+        old.join(" ")
+    )))
+}
+
+fn owner(collection: &VectorCollection) -> OwnerReference {
+    let mut owner =
+        collection.controller_owner_ref(&()).expect("an object that was read has a name and a uid");
+    // Needs a permission that nothing here depends on: the garbage collector removes children either way.
+    owner.block_owner_deletion = None;
+    owner
+}
+
+fn image(spec: &VectorCollectionSpec, defaults: &Defaults) -> String {
+    let default = &defaults.node_image;
+    // The tag is what follows the last colon, unless that colon belongs to a registry's port.
+    let (repository, tag) = match default.rsplit_once(':') {
+        Some((r, t)) if !t.contains('/') => (r, Some(t)),
+        _ => (default.as_str(), None),
+    };
+    let chosen = spec.image.repository.as_deref();
+    if chosen.is_none() && spec.image.tag.is_none() {
+        return default.clone();
+    }
+    let repository = chosen.unwrap_or(repository);
+    match spec.image.tag.as_deref().or(tag) {
+        Some(tag) => format!("{repository}:{tag}"),
+        None => repository.to_owned(),
     }
 }
 
-/// Pods have the keys of one store.
-fn s3_secret(spec: &VectorCollectionSpec, restore: Option<&Restore>) -> Result<Option<String>, Problem> {
-    let name = |s3: &S3| s3.credentials.secret_ref.as_ref().map(|r| r.name.clone());
-    let (to, from) = (destination(spec).map(name), restore.map(|r| name(&r.s3)));
-    match (to, from) {
-        (Some(to), Some(from)) if to != from => Err(Problem::new(
-            reason::INVALID_SPEC,
-            "snapshots.destination and the snapshot to begin from need the same credentials: nodes sign in with one Secret",
+/// One identity for each pod: of the destination, else of the place that the first data comes from.
+fn credentials(observed: &Observed) -> Result<Option<Credentials>, Invalid> {
+    let spec = &observed.collection.spec;
+    let own = spec.snapshots.as_ref().map(|s| s.destination.s3.credentials.clone());
+    let source = spec.bootstrap.as_ref().and_then(|b| b.snapshot.as_ref());
+    let manifest = source.and_then(|s| s.manifest.as_ref()).map(|m| m.destination.s3.credentials.clone());
+    match (own, manifest) {
+        (Some(own), Some(manifest)) if own != manifest && !observed.bootstrapped() => Err(invalid(
+            "snapshots.destination and bootstrap.snapshot.manifest.destination have different credentials, but a pod \
+             has one identity: use the same Secret for both",
         )),
-        (Some(secret), _) | (None, Some(secret)) => Ok(secret),
-        (None, None) => Ok(None),
+        (Some(own), _) => Ok(Some(own)),
+        (None, Some(manifest)) => Ok(Some(manifest)),
+        // From a VectorSnapshot: what the pods were made with stays, whatever becomes of that object.
+        (None, None) => Ok(source.and(observed.source_credentials.clone()).or_else(|| current(observed))),
     }
+}
+
+/// The identity that the pods have now.
+fn current(observed: &Observed) -> Option<Credentials> {
+    let template = observed.stateful_set.as_ref()?.spec.as_ref()?.template.spec.as_ref()?;
+    let env = template.containers.iter().find(|c| c.name == names::CONTAINER)?.env.as_ref()?;
+    let key =
+        env.iter().find(|e| e.name == "AWS_ACCESS_KEY_ID")?.value_from.as_ref()?.secret_key_ref.as_ref()?;
+    Some(Credentials {
+        kind: CredentialsType::Secret,
+        secret_ref: Some(quiver_crds::s3::SecretRef { name: key.name.clone() }),
+    })
+}
+
+/// Whether a pod is ready, as Kubernetes sees it.
+pub fn ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }

@@ -1,55 +1,103 @@
-//! Services and NetworkPolicy.
+//! Services, the disruption budget and the network policy.
 
-use quiver_crds::COLLECTION_LABEL;
-use quiver_crds::collection::Managed;
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Kind, Object, PEER_PORT, REST_PORT, names, selector};
+use super::owned;
+use crate::names::{self, P2P_PORT, REST_PORT};
 use crate::validate::Valid;
 
-fn port(name: &str, number: u16) -> Value {
-    json!({ "name": name, "port": number, "targetPort": name, "protocol": "TCP" })
-}
-
-/// For clients; any ready pod takes any request.
-pub fn client_service(v: &Valid) -> Object {
-    let spec = json!({ "spec": { "type": "ClusterIP", "selector": selector(&v.name), "ports": [port("rest", REST_PORT)] } });
-    Object::owned(v, Kind::Service, &v.name, spec)
-}
-
-/// For peers and the operator: each pod by its name, ready or not.
-pub fn headless_service(v: &Valid) -> Object {
-    let spec = json!({ "spec": {
-        "type": "ClusterIP",
-        "clusterIP": "None",
-        "publishNotReadyAddresses": true,
-        "selector": selector(&v.name),
-        "ports": [port("rest", REST_PORT), port("peer", PEER_PORT)],
-    } });
-    Object::owned(v, Kind::Service, &names::headless(&v.name), spec)
-}
-
-/// Anyone reaches the public port; only the collection's own pods and the operator reach the internal one.
-pub fn network_policy(v: &Valid) -> Option<Object> {
-    if v.spec.security.network_policy == Managed::None {
-        return None;
+fn port(name: &str, number: i32) -> ServicePort {
+    ServicePort {
+        name: Some(name.into()),
+        port: number,
+        target_port: Some(IntOrString::String(name.into())),
+        protocol: Some("TCP".into()),
+        ..ServicePort::default()
     }
-    let spec = json!({ "spec": {
-        "podSelector": { "matchLabels": selector(&v.name) },
-        "policyTypes": ["Ingress"],
-        "ingress": [
-            { "ports": [{ "port": "rest", "protocol": "TCP" }] },
-            {
-                "ports": [{ "port": "peer", "protocol": "TCP" }],
-                "from": [
-                    { "podSelector": { "matchLabels": { (COLLECTION_LABEL): v.name } } },
-                    {
-                        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": v.operator_namespace } },
-                        "podSelector": { "matchLabels": { "app.kubernetes.io/name": "quiver-operator" } },
-                    },
-                ],
-            },
-        ],
-    } });
-    Some(Object::owned(v, Kind::NetworkPolicy, &v.name, spec))
+}
+
+/// Gives each pod its name, also before it is ready: peers find each other while they start.
+pub fn headless(valid: &Valid) -> Service {
+    Service {
+        metadata: owned(valid, names::headless(&valid.name)),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".into()),
+            publish_not_ready_addresses: Some(true),
+            selector: Some(names::selector(&valid.name)),
+            ports: Some(vec![port("rest", REST_PORT), port("p2p", P2P_PORT)]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// What clients use: every ready pod takes every request.
+pub fn service(valid: &Valid) -> Service {
+    Service {
+        metadata: owned(valid, valid.name.clone()),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".into()),
+            selector: Some(names::selector(&valid.name)),
+            ports: Some(vec![port("rest", REST_PORT)]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+pub fn disruption_budget(valid: &Valid) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: owned(valid, valid.name.clone()),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(valid.spec.disruption.max_unavailable_nodes)),
+            selector: Some(selector(valid)),
+            // A pod that isn't ready protects nothing, and a drain must not wait for it.
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn selector(valid: &Valid) -> LabelSelector {
+    LabelSelector { match_labels: Some(names::selector(&valid.name)), ..LabelSelector::default() }
+}
+
+/// REST for everybody; the internal port only for pods of the collection and for the operator.
+pub fn network_policy(valid: &Valid) -> NetworkPolicy {
+    let open = |number| NetworkPolicyPort {
+        port: Some(IntOrString::Int(number)),
+        protocol: Some("TCP".into()),
+        ..NetworkPolicyPort::default()
+    };
+    let operator = LabelSelector {
+        match_labels: Some([("app.kubernetes.io/name".to_owned(), "quiver-operator".to_owned())].into()),
+        ..LabelSelector::default()
+    };
+    let peers = vec![
+        NetworkPolicyPeer { pod_selector: Some(selector(valid)), ..NetworkPolicyPeer::default() },
+        NetworkPolicyPeer {
+            pod_selector: Some(operator),
+            namespace_selector: Some(LabelSelector::default()),
+            ..NetworkPolicyPeer::default()
+        },
+    ];
+    NetworkPolicy {
+        metadata: owned(valid, valid.name.clone()),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(selector(valid)),
+            policy_types: Some(vec!["Ingress".into()]),
+            ingress: Some(vec![
+                NetworkPolicyIngressRule { ports: Some(vec![open(REST_PORT)]), from: None },
+                NetworkPolicyIngressRule { ports: Some(vec![open(P2P_PORT)]), from: Some(peers) },
+            ]),
+            egress: None,
+        }),
+    }
 }

@@ -1,56 +1,170 @@
-//! Which pod gets which shard. Pure.
+//! Which pod holds which shard. Decided once for each shard, when it is made; a shard never moves in this version.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-/// For each shard of `missing` a pod out of `pods`: the one that has the fewest so far, and the first of those.
-/// What is placed already stays where it is.
-pub fn place(placed: &BTreeMap<i32, String>, missing: &[i32], pods: &[String]) -> BTreeMap<i32, String> {
-    let mut load: BTreeMap<usize, usize> = (0..pods.len()).map(|p| (p, 0)).collect();
-    for pod in placed.values() {
-        if let Some(at) = pods.iter().position(|p| p == pod) {
-            *load.entry(at).or_default() += 1;
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
+use quiver_api::collections::{CreateCollection, VectorsConfig};
+use quiver_api::internal::{HashRange as WireRange, SnapshotManifest};
+use quiver_crds::VectorShard;
+use quiver_crds::shard::{Copy, HashRange, Restore, VectorShardSpec};
+
+use crate::names;
+use crate::observe::{Observed, Source};
+use crate::validate::Valid;
+
+/// Where shards go, and how many pods that takes.
+#[derive(Debug, Default)]
+pub struct Placement {
+    pub create: Vec<VectorShard>,
+    /// Shards that had data once and have no record now.
+    pub lost: Vec<i32>,
+    pub replicas: i32,
+    /// Why there are more pods than wanted, and what to do.
+    pub blocked: Option<String>,
+    /// Why the snapshot can't be used, and what to do.
+    pub refused: Option<String>,
+}
+
+/// Places what isn't placed: evenly, lowest ordinal first, without touching what is.
+pub fn place(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> String) -> Placement {
+    let mut placement = Placement::default();
+    let holders: BTreeSet<i32> = observed
+        .shards
+        .iter()
+        .flat_map(|s| &s.spec.copies)
+        .filter_map(|c| names::ordinal(&valid.name, &c.pod))
+        .collect();
+    let needed = holders.last().map_or(0, |highest| highest + 1);
+    placement.replicas = valid.spec.nodes.max(needed);
+    if placement.replicas > valid.spec.nodes {
+        let held = observed
+            .shards
+            .iter()
+            .filter(|s| {
+                let on = s.spec.copies.iter().filter_map(|c| names::ordinal(&valid.name, &c.pod));
+                on.max().is_some_and(|o| o >= valid.spec.nodes)
+            })
+            .count();
+        placement.blocked = Some(format!(
+            "nodes is {} but the pods from {} on hold {held} shards with one copy each, and this version can't move \
+             them: set nodes to {needed}, or take a snapshot and bootstrap another VectorCollection with fewer nodes",
+            valid.spec.nodes,
+            names::pod(&valid.name, valid.spec.nodes),
+        ));
+    }
+    let present: BTreeSet<i32> = observed.shards.iter().map(|s| s.spec.shard).collect();
+    let missing: Vec<i32> = (0..valid.spec.shards).filter(|n| !present.contains(n)).collect();
+    if missing.is_empty() {
+        return placement;
+    }
+    let reported = reported(observed);
+    placement.lost =
+        missing.iter().copied().filter(|n| observed.bootstrapped() || reported.contains(n)).collect();
+    if !placement.lost.is_empty() {
+        return placement;
+    }
+    let restore = match &observed.source {
+        Source::Empty => None,
+        Source::Waits(_) | Source::Unusable(_) => return placement,
+        Source::Manifest { location, key, manifest } => {
+            if let Some(why) = unfit(valid, manifest) {
+                placement.refused = Some(why);
+                return placement;
+            }
+            Some((Restore { s3: location.clone(), manifest_key: key.clone() }, manifest.as_ref()))
+        }
+    };
+    let mut load: Vec<i32> = vec![0; placement.replicas.max(1) as usize];
+    let placed = observed.shards.iter().flat_map(|s| &s.spec.copies);
+    for ordinal in placed.filter_map(|c| names::ordinal(&valid.name, &c.pod)) {
+        if let Some(l) = load.get_mut(ordinal as usize) {
+            *l += 1;
         }
     }
-    let mut placement = BTreeMap::new();
-    for &shard in missing {
-        let Some((&at, _)) = load.iter().min_by_key(|&(at, n)| (*n, *at)) else { return placement };
-        *load.entry(at).or_default() += 1;
-        placement.insert(shard, pods[at].clone());
+    for number in missing {
+        let lightest = (0..load.len()).min_by_key(|i| (load[*i], *i)).expect("there is at least one pod");
+        load[lightest] += 1;
+        let range = range_of(number, valid.spec.shards, restore.as_ref().map(|(_, m)| *m));
+        let restore = restore.as_ref().map(|(r, _)| r.clone());
+        placement.create.push(genesis(valid, number, lightest as i32, range, restore, mint()));
     }
     placement
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// Shards of this collection that some node holds.
+fn reported(observed: &Observed) -> BTreeSet<i32> {
+    let uid = observed.uid();
+    let answers = observed.nodes.values().filter_map(|n| n.as_ref().ok());
+    answers
+        .filter(|n| n.collection_uid == uid)
+        .flat_map(|n| &n.shards)
+        .filter_map(|s| i32::try_from(s.shard).ok())
+        .collect()
+}
 
-    use super::*;
+fn range_of(number: i32, shards: i32, manifest: Option<&SnapshotManifest>) -> HashRange {
+    let recorded = manifest.and_then(|m| m.shards.iter().find(|s| s.shard == number.unsigned_abs()));
+    let range = match recorded {
+        Some(shard) => shard.range,
+        None => WireRange::part(number.unsigned_abs(), shards.unsigned_abs()),
+    };
+    HashRange::new(range.first, range.last)
+}
 
-    fn pods(n: usize) -> Vec<String> {
-        (0..n).map(|i| format!("docs-{i}")).collect()
+/// The record of a shard that nobody has led yet: one copy, in sync, free to start empty (reliability rule R1).
+fn genesis(
+    valid: &Valid,
+    number: i32,
+    ordinal: i32,
+    range: HashRange,
+    restore: Option<Restore>,
+    id: String,
+) -> VectorShard {
+    let spec = VectorShardSpec {
+        collection: valid.name.clone(),
+        collection_uid: valid.uid.clone(),
+        shard: number,
+        term: 1,
+        config_version: 1,
+        range,
+        primary: id.clone(),
+        primary_boot: String::new(),
+        copies: vec![Copy { id, pod: names::pod(&valid.name, ordinal), in_sync: true, purpose: None }],
+        restore,
+        accept_data_loss_at_term: None,
+    };
+    let mut shard = VectorShard::new(&names::shard(&valid.name, number), spec);
+    shard.metadata = ObjectMeta {
+        name: Some(shard.name_any()),
+        namespace: Some(valid.namespace.clone()),
+        labels: Some(names::labels(&valid.name, &valid.uid)),
+        owner_references: Some(vec![valid.owner.clone()]),
+        ..ObjectMeta::default()
+    };
+    shard
+}
+
+/// Why a snapshot can't become this collection, and what to do.
+fn unfit(valid: &Valid, manifest: &SnapshotManifest) -> Option<String> {
+    let shards = manifest.shards.len();
+    if shards != valid.spec.shards.unsigned_abs() as usize {
+        return Some(format!(
+            "the snapshot {} has {shards} shards and the spec {}: delete this VectorCollection and create it with shards: \
+             {shards}",
+            manifest.name, valid.spec.shards
+        ));
     }
-
-    proptest! {
-        #[test]
-        fn every_shard_has_a_pod_and_no_pod_has_two_more_than_another(shards in 1i32..257, nodes in 1usize..40) {
-            let all: Vec<i32> = (0..shards).collect();
-            let placed = place(&BTreeMap::new(), &all, &pods(nodes));
-            prop_assert_eq!(placed.len(), all.len());
-            let load = |pod: &String| placed.values().filter(|p| *p == pod).count();
-            let loads: Vec<usize> = pods(nodes).iter().map(load).collect();
-            let (least, most) = (loads.iter().min().expect("a pod"), loads.iter().max().expect("a pod"));
-            prop_assert!(most - least <= 1, "{:?}", loads);
-        }
-
-        #[test]
-        fn an_interrupted_placement_goes_on_as_it_began(shards in 1i32..100, nodes in 1usize..20, cut in 0i32..100) {
-            let all: Vec<i32> = (0..shards).collect();
-            let whole = place(&BTreeMap::new(), &all, &pods(nodes));
-            let cut = cut.min(shards);
-            let (first, rest) = all.split_at(usize::try_from(cut).expect("positive"));
-            let mut placed = place(&BTreeMap::new(), first, &pods(nodes));
-            placed.extend(place(&placed.clone(), rest, &pods(nodes)));
-            prop_assert_eq!(placed, whole);
-        }
-    }
+    let stored: CreateCollection = serde_json::from_value(manifest.schema.clone()).ok()?;
+    let wanted: CreateCollection = serde_json::from_value(valid.create.clone()).ok()?;
+    let shape = |config: &VectorsConfig| -> Vec<(String, usize, String)> {
+        config.iter().map(|(n, v)| (n.to_owned(), v.size, format!("{:?}", v.distance))).collect()
+    };
+    let (stored, wanted) = (shape(&stored.vectors), shape(&wanted.vectors));
+    let differs = stored.iter().find(|s| !wanted.contains(s))?;
+    Some(format!(
+        "the snapshot {} has a vector \"{}\" of size {} and distance {}, which the spec doesn't have so: delete this \
+         VectorCollection and create it with that vector",
+        manifest.name, differs.0, differs.1, differs.2
+    ))
 }

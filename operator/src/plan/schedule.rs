@@ -1,148 +1,85 @@
-//! When the next snapshot is due. Pure: the time is an argument.
+//! Cron expressions with a time zone: when the next snapshot is due and when the last was.
+
+use std::fmt;
 
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
-use quiver_crds::collection::Schedule;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-/// A schedule that was understood.
-pub struct Times {
+/// A schedule that parsed.
+#[derive(Clone)]
+pub struct Cron {
     cron: croner::Cron,
     zone: TimeZone,
-    jitter: SignedDuration,
-    late: SignedDuration,
 }
 
-/// Understands a schedule, or says what is wrong with it.
-pub fn parse(schedule: &Schedule) -> Result<Times, String> {
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    let cron = parser.parse(schedule.cron.trim()).map_err(|e| {
-        format!(
-            "snapshots.schedule.cron `{}` can't be understood: {e}; `0 2 * * *` is every night at two",
-            schedule.cron
-        )
-    })?;
-    let zone = TimeZone::get(&schedule.time_zone).map_err(|_| {
-        format!(
-            "snapshots.schedule.timeZone `{}` is not known; write it like Europe/Berlin",
-            schedule.time_zone
-        )
-    })?;
-    Ok(Times {
-        cron,
-        zone,
-        jitter: SignedDuration::from_secs(schedule.jitter_seconds),
-        late: SignedDuration::from_secs(schedule.starting_deadline_seconds),
-    })
-}
-
-impl Times {
-    /// The moment for which a snapshot should be there now; nothing if it is too late for the last one.
-    /// `seed` spreads collections over the jitter.
-    pub fn due(&self, now: Timestamp, seed: u64) -> Option<Timestamp> {
-        let at = now - self.delay(seed);
-        let last: Zoned = self.cron.find_previous_occurrence(&at.to_zoned(self.zone.clone()), true).ok()?;
-        let last = last.timestamp();
-        (at.duration_since(last) <= self.late).then_some(last)
-    }
-
-    /// The next moment after now.
-    pub fn next(&self, now: Timestamp, seed: u64) -> Option<Timestamp> {
-        let at = now - self.delay(seed);
-        let next: Zoned = self.cron.find_next_occurrence(&at.to_zoned(self.zone.clone()), false).ok()?;
-        Some(next.timestamp() + self.delay(seed))
-    }
-
-    fn delay(&self, seed: u64) -> SignedDuration {
-        let span = u64::try_from(self.jitter.as_secs()).unwrap_or_default() + 1;
-        SignedDuration::from_secs(i64::try_from(seed % span).unwrap_or_default())
+impl fmt::Debug for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cron({})", self.cron.as_str())
     }
 }
 
-/// Name of the snapshot for a moment: made twice, it is the same object.
-pub fn name(collection: &str, at: Timestamp) -> String {
-    format!("{collection}-{}", at.as_second() / 60)
+impl Cron {
+    /// Parses; the error is a sentence for people.
+    pub fn parse(cron: &str, zone: &str) -> Result<Self, String> {
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let parsed = parser.parse(cron).map_err(|e| format!("`{cron}` is not a schedule: {e}"))?;
+        let zone = TimeZone::get(zone).map_err(|_| {
+            format!("`{zone}` is not a time zone: write one such as Europe/Berlin or Etc/UTC")
+        })?;
+        Ok(Self { cron: parsed, zone })
+    }
+
+    /// The last time at or before `now`; `None` if there was none that a calendar reaches.
+    pub fn last(&self, now: Timestamp) -> Option<Timestamp> {
+        let found = self.cron.find_previous_occurrence(&now.to_zoned(self.zone.clone()), true).ok()?;
+        Some(found.timestamp())
+    }
+
+    /// The first time after `now`.
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let found = self.cron.find_next_occurrence(&now.to_zoned(self.zone.clone()), false).ok()?;
+        Some(found.timestamp())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use quiver_crds::collection::ConcurrencyPolicy;
-
     use super::*;
 
-    fn schedule(cron: &str, zone: &str) -> Schedule {
-        Schedule {
-            cron: cron.into(),
-            time_zone: zone.into(),
-            suspend: false,
-            starting_deadline_seconds: 3600,
-            jitter_seconds: 0,
-            concurrency_policy: ConcurrencyPolicy::Forbid,
-        }
-    }
-
-    fn check(cron: &str, zone: &str, now: &str, due: Option<&str>, next: &str) {
-        let times = parse(&schedule(cron, zone)).expect("a good schedule");
-        let now: Timestamp = now.parse().expect("a time");
-        let at = |t: &str| t.parse::<Timestamp>().expect("a time");
-        assert_eq!(times.due(now, 7), due.map(at), "due: {cron} at {now}");
-        assert_eq!(times.next(now, 7), Some(at(next)), "next: {cron} at {now}");
+    fn check(cron: &str, zone: &str, now: &str, last: &str, next: &str) {
+        let cron = Cron::parse(cron, zone).unwrap();
+        let now: Timestamp = now.parse().unwrap();
+        assert_eq!(cron.last(now).unwrap().to_string(), last);
+        assert_eq!(cron.next(now).unwrap().to_string(), next);
     }
 
     #[test]
-    fn times_are_those_of_the_zone() {
+    fn times_are_found_in_their_zone() {
+        check("0 2 * * *", "Etc/UTC", "2026-03-05T02:00:00Z", "2026-03-05T02:00:00Z", "2026-03-06T02:00:00Z");
         check(
             "0 2 * * *",
-            "Etc/UTC",
-            "2026-11-24T02:00:00Z",
-            Some("2026-11-24T02:00:00Z"),
-            "2026-11-25T02:00:00Z",
-        );
-        check("0 2 * * *", "Etc/UTC", "2026-11-24T01:59:59Z", None, "2026-11-24T02:00:00Z");
-        check("0 2 * * *", "Etc/UTC", "2026-11-24T03:00:01Z", None, "2026-11-25T02:00:00Z");
-        check(
-            "0 2 * * *",
-            "Europe/Berlin",
-            "2026-11-24T01:10:00Z",
-            Some("2026-11-24T01:00:00Z"),
-            "2026-11-25T01:00:00Z",
+            "Asia/Tokyo",
+            "2026-03-05T12:00:00Z",
+            "2026-03-04T17:00:00Z",
+            "2026-03-05T17:00:00Z",
         );
         check(
-            "* * * * *",
+            "*/15 * * * *",
             "Etc/UTC",
-            "2026-11-24T01:10:30Z",
-            Some("2026-11-24T01:10:00Z"),
-            "2026-11-24T01:11:00Z",
+            "2026-03-05T11:59:59Z",
+            "2026-03-05T11:45:00Z",
+            "2026-03-05T12:00:00Z",
         );
-        check(
-            "@daily",
-            "Etc/UTC",
-            "2026-11-24T00:10:30Z",
-            Some("2026-11-24T00:00:00Z"),
-            "2026-11-25T00:00:00Z",
-        );
+        check("0 4 * * 1", "Etc/UTC", "2026-03-05T12:00:00Z", "2026-03-02T04:00:00Z", "2026-03-09T04:00:00Z");
     }
 
     #[test]
-    fn jitter_delays_by_the_seed_and_never_more() {
-        let mut spread = schedule("0 2 * * *", "Etc/UTC");
-        spread.jitter_seconds = 299;
-        let times = parse(&spread).expect("a good schedule");
-        let at = |t: &str| t.parse::<Timestamp>().expect("a time");
-        assert_eq!(times.due(at("2026-11-24T02:00:09Z"), 610), None);
-        assert_eq!(times.due(at("2026-11-24T02:00:10Z"), 610), Some(at("2026-11-24T02:00:00Z")));
-        assert_eq!(times.next(at("2026-11-24T02:00:10Z"), 610), Some(at("2026-11-25T02:00:10Z")));
-    }
-
-    #[test]
-    fn nonsense_is_refused_in_words() {
-        let refused = |cron: &str, zone: &str| parse(&schedule(cron, zone)).err().expect("refused");
-        assert!(refused("61 2 * * *", "Etc/UTC").contains("every night at two"));
-        assert!(refused("0 2 * * *", "Mars/Olympus").contains("Europe/Berlin"));
-    }
-
-    #[test]
-    fn a_moment_has_one_name() {
-        let at = |t: &str| t.parse::<Timestamp>().expect("a time");
-        assert_eq!(name("docs", at("2026-11-24T02:00:00Z")), name("docs", at("2026-11-24T02:00:30Z")));
+    fn a_wrong_schedule_is_named() {
+        assert!(Cron::parse("61 * * * *", "Etc/UTC").unwrap_err().contains("`61 * * * *` is not a schedule"));
+        assert!(Cron::parse("* * * * * *", "Etc/UTC").is_err());
+        assert!(
+            Cron::parse("0 2 * * *", "Mars/Base").unwrap_err().contains("`Mars/Base` is not a time zone")
+        );
     }
 }

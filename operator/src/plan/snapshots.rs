@@ -1,164 +1,135 @@
-//! Which scheduled snapshot is to be made now, and which are to go. Pure.
+//! When a scheduled snapshot is made, what it is called, and which ones retention removes.
 
-use std::collections::BTreeSet;
-
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
-use quiver_crds::collection::Retention;
+use quiver_crds::condition::kind;
 use quiver_crds::snapshot::{CollectionRef, Origin, SnapshotDeletionPolicy, VectorSnapshotSpec};
-use quiver_crds::{SCHEDULED_LABEL, VectorSnapshot};
+use quiver_crds::{COLLECTION_LABEL, SCHEDULED_LABEL, VectorSnapshot};
 
-use super::schedule;
-use crate::build::labels;
-use crate::observe::World;
+use super::retention::{Kept, forget};
+use crate::names;
+use crate::observe::{Observed, is_true};
 use crate::validate::Valid;
 
-/// Failed snapshots are kept so long after a newer one succeeded, for people to look at.
-const KEEP_FAILED: SignedDuration = SignedDuration::from_hours(24);
-
-/// Whether a snapshot has come to its end, and to a good one.
-pub fn state(snapshot: &VectorSnapshot) -> &str {
-    snapshot.status.as_ref().map_or("", |s| s.state.as_str())
+/// What the schedule and retention ask for.
+#[derive(Default)]
+pub struct Snapshots {
+    pub take: Option<VectorSnapshot>,
+    pub forget: Vec<String>,
+    pub next: Option<Timestamp>,
 }
 
-/// Whether it is neither complete nor failed nor going away.
-pub fn is_running(snapshot: &VectorSnapshot) -> bool {
-    !matches!(state(snapshot), "Complete" | "Failed") && snapshot.metadata.deletion_timestamp.is_none()
-}
-
-/// When it was complete.
-pub fn completed_at(snapshot: &VectorSnapshot) -> Option<Timestamp> {
-    let status = snapshot.status.as_ref()?;
-    if status.state == "Complete" { status.completion_time.as_ref().map(|t| t.0) } else { None }
-}
-
-/// Where collections differ in their jitter.
-pub fn seed(uid: &str) -> u64 {
-    uid.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// The scheduled snapshot that should be there now and isn't, and the moment that it is for.
-pub fn due(v: &Valid, world: &World, now: Timestamp) -> Option<(VectorSnapshot, Timestamp)> {
-    let snapshots = v.spec.snapshots.as_ref()?;
-    let schedule = snapshots.schedule.as_ref().filter(|s| !s.suspend)?;
-    if v.spec.hibernate {
-        return None;
+/// Plans them.
+pub fn plan(valid: &Valid, observed: &Observed) -> Snapshots {
+    let Some(spec) = &valid.spec.snapshots else { return Snapshots::default() };
+    let own: Vec<&VectorSnapshot> = observed
+        .snapshots
+        .iter()
+        .filter(|s| s.metadata.deletion_timestamp.is_none())
+        .filter(|s| of(s, &valid.uid))
+        .collect();
+    let scheduled = own.iter().filter(|s| s.spec.origin == Origin::Schedule);
+    let done: Vec<Kept> = scheduled
+        .filter_map(|s| {
+            let good = is_true(s, kind::COMPLETE);
+            (good || is_true(s, kind::FAILED)).then(|| Kept { name: s.name_any(), at: begun(s), good })
+        })
+        .collect();
+    let mut plan = Snapshots { forget: forget(&spec.retention, done, observed.now), ..Snapshots::default() };
+    let (Some(schedule), Some(cron)) = (&spec.schedule, &valid.cron) else { return plan };
+    if schedule.suspend || valid.spec.hibernate {
+        return plan;
     }
-    let collection = world.collection.as_ref()?;
-    let at = schedule::parse(schedule).ok()?.due(now, seed(&v.uid))?;
-    let name = schedule::name(&v.name, at);
-    let created = collection.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let done = collection.status.as_ref().and_then(|s| s.last_schedule_time.as_ref()).map(|t| t.0);
-    let taken = world.snapshots.iter().any(|s| s.name_any() == name) || done.is_some_and(|done| done >= at);
-    if taken || created.is_some_and(|created| at < created) || world.snapshots.iter().any(is_running) {
-        return None;
+    let jitter = |at: Timestamp| SignedDuration::from_secs(jitter(&valid.uid, at, schedule.jitter_seconds));
+    plan.next = cron.next(observed.now).map(|at| at + jitter(at));
+    let Some(due) = cron.last(observed.now) else { return plan };
+    let start = due + jitter(due);
+    let made = observed.collection.metadata.creation_timestamp.as_ref().map_or(Timestamp::MIN, |t| t.0);
+    let age = observed.now.duration_since(start).as_secs();
+    // One that was due before the collection was there is nobody's.
+    if due < made || age > schedule.starting_deadline_seconds {
+        return plan;
     }
+    if age < 0 {
+        plan.next = Some(start);
+        return plan;
+    }
+    let name = scheduled_name(&valid.name, due);
+    let exists = observed.snapshots.iter().any(|s| s.name_any() == name);
+    let served = observed.collection.status.as_ref().and_then(|s| s.last_schedule_time.as_ref());
+    // A snapshot that a person deleted is not made again.
+    let served = served.is_some_and(|t| t.0 >= due);
+    let later = own.iter().filter(|s| s.spec.origin == Origin::Schedule).any(|s| begun(s) > due);
+    let running = own.iter().any(|s| !is_true(s, kind::COMPLETE) && !is_true(s, kind::FAILED));
+    // Until the shards were led once there is nothing to take.
+    let led = observed.shards.len() == valid.spec.shards.max(0) as usize
+        && observed.shards.iter().all(|s| !s.spec.primary_boot.is_empty());
+    if !exists && !served && !later && !running && led {
+        plan.take = Some(snapshot(valid, name));
+    }
+    plan
+}
+
+/// `<collection>-<scheduled unix minute>`: made twice, it is the same one.
+fn scheduled_name(collection: &str, due: Timestamp) -> String {
+    format!("{collection}-{}", due.as_second() / 60)
+}
+
+/// The time a snapshot stands for: what it was scheduled for if its name says so, else when it was made.
+pub fn begun(snapshot: &VectorSnapshot) -> Timestamp {
+    let name = snapshot.name_any();
+    let minute = name.rsplit_once('-').and_then(|(_, m)| m.parse::<i64>().ok());
+    let scheduled = minute.filter(|_| snapshot.spec.origin == Origin::Schedule);
+    scheduled
+        .and_then(|m| Timestamp::from_second(m.checked_mul(60)?).ok())
+        .or_else(|| snapshot.metadata.creation_timestamp.as_ref().map(|t| t.0))
+        .unwrap_or(Timestamp::MIN)
+}
+
+/// Whether a snapshot is of this life of the collection.
+pub fn of(snapshot: &VectorSnapshot, uid: &str) -> bool {
+    let named = snapshot.spec.collection_ref.uid.as_deref();
+    let seen = snapshot.status.as_ref().map(|s| s.collection_uid.as_str()).filter(|u| !u.is_empty());
+    named.or(seen).is_none_or(|u| u == uid)
+}
+
+/// Between 0 and `at_most` seconds, the same for the same collection and time.
+fn jitter(uid: &str, at: Timestamp, at_most: i64) -> i64 {
+    if at_most <= 0 {
+        return 0;
+    }
+    // FNV-1a: a spread is wanted, not secrecy.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in uid.bytes().chain(at.as_second().to_le_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    (hash % (at_most as u64 + 1)) as i64
+}
+
+fn snapshot(valid: &Valid, name: String) -> VectorSnapshot {
+    let destination = valid.spec.snapshots.as_ref().map(|s| s.destination.clone());
     let spec = VectorSnapshotSpec {
-        collection_ref: CollectionRef { name: v.name.clone(), uid: Some(v.uid.clone()) },
-        destination: Some(snapshots.destination.clone()),
+        collection_ref: CollectionRef { name: valid.name.clone(), uid: Some(valid.uid.clone()) },
+        destination,
         origin: Origin::Schedule,
         deadline_seconds: 7200,
         deletion_policy: SnapshotDeletionPolicy::Delete,
     };
     let mut snapshot = VectorSnapshot::new(&name, spec);
-    let mut labels: std::collections::BTreeMap<String, String> =
-        serde_json::from_value(labels(v)).expect("labels are strings");
-    labels.insert(SCHEDULED_LABEL.into(), "true".into());
-    snapshot.metadata =
-        ObjectMeta { namespace: Some(v.namespace.clone()), labels: Some(labels), ..snapshot.metadata };
-    Some((snapshot, at))
-}
-
-/// Names of the scheduled snapshots that retention doesn't want any more.
-pub fn expired(v: &Valid, world: &World, now: Timestamp) -> Vec<String> {
-    let Some(snapshots) = &v.spec.snapshots else { return Vec::new() };
-    let of_schedule = |s: &&VectorSnapshot| {
-        s.spec.origin == Origin::Schedule
-            && s.metadata.deletion_timestamp.is_none()
-            && s.spec.collection_ref.uid.as_deref().is_none_or(|uid| uid == v.uid)
+    // No owner: deleting a collection must not delete its backups.
+    snapshot.metadata = ObjectMeta {
+        name: Some(name),
+        namespace: Some(valid.namespace.clone()),
+        labels: Some(
+            [
+                (COLLECTION_LABEL.to_owned(), valid.name.clone()),
+                (SCHEDULED_LABEL.to_owned(), "true".to_owned()),
+                ("app.kubernetes.io/managed-by".to_owned(), names::FIELD_MANAGER.to_owned()),
+            ]
+            .into(),
+        ),
+        ..ObjectMeta::default()
     };
-    let mut good: Vec<(Timestamp, String)> = world
-        .snapshots
-        .iter()
-        .filter(of_schedule)
-        .filter_map(|s| Some((completed_at(s)?, s.name_any())))
-        .collect();
-    good.sort_unstable_by(|a, b| b.cmp(a));
-    let Some((newest, _)) = good.first().cloned() else { return Vec::new() };
-    let keep = kept(&snapshots.retention, &good, now);
-    let failed = world.snapshots.iter().filter(of_schedule).filter(|s| state(s) == "Failed").filter(|s| {
-        let began = s.metadata.creation_timestamp.as_ref().map(|t| t.0);
-        began.is_some_and(|began| began < newest && now.duration_since(began) > KEEP_FAILED)
-    });
-    let expired = good.into_iter().map(|(_, name)| name).filter(|name| !keep.contains(name));
-    expired.chain(failed.map(ResourceExt::name_any)).collect()
-}
-
-/// Names out of `good`, newest first, that stay.
-fn kept(retention: &Retention, good: &[(Timestamp, String)], now: Timestamp) -> BTreeSet<String> {
-    let count = |n: i32| usize::try_from(n).unwrap_or_default();
-    let mut keep: BTreeSet<String> =
-        good.iter().take(count(retention.keep_last)).map(|(_, n)| n.clone()).collect();
-    let day = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
-    let mut newest_of_each = |limit: i32, period: &dyn Fn(Timestamp) -> (i16, i16)| {
-        let mut seen = BTreeSet::new();
-        for (at, name) in good {
-            if seen.insert(period(*at)) {
-                if seen.len() > count(limit) {
-                    return;
-                }
-                keep.insert(name.clone());
-            }
-        }
-    };
-    newest_of_each(retention.keep_daily, &|at| (day(at).year(), day(at).day_of_year()));
-    newest_of_each(retention.keep_weekly, &|at| {
-        let week = day(at).iso_week_date();
-        (week.year(), i16::from(week.week()))
-    });
-    if let Some(days) = retention.max_age_days {
-        let oldest = now - SignedDuration::from_hours(24 * i64::from(days));
-        for (at, name) in good.iter().filter(|(at, _)| *at < oldest) {
-            tracing::debug!(%name, %at, "older than retention allows");
-            keep.remove(name);
-        }
-    }
-    // The newest good one always stays: better an old snapshot than none.
-    keep.extend(good.first().map(|(_, name)| name.clone()));
-    keep
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(retention: Retention, kept_days_ago: &[i64]) {
-        let now: Timestamp = "2026-11-24T12:00:00Z".parse().expect("a time");
-        let good: Vec<(Timestamp, String)> =
-            (0..40).map(|d| (now - SignedDuration::from_hours(24 * d), format!("s{d}"))).collect();
-        let expected: BTreeSet<String> = kept_days_ago.iter().map(|d| format!("s{d}")).collect();
-        assert_eq!(kept(&retention, &good, now), expected, "{retention:?}");
-    }
-
-    fn retention(last: i32, daily: i32, weekly: i32, max_age_days: Option<i32>) -> Retention {
-        Retention { keep_last: last, keep_daily: daily, keep_weekly: weekly, max_age_days }
-    }
-
-    #[test]
-    fn a_snapshot_stays_if_any_rule_wants_it() {
-        check(retention(2, 0, 0, None), &[0, 1]);
-        check(retention(1, 4, 0, None), &[0, 1, 2, 3]);
-        // The 24th is a Tuesday: the newest of each week are that day and the Sundays before it.
-        check(retention(1, 0, 3, None), &[0, 2, 9]);
-        check(retention(2, 0, 3, None), &[0, 1, 2, 9]);
-    }
-
-    #[test]
-    fn age_wins_but_the_newest_good_one_always_stays() {
-        check(retention(10, 0, 0, Some(3)), &[0, 1, 2, 3]);
-        let now: Timestamp = "2026-11-24T12:00:00Z".parse().expect("a time");
-        let old = vec![(now - SignedDuration::from_hours(24 * 400), "old".to_owned())];
-        assert_eq!(kept(&retention(1, 0, 0, Some(3)), &old, now), BTreeSet::from(["old".to_owned()]));
-    }
+    snapshot
 }
