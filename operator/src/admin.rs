@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 /// Serves until the process ends. Ready means running: one that waits to lead is ready to take over.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let app = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
+        .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(|| async { "ok" }))
         .route("/metrics", get(move || async move { metrics.text() }));
     let listener = tokio::net::TcpListener::bind(address)

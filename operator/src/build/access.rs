@@ -26,7 +26,7 @@ pub fn role(valid: &Valid) -> Role {
     let own = (0..valid.spec.shards).map(|n| names::shard(&valid.name, n)).collect();
     Role {
         metadata: owned(valid, names::node_account(&valid.name)),
-        rules: Some(vec![rule(None, &["get", "list", "watch"]), rule(Some(own), &["update", "patch"])]),
+        rules: Some(vec![rule(None, &["get", "list", "watch"]), rule(Some(own), &["update"])]),
     }
 }
 
