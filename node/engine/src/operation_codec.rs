@@ -42,13 +42,7 @@ pub fn encode(op: &LogOp) -> (u8, Vec<u8>) {
     let kind = match op {
         LogOp::Noop => KIND_NOOP,
         LogOp::Upsert(points) => {
-            out.reserve(points.iter().map(point_size).sum::<usize>() + 4);
-            put_len(&mut out, points.len());
-            for point in points {
-                put_id(&mut out, point.id);
-                put_vectors(&mut out, &point.vectors);
-                put_bytes(&mut out, point.payload.as_bytes());
-            }
+            put_points(&mut out, points);
             KIND_UPSERT
         }
         LogOp::Delete(ids) => {
@@ -205,6 +199,16 @@ fn put_ids(out: &mut Vec<u8>, ids: &[PointId]) {
     out.reserve(ids.len() * 17 + 4);
     put_len(out, ids.len());
     ids.iter().for_each(|id| put_id(out, *id));
+}
+
+fn put_points(out: &mut Vec<u8>, points: &[PointWrite]) {
+    out.reserve(points.iter().map(point_size).sum::<usize>() + 4);
+    put_len(out, points.len());
+    for point in points {
+        put_id(out, point.id);
+        put_vectors(out, &point.vectors);
+        put_bytes(out, point.payload.as_bytes());
+    }
 }
 
 fn put_vectors(out: &mut Vec<u8>, vectors: &NamedVectors) {

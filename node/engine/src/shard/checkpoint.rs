@@ -3,14 +3,18 @@
 //! The manifest always describes the points exactly as they were after its `applied_seq`: the new segment, and a
 //! new generation of deletions for every segment that lost points. Replaying the log from there gives the rest.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::manifest::{DeletedEntry, ManifestEdit, ManifestState, SegmentEntry};
+use super::state::Frozen;
 use super::{Keeper, Shard};
 use crate::cancel::Cancel;
+use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
 use crate::file::Disk;
+use crate::json_path::JsonPath;
 use crate::segment::Deleted;
 use crate::segment::builder::Build;
 use crate::segment::sealed::{SealedSegment, SealedState, write_deleted};
@@ -20,6 +24,17 @@ const MUTABLE_BYTES_MAX: usize = 128 << 20;
 
 /// A checkpoint that met a change of the vectors starts again so often.
 const TRIES: usize = 5;
+
+/// The state of a shard at the moment when a checkpoint begins.
+struct Taken {
+    frozen: Frozen,
+    /// Last operation, and its term.
+    at: (u64, u64),
+    config: Arc<CollectionConfig>,
+    indexes: Arc<BTreeMap<JsonPath, FieldSchema>>,
+    sealed: Vec<SealedState>,
+    vector_changes: u64,
+}
 
 impl Shard {
     /// Makes everything that was written part of sealed segments, and drops the log before it.
@@ -49,69 +64,24 @@ impl Shard {
 
     /// `None` if vectors were created or dropped meanwhile.
     fn try_checkpoint(&self, keeper: &mut Keeper) -> Result<Option<bool>> {
-        let (frozen, at, config, indexes, sealed, vector_changes) = {
-            let mut writer = self.writer.lock();
-            if let Some(why) = &writer.poisoned {
-                return Err(Error::Poisoned(why.clone()));
-            }
-            let state = &mut writer.state;
-            if state.seq == keeper.manifest.state().applied_seq {
-                return Ok(Some(false));
-            }
-            let frozen = state.freeze()?;
-            let at = (state.seq, state.term);
-            (
-                frozen,
-                at,
-                state.config.clone(),
-                state.indexes.clone(),
-                state.sealed.clone(),
-                state.vector_changes,
-            )
-        };
-        let segments = self.segments_dir();
+        let Some(taken) = self.take(keeper)? else { return Ok(Some(false)) };
         let id = keeper.next_segment_id;
         keeper.next_segment_id += 1;
-        let build = Build {
-            disk: &*self.disk,
-            segments: &segments,
-            id,
-            config: &config,
-            indexes: &indexes,
-            graphs: false,
-            pool: sealing_pool(),
-            cancel: &Cancel::new(),
-        };
-        // On a thread of its own: one of a pool would take up other work while it waits, perhaps a write of this
-        // shard that waits for us.
-        let new = std::thread::scope(|scope| {
-            scope
-                .spawn(|| build.run(&frozen.sources))
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        let opened = match &new {
-            Some(entry) => {
-                let segment = SealedSegment::open(&*self.disk, &segments, entry, &config)?;
-                segment.warm()?;
-                Some(SealedState { deleted: Deleted::none(entry.points), segment: Arc::new(segment) })
-            }
-            None => None,
-        };
+        let new = self.seal(&taken, id)?;
         let mut edit = ManifestEdit {
-            applied: Some(at),
+            applied: Some(taken.at),
             next_segment_id: Some(keeper.next_segment_id),
-            indexes: Some(indexes.iter().map(|(k, s)| (k.as_str().to_owned(), s.clone())).collect()),
-            config: Some((*config).clone()),
-            put: new.clone().into_iter().collect(),
+            indexes: Some(taken.indexes.iter().map(|(k, s)| (k.as_str().to_owned(), s.clone())).collect()),
+            config: Some((*taken.config).clone()),
+            put: new.iter().map(|s| s.segment.entry(None)).collect(),
             ..ManifestEdit::default()
         };
-        let rewritten = self.note_deletions(keeper, &sealed, &mut edit)?;
+        let rewritten = self.note_deletions(keeper, &taken.sealed, &mut edit)?;
         let removed = edit.remove.clone();
         let put: Vec<u64> = edit.put.iter().map(|e| e.id).collect();
 
         let mut writer = self.writer.lock();
-        if writer.state.vector_changes != vector_changes {
+        if writer.state.vector_changes != taken.vector_changes {
             drop(writer);
             self.discard(id);
             return Ok(None);
@@ -119,16 +89,17 @@ impl Shard {
         if let Err(e) = keeper.manifest.publish(edit) {
             let e = self.manifest_failed(&mut writer, e);
             drop(writer);
-            self.discard(id);
+            if e.is_no_space() {
+                self.discard(id);
+            }
+            // Else nobody knows whether the manifest names the new files, so they stay.
             return Err(e);
         }
-        for state in &sealed {
-            keeper.durable.insert(state.segment.id, state.deleted.clone());
-        }
-        keeper.durable.extend(opened.iter().map(|s| (s.segment.id, s.deleted.clone())));
-        removed.iter().for_each(|id| drop(keeper.durable.remove(id)));
+        let noted = taken.sealed.iter().chain(&new).map(|s| (s.segment.id, s.deleted.clone()));
+        keeper.durable.extend(noted);
+        keeper.durable.retain(|id, _| !removed.contains(id));
         let state = &mut writer.state;
-        state.replace_chunks(frozen.end, &frozen.sources, opened);
+        state.replace_chunks(taken.frozen.end, &taken.frozen.sources, new);
         state.sealed.retain(|s| !removed.contains(&s.segment.id));
         for written in rewritten {
             if let Some(s) = state.sealed.iter_mut().find(|s| s.segment.id == written.id) {
@@ -138,13 +109,58 @@ impl Shard {
         state.forget_indexes();
         self.publish(&writer);
         // A file that stays is dropped by a later call; the manifest says where the log is needed from.
-        let truncated = writer.wal.truncate_before(at.0 + 1);
+        let truncated = writer.wal.truncate_before(taken.at.0 + 1);
         drop(writer);
         removed.into_iter().for_each(|id| self.discard(id));
         for entry in keeper.manifest.state().segments.iter().filter(|e| put.contains(&e.id)) {
-            sweep(&*self.disk, &segments, entry)?;
+            sweep(&*self.disk, &self.segments_dir(), entry)?;
         }
         truncated.map(|()| Some(true))
+    }
+
+    /// The state to be sealed; `None` if the manifest has it already.
+    fn take(&self, keeper: &Keeper) -> Result<Option<Taken>> {
+        let mut writer = self.writer.lock();
+        if let Some(why) = &writer.poisoned {
+            return Err(Error::Poisoned(why.clone()));
+        }
+        let state = &mut writer.state;
+        if state.seq == keeper.manifest.state().applied_seq {
+            return Ok(None);
+        }
+        Ok(Some(Taken {
+            frozen: state.freeze()?,
+            at: (state.seq, state.term),
+            config: state.config.clone(),
+            indexes: state.indexes.clone(),
+            sealed: state.sealed.clone(),
+            vector_changes: state.vector_changes,
+        }))
+    }
+
+    /// Writes the segment of what was in memory; `None` if that was no point.
+    fn seal(&self, taken: &Taken, id: u64) -> Result<Option<SealedState>> {
+        let segments = self.segments_dir();
+        let build = Build {
+            disk: &*self.disk,
+            segments: &segments,
+            id,
+            config: &taken.config,
+            indexes: &taken.indexes,
+            graphs: false,
+            pool: sealing_pool(),
+            cancel: &Cancel::new(),
+        };
+        // On a thread of its own: one of a pool would take up other work while it waits, perhaps a write of this
+        // shard that waits for us.
+        let entry = std::thread::scope(|scope| {
+            let building = scope.spawn(|| build.run(&taken.frozen.sources));
+            building.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        let Some(entry) = entry else { return Ok(None) };
+        let segment = SealedSegment::open(&*self.disk, &segments, &entry, &taken.config)?;
+        segment.warm()?;
+        Ok(Some(SealedState { deleted: Deleted::none(entry.points), segment: Arc::new(segment) }))
     }
 
     /// Writes the deletions that are not durable yet, and `meta` files without vectors that were dropped. Segments

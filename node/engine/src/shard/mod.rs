@@ -272,10 +272,11 @@ impl Shard {
 
     /// An error of the manifest; unless the disk is full, no write can be kept any more.
     fn manifest_failed(&self, writer: &mut Writer, e: Error) -> Error {
-        if !e.is_no_space() {
-            writer.poisoned.get_or_insert_with(|| e.to_string());
+        if e.is_no_space() {
+            return e;
         }
-        e
+        writer.poisoned.get_or_insert_with(|| e.to_string());
+        Error::Poisoned(e.to_string())
     }
 
     fn segments_dir(&self) -> PathBuf {

@@ -239,18 +239,9 @@ impl Shard {
                 }
                 LogOp::Delete(ids)
             }
-            Operation::UpdateVectors { mut points, condition } => {
+            Operation::UpdateVectors { points, condition } => {
                 exist(writer, group, points.iter().map(|(id, _)| *id))?;
-                if let Some(filter) = condition {
-                    let view = self.view();
-                    let mut kept = Vec::with_capacity(points.len());
-                    for point in points {
-                        if view.passes(point.0, &filter)? == Some(true) {
-                            kept.push(point);
-                        }
-                    }
-                    points = kept;
-                }
+                let points = self.admit_vectors(points, condition.as_ref())?;
                 if points.is_empty() {
                     return Ok(None);
                 }
@@ -333,6 +324,22 @@ impl Shard {
             }
         }
         Ok(admitted)
+    }
+
+    /// The points of a vector update that its condition lets through.
+    fn admit_vectors(
+        &self,
+        mut points: Vec<(PointId, NamedVectors)>,
+        condition: Option<&Filter>,
+    ) -> Result<Vec<(PointId, NamedVectors)>> {
+        if let Some(filter) = condition {
+            let view = self.view();
+            let passing: Result<Vec<bool>> =
+                points.iter().map(|(id, _)| Ok(view.passes(*id, filter)? == Some(true))).collect();
+            let mut passing = passing?.into_iter();
+            points.retain(|_| passing.next() == Some(true));
+        }
+        Ok(points)
     }
 
     /// Whether the volume is too full for writes that add data; a volume that was stays so until there is room again.
