@@ -142,7 +142,7 @@ pub fn encode(prefix: Option<&str>, scrape: Scrape, requests: &Requests) -> Stri
     registry.register_collector(Box::new(Answer { scrape, requests: requests.all() }));
     let mut out = String::new();
     if text::encode(&mut out, &registry).is_err() {
-        let _ = write!(out, "# the numbers could not be printed\n");
+        let _ = writeln!(out, "# the numbers could not be printed");
     }
     out
 }

@@ -209,6 +209,7 @@ pub struct WalDiff {
 }
 
 /// The unnamed vector alone, or vectors by name.
+#[allow(clippy::large_enum_variant)] // One for each collection, never many.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum VectorsConfig {
@@ -469,6 +470,7 @@ impl CreateIndex {
 }
 
 /// Body of PUT `C/vectors/{name}`.
+#[allow(clippy::large_enum_variant)] // One for each collection, never many.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CreateVector {

@@ -119,9 +119,7 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
 }
 
 fn search(view: &View, s: ShardSearch, cancel: &Cancel) -> Result<(Vec<ScoredPoint>, Vec<String>)> {
-    let vector = match convert::vector(s.vector)? {
-        quiver_engine::Vector::Dense(v) => v,
-    };
+    let quiver_engine::Vector::Dense(vector) = convert::vector(s.vector)?;
     let request = SearchRequest {
         using: s.using,
         vector,

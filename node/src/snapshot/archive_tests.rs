@@ -1,5 +1,7 @@
 //! Tests of archives, most of them hostile.
 
+#![allow(clippy::disallowed_methods)] // Tests lay out files as somebody else would.
+
 use quiver_api::internal::{HashRange, ShardManifest};
 use quiver_engine::file::RealDisk;
 

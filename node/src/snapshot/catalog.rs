@@ -238,6 +238,7 @@ fn escaped(name: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // Tests lay out files as somebody else would.
 mod tests {
     use quiver_engine::file::RealDisk;
     use serde_json::json;

@@ -1,5 +1,7 @@
 //! Tests of the object store on its in-memory double; a real server is used by the system tests.
 
+#![allow(clippy::disallowed_methods)] // Tests lay out files as somebody else would.
+
 use object_store::memory::InMemory;
 use quiver_engine::file::RealDisk;
 
