@@ -131,8 +131,7 @@ impl Applier<'_> {
         let api = self.api::<Secret>();
         let name = secret.name_any();
         if secret.metadata.resource_version.is_some() {
-            // The version makes it a compare-and-swap.
-            api.patch(&name, &ours(), &Patch::Apply(secret)).await?;
+            api.replace(&name, &PostParams::default(), secret).await?;
         } else {
             api.create(&PostParams::default(), secret).await?;
         }

@@ -41,6 +41,7 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     recorder: Recorder,
     attempts: Mutex<HashMap<String, u32>>,
+    stores: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Context {
@@ -54,6 +55,7 @@ impl Context {
             told: Told::default(),
             metrics,
             attempts: Mutex::new(HashMap::new()),
+            stores: Mutex::new(HashMap::new()),
         }
     }
 
@@ -62,6 +64,13 @@ impl Context {
         self.nodes.forget(uid);
         self.told.forget(uid);
         self.metrics.forget(namespace, name);
+    }
+
+    /// Held while a snapshot of a collection is written or removed: a removal must not take an object that an upload
+    /// has just found in the bucket. `None`: somebody holds it.
+    pub fn store(&self, collection_uid: &str) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        let store = self.stores.lock().entry(collection_uid.to_owned()).or_default().clone();
+        store.try_lock_owned().ok()
     }
 
     /// Tells of one thing that happened. An event that can't be written is no reason to stop.

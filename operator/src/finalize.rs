@@ -19,8 +19,9 @@ use crate::node_client::destination_of;
 use crate::observe::destination_of_snapshot;
 use crate::snapshot::client_of;
 
-/// Objects younger than this stay: another upload may rely on them.
-const GRACE_SECONDS: u64 = 3600;
+/// No grace: the operator lets nothing else write into the store while a node removes, and an upload whose caller is
+/// gone still has its pending file, which protects what it names.
+const GRACE_SECONDS: u64 = 0;
 /// Nodes that don't come back by then are not waited for.
 const PATIENCE_SECONDS: i64 = 600;
 const RETRY: Duration = Duration::from_secs(10);
@@ -30,6 +31,8 @@ enum Removal {
     /// The objects stay, and why.
     Skipped(String),
     Later(String),
+    /// Another snapshot is being written or removed; that comes to an end.
+    Busy,
 }
 
 /// Removes the objects, then lets the VectorSnapshot go.
@@ -45,6 +48,7 @@ pub async fn snapshot(
     let since = snapshot.metadata.deletion_timestamp.as_ref().map_or(crate::clock::now(), |t| t.0);
     let late = crate::clock::now().duration_since(since).as_secs() > PATIENCE_SECONDS;
     match remove(ctx, snapshot, namespace).await? {
+        Removal::Busy => return Ok(Action::requeue(RETRY)),
         Removal::Later(why) if !late => {
             tracing::info!(
                 snapshot = snapshot.name_any(),
@@ -91,6 +95,9 @@ async fn remove(ctx: &Context, snapshot: &VectorSnapshot, namespace: &str) -> Re
     let uid = collection.uid().unwrap_or_default();
     let Some(nodes) = client_of(ctx, namespace, name, &uid).await? else {
         return Ok(Removal::Later("the collection has no nodes yet".into()));
+    };
+    let Some(_alone) = ctx.store(&status.collection_uid) else {
+        return Ok(Removal::Busy);
     };
     let request = DeleteSnapshotRequest {
         destination: destination_of(&S3Location::from(&destination.s3)),

@@ -144,6 +144,10 @@ impl Run<'_> {
             Ok(source) => source,
             Err(stop) => return Ok((status, Err(stop))),
         };
+        let Some(_alone) = self.ctx.store(&source.uid) else {
+            let why = "another snapshot of the collection is being written or removed".to_owned();
+            return Ok((status, Err(Stop::Later(reason::RETRYING, why))));
+        };
         status.start_time = Some(Time(start));
         status.destination = Some(source.destination.clone());
         status.collection_uid = source.uid.clone();

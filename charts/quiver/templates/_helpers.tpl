@@ -54,10 +54,10 @@ seccompProfile: {type: RuntimeDefault}
 - apiGroups: [quiver.dev]
   resources: [vectorcollections/status, vectorshards/status, vectorsnapshots/status]
   verbs: [patch]
-# `update` and `patch` are handed on to the nodes, which take the lead of their own shards themselves.
+# `update` is handed on to the nodes, which take the lead of their own shards themselves.
 - apiGroups: [quiver.dev]
   resources: [vectorshards]
-  verbs: [get, list, watch, create, update, patch]
+  verbs: [get, list, watch, create, update]
 - apiGroups: [quiver.dev]
   resources: [vectorsnapshots]
   verbs: [get, list, watch, create, patch, delete]
