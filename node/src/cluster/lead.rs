@@ -80,6 +80,8 @@ pub struct Cluster {
     addresses: Addresses,
     convert: Convert,
     copies: Mutex<BTreeMap<u32, Copy>>,
+    /// Held for one round: two rounds at a time would make the same folder.
+    looking: tokio::sync::Mutex<()>,
     places: ArcSwap<Result<Vec<ShardPlace>, String>>,
     /// Counts the rounds, for those who follow.
     rounds: watch::Sender<u64>,
@@ -144,6 +146,7 @@ impl Cluster {
             addresses,
             convert,
             copies: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             rounds: watch::channel(0).0,
             places: ArcSwap::from_pointee(Err("the shard records were not read yet".into())),
             differences: Mutex::default(),
@@ -220,6 +223,7 @@ impl Cluster {
 
     /// One round: attends to every copy, then publishes what came of it.
     pub async fn look(self: &Arc<Self>) {
+        let _turn = self.looking.lock().await;
         let Some(known) = self.records.watch().borrow().clone() else {
             return self.node.readiness.set_not_ready("the shard records were not read yet");
         };

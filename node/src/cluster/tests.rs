@@ -246,6 +246,17 @@ async fn a_node_that_starts_again_takes_a_new_term_and_finds_its_data() {
 }
 
 #[tokio::test]
+async fn two_who_look_at_once_make_a_copy_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let records = records(1);
+    let node = TestNode::start(folder.path(), "docs-0", &records, &BTreeMap::new()).await;
+    node.cluster.schema.put(schema()).expect("the first schema");
+    tokio::join!(node.cluster.look(), node.cluster.look(), node.cluster.look());
+    assert_eq!(node.state(), (CopyState::Leading, String::new()));
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn an_emptied_volume_never_starts_as_an_empty_shard() {
     let folder = tempfile::tempdir().expect("a folder");
     let records = records(1);
