@@ -289,10 +289,13 @@ impl Manifest {
         let used = HEADER_BYTES + padded(body.len()) as u64 + MARK_BYTES as u64;
         let mut reserved = (2 * used + EDIT_BYTES).next_multiple_of(4096);
         let file = disk.create(&path).map_err(Error::io(format!("create {name}")))?;
-        if file.allocate(reserved).is_err() {
-            // Nearly full: each edit then needs a file of its own, but goes on being published.
-            reserved = used;
-            file.set_len(0).map_err(Error::io(format!("shorten {name}")))?;
+        match file.allocate(reserved).map_err(Error::io(format!("reserve space for {name}"))) {
+            Err(e) if e.is_no_space() => {
+                // Nearly full: each edit then needs a file of its own, but goes on being published.
+                reserved = used;
+                file.set_len(0).map_err(Error::io(format!("shorten {name}")))?;
+            }
+            other => other?,
         }
         let mut bytes = header(number, reserved);
         let header_crc = crc32c::crc32c(&bytes);

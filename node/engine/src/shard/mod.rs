@@ -8,6 +8,8 @@
 //! Readers take none.
 
 mod checkpoint;
+#[cfg(test)]
+mod crash_tests;
 pub mod manifest;
 mod optimize;
 mod optimizer;

@@ -341,11 +341,14 @@ pub(super) fn start_file(
     let used = FILE_HEADER_BYTES + records.len() as u64;
     let mut fill = |file: &dyn File| {
         header.reserved = header.reserved.max(used + room);
-        if header.reserved > used + room && file.allocate(header.reserved).is_err() {
-            header.reserved = used + room;
-            file.set_len(0)?;
+        match file.allocate(header.reserved) {
+            Err(e) if is_full(&e) && header.reserved > used + room => {
+                header.reserved = used + room;
+                file.set_len(0)?;
+                file.allocate(header.reserved)?;
+            }
+            other => other?,
         }
-        file.allocate(header.reserved)?;
         let (head, file_crc) = header.encode();
         file.write_all_at(&head, 0)?;
         file.write_all_at(records, FILE_HEADER_BYTES)?;
