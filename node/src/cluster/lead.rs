@@ -378,6 +378,7 @@ impl Cluster {
         let entry = copies.entry(record.shard).or_default();
         entry.id.clone_from(&copy.id);
         let before = (entry.state, entry.message.clone());
+        let waits = matches!(result, Err(NotLeading::Waiting(_)));
         match result {
             Ok(()) => {
                 (entry.state, entry.message) = (CopyState::Leading, None);
@@ -399,7 +400,10 @@ impl Cluster {
         if before != (entry.state, entry.message.clone())
             && let Some(message) = &entry.message
         {
-            tracing::warn!(shard = record.shard, state = ?entry.state, "{message}");
+            match waits {
+                true => tracing::info!(shard = record.shard, state = ?entry.state, "{message}"),
+                false => tracing::warn!(shard = record.shard, state = ?entry.state, "{message}"),
+            }
         }
     }
 

@@ -105,3 +105,7 @@ fn build(files: Option<&TlsFiles>, connect: Duration) -> Result<reqwest::Client>
     }
     builder.build().context("making the client of the internal ports")
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;
