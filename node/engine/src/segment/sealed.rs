@@ -420,4 +420,13 @@ impl PointSource for SealedSegment {
 pub struct SealedState {
     pub segment: Arc<SealedSegment>,
     pub deleted: Deleted,
+    /// How many of them the manifest knows of.
+    pub deleted_durable: u32,
+}
+
+impl SealedState {
+    /// A segment as the manifest has it.
+    pub fn published(segment: SealedSegment, deleted: Deleted) -> Self {
+        Self { segment: Arc::new(segment), deleted_durable: deleted.count(), deleted }
+    }
 }

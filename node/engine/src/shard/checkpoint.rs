@@ -20,7 +20,9 @@ use crate::segment::builder::Build;
 use crate::segment::sealed::{SealedSegment, SealedState, write_deleted};
 
 /// Memory of the mutable part from which on a writer seals it himself, because the optimizer does not keep up.
-const MUTABLE_BYTES_MAX: usize = 128 << 20;
+const MUTABLE_BYTES: usize = 128 << 20;
+/// Memory of the mutable part from which on writes wait for whoever changes the segments.
+const MUTABLE_BYTES_MAX: usize = 512 << 20;
 
 /// A checkpoint that met a change of the vectors starts again so often.
 const TRIES: usize = 5;
@@ -42,12 +44,17 @@ impl Shard {
         self.checkpoint(&mut self.keeper.lock()).map(|_| ())
     }
 
-    /// Seals in the writer's time when the mutable part has grown far beyond its size.
+    /// Seals in the writer's time when the mutable part has grown far beyond its size. While somebody else changes
+    /// the segments, it may grow on up to a bound.
     pub(super) fn relieve(&self) {
-        if self.writer.lock().state.mutable_bytes() < MUTABLE_BYTES_MAX {
-            return;
-        }
-        if let Err(e) = self.flush() {
+        let bytes = self.writer.lock().state.mutable_bytes();
+        let keeper = match bytes {
+            0..MUTABLE_BYTES => return,
+            MUTABLE_BYTES..MUTABLE_BYTES_MAX => self.keeper.try_lock(),
+            _ => Some(self.keeper.lock()),
+        };
+        let Some(mut keeper) = keeper else { return };
+        if let Err(e) = self.checkpoint(&mut keeper) {
             *self.optimizer_error.lock() = Some(e.to_string());
         }
     }
@@ -98,7 +105,13 @@ impl Shard {
         let noted = taken.sealed.iter().chain(&new).map(|s| (s.segment.id, s.deleted.clone()));
         keeper.durable.extend(noted);
         keeper.durable.retain(|id, _| !removed.contains(id));
+        writer.sealed_seq = taken.at.0;
         let state = &mut writer.state;
+        for noted in &taken.sealed {
+            if let Some(s) = state.sealed.iter_mut().find(|s| s.segment.id == noted.segment.id) {
+                s.deleted_durable = noted.deleted.count();
+            }
+        }
         state.replace_chunks(taken.frozen.end, &taken.frozen.sources, new);
         state.sealed.retain(|s| !removed.contains(&s.segment.id));
         for written in rewritten {
@@ -160,7 +173,7 @@ impl Shard {
         let Some(entry) = entry else { return Ok(None) };
         let segment = SealedSegment::open(&*self.disk, &segments, &entry, &taken.config)?;
         segment.warm()?;
-        Ok(Some(SealedState { deleted: Deleted::none(entry.points), segment: Arc::new(segment) }))
+        Ok(Some(SealedState::published(segment, Deleted::none(entry.points))))
     }
 
     /// Writes the deletions that are not durable yet, and `meta` files without vectors that were dropped. Segments

@@ -109,6 +109,8 @@ struct Writer {
     wal: Wal,
     /// Sequence number of the next operation.
     next_seq: u64,
+    /// Up to which operation the manifest has everything.
+    sealed_seq: u64,
     /// Why no write is accepted any more.
     poisoned: Option<String>,
     volume_full: bool,
@@ -169,7 +171,7 @@ impl Shard {
             let segment = SealedSegment::open(&*disk, &segments, entry, &published.config)?;
             let deleted = read_deleted(&*disk, &segments, entry)?;
             durable.insert(entry.id, deleted.clone());
-            sealed.push(SealedState { segment: Arc::new(segment), deleted });
+            sealed.push(SealedState::published(segment, deleted));
         }
         let applied = (published.applied_seq, published.applied_term.max(published.term).max(1));
         let mut indexes = BTreeMap::new();
@@ -190,6 +192,7 @@ impl Shard {
         state.forget_indexes();
         let writer = Writer {
             next_seq: wal.last_seq().max(state.seq) + 1,
+            sealed_seq: published.applied_seq,
             wal,
             poisoned: None,
             volume_full: false,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::MutexGuard;
+
 use super::manifest::{DeletedEntry, ManifestEdit};
 use super::optimizer::{Facts, SegmentFacts, Task, plan};
 use super::state::carry_deletions;
-use super::{Keeper, Shard};
+use super::{Keeper, Shard, Writer};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
@@ -21,11 +23,24 @@ use crate::segment::sealed::{SealedSegment, SealedState};
 /// Operations since the last look, up to which the load is calm.
 const CALM_POINTS: u64 = 250;
 
+/// Left free for the log while a segment is written.
+const ROOM_BYTES: u64 = 64 << 20;
+
 /// What the optimizer remembers from one call to the next.
 #[derive(Default)]
 pub struct Optimizer {
     /// Points that had been written when it looked last.
     written: u64,
+}
+
+/// A segment that is rewritten, and its deletions as the manifest had them when that began.
+type Sources = (Arc<SealedSegment>, Deleted);
+
+/// What a new segment is built for.
+struct Taken {
+    config: Arc<CollectionConfig>,
+    indexes: Arc<BTreeMap<JsonPath, FieldSchema>>,
+    vector_changes: u64,
 }
 
 impl Shard {
@@ -69,14 +84,13 @@ impl Shard {
 
     /// What the plan is made from.
     pub(super) fn facts(&self) -> (Facts, Arc<CollectionConfig>) {
-        let keeper = self.keeper.lock();
         let writer = self.writer.lock();
         let state = &writer.state;
         let segment = |s: &SealedState| SegmentFacts {
             id: s.segment.id,
             points: s.segment.len(),
             deleted: s.deleted.count(),
-            deleted_durable: keeper.durable.get(&s.segment.id).map_or(0, Deleted::count),
+            deleted_durable: s.deleted_durable,
             bytes: s.segment.vector_bytes(),
             outdated: s.segment.is_outdated(&state.config),
             lacks_graph: s.segment.lacks_graph(&state.config),
@@ -85,7 +99,7 @@ impl Shard {
         let facts = Facts {
             mutable_points: state.mutable_points(),
             mutable_bytes: state.mutable_bytes(),
-            unsealed_operations: state.seq - keeper.manifest.state().applied_seq,
+            unsealed_operations: state.seq - writer.sealed_seq,
             segments: state.sealed.iter().map(segment).collect(),
         };
         (facts, state.config.clone())
@@ -94,7 +108,7 @@ impl Shard {
     /// Writes one segment from the live points of several and puts it in their place. False if something came
     /// between: the plan is then made anew later.
     fn rewrite(&self, ids: &[u64], pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
-        let (id, sources, config, indexes, vector_changes) = {
+        let (id, sources, taken) = {
             let mut keeper = self.keeper.lock();
             let writer = self.writer.lock();
             let id = keeper.next_segment_id;
@@ -104,20 +118,22 @@ impl Shard {
                 let deleted = keeper.durable.get(&s.segment.id)?.clone();
                 ids.contains(&s.segment.id).then(|| (s.segment.clone(), deleted))
             };
-            let sources: Vec<_> = writer.state.sealed.iter().filter_map(source).collect();
+            let sources: Vec<Sources> = writer.state.sealed.iter().filter_map(source).collect();
             let state = &writer.state;
-            (id, sources, state.config.clone(), state.indexes.clone(), state.vector_changes)
+            let (config, indexes) = (state.config.clone(), state.indexes.clone());
+            (id, sources, Taken { config, indexes, vector_changes: state.vector_changes })
         };
         if sources.len() != ids.len() {
             return Ok(false);
         }
+        self.check_room(sources.iter().map(|(s, _)| s.bytes_disk()).sum())?;
         let segments = self.segments_dir();
         let build = Build {
             disk: &*self.disk,
             segments: &segments,
             id,
-            config: &config,
-            indexes: &indexes,
+            config: &taken.config,
+            indexes: &taken.indexes,
             graphs: true,
             pool,
             cancel,
@@ -127,13 +143,13 @@ impl Shard {
         drop(parts);
         let new = match &entry {
             Some(entry) => {
-                let segment = SealedSegment::open(&*self.disk, &segments, entry, &config)?;
+                let segment = SealedSegment::open(&*self.disk, &segments, entry, &taken.config)?;
                 segment.warm()?;
                 Some(segment)
             }
             None => None,
         };
-        let replaced = self.replace(&sources, new, vector_changes);
+        let replaced = self.replace(&sources, new, &taken);
         match replaced {
             Ok(true) => sources.iter().for_each(|(s, _)| self.discard(s.id)),
             // Nobody knows whether the manifest names it now.
@@ -143,47 +159,49 @@ impl Shard {
         replaced
     }
 
+    /// Refuses to fill the volume with a copy: writes need the room more.
+    fn check_room(&self, bytes: u64) -> Result<()> {
+        // What can't be measured is tried.
+        let Ok((free, _)) = self.disk.space(&self.dir) else { return Ok(()) };
+        if free < bytes.saturating_add(ROOM_BYTES) {
+            return Err(Error::NoSpace(format!(
+                "segments can't be merged or indexed: that needs {} MiB more than are free",
+                (bytes.saturating_add(ROOM_BYTES) - free).div_ceil(1 << 20)
+            )));
+        }
+        Ok(())
+    }
+
     /// Puts a new segment in the place of its sources.
-    fn replace(
-        &self,
-        sources: &[(Arc<SealedSegment>, Deleted)],
-        new: Option<SealedSegment>,
-        vector_changes: u64,
-    ) -> Result<bool> {
+    fn replace(&self, sources: &[Sources], new: Option<SealedSegment>, taken: &Taken) -> Result<bool> {
         let mut keeper = self.keeper.lock();
         if sources.iter().any(|(s, _)| !keeper.durable.contains_key(&s.id)) {
             return Ok(false);
         }
-        let mut new = new
-            .map(|segment| SealedState { deleted: Deleted::none(segment.len()), segment: Arc::new(segment) });
-        // What checkpoints noted since the build began.
+        let mut new = new.map(|segment| {
+            let deleted = Deleted::none(segment.len());
+            SealedState::published(segment, deleted)
+        });
         let mut deletions: Option<DeletedEntry> = None;
         if let Some(new) = &mut new {
+            // What checkpoints noted since the build began.
             for (segment, before) in sources {
-                let now =
-                    SealedState { segment: segment.clone(), deleted: keeper.durable[&segment.id].clone() };
-                carry_deletions(&now, before, new);
+                carry_deletions(segment, &keeper.durable[&segment.id], before, new);
             }
-            if new.deleted.count() > 0 {
+            new.deleted_durable = new.deleted.count();
+            if new.deleted_durable > 0 {
                 deletions = Some(self.write_deletions(&new.segment, &new.deleted, None)?);
             }
         }
-        let durable = new.as_ref().map(|n| n.deleted.clone());
+        let durable = new.as_ref().map(|n| (n.segment.id, n.deleted.clone()));
         let removed: Vec<u64> = sources.iter().map(|(s, _)| s.id).collect();
-        let mut writer = loop {
-            let writer = self.writer.lock();
-            let wanted = writer.state.indexes.clone();
-            match &mut new {
-                Some(new) if lacks_index(new, &wanted) => {
-                    // Created while the segment was built; it is not shown without them.
-                    drop(writer);
-                    new.segment = Arc::new(new.segment.add_indexes(&*self.disk, &wanted)?);
-                }
-                _ => break writer,
-            }
-        };
-        if writer.state.vector_changes != vector_changes {
+        let mut writer = self.complete(&mut new)?;
+        let state = &mut writer.state;
+        if state.vector_changes != taken.vector_changes {
             return Ok(false);
+        }
+        if let Some(new) = new.as_mut().filter(|_| !Arc::ptr_eq(&state.config, &taken.config)) {
+            new.segment = Arc::new(new.segment.reopen(&*self.disk, &state.config)?);
         }
         let edit = ManifestEdit {
             put: new.iter().map(|n| n.segment.entry(deletions.clone())).collect(),
@@ -194,20 +212,32 @@ impl Shard {
         if let Err(e) = keeper.manifest.publish(edit) {
             return Err(self.manifest_failed(&mut writer, e));
         }
-        removed.iter().for_each(|id| drop(keeper.durable.remove(id)));
-        if let (Some(new), Some(durable)) = (&mut new, durable) {
+        keeper.durable.retain(|id, _| !removed.contains(id));
+        keeper.durable.extend(durable);
+        if let Some(new) = &mut new {
             // And what is in the log only.
             for (segment, before) in sources {
                 let now = writer.state.sealed.iter().find(|s| s.segment.id == segment.id);
-                carry_deletions(now.expect("the manifest had it"), before, new);
+                let now = now.expect("segments come and go under the keeper's lock");
+                carry_deletions(segment, &now.deleted, before, new);
             }
-            keeper.durable.insert(new.segment.id, durable);
         }
         writer.state.sealed.retain(|s| !removed.contains(&s.segment.id));
         writer.state.sealed.extend(new);
         writer.state.forget_indexes();
         self.publish(&writer);
         Ok(true)
+    }
+
+    /// The writer, once the segment has every index that the shard has; some may have been created while it was built.
+    fn complete(&self, new: &mut Option<SealedState>) -> Result<MutexGuard<'_, Writer>> {
+        loop {
+            let writer = self.writer.lock();
+            let wanted = writer.state.indexes.clone();
+            let Some(new) = new.as_mut().filter(|new| lacks_index(new, &wanted)) else { return Ok(writer) };
+            drop(writer);
+            new.segment = Arc::new(new.segment.add_indexes(&*self.disk, &wanted)?);
+        }
     }
 
     /// Builds the indexes that writers wait for, and tells them.

@@ -18,9 +18,10 @@ use crate::operation::{LogOp, PointWrite};
 use crate::payload::{PayloadMap, RawPayload};
 use crate::payload_edit;
 use crate::point_id::PointId;
+use crate::segment::Deleted;
 use crate::segment::builder::Source;
 use crate::segment::mutable::{CHUNK_POINTS, Chunk, ChunkState, Row, Tail};
-use crate::segment::sealed::SealedState;
+use crate::segment::sealed::{SealedSegment, SealedState};
 use crate::vector::{NamedVectors, Vector};
 
 /// Where a point of the mutable part is.
@@ -407,11 +408,11 @@ impl State {
     }
 }
 
-/// The points of `old` that were deleted since `before`, marked in the segment that was built from it.
-pub fn carry_deletions(old: &SealedState, before: &crate::segment::Deleted, new: &mut SealedState) {
-    for offset in old.deleted.since(Some(before)) {
-        let id = old.segment.id(offset);
-        let place = new.segment.offset_of(id).expect("a point that was live is in the new segment");
+/// The points of `old` that were deleted between two states, marked in the segment that was built from it.
+pub fn carry_deletions(old: &SealedSegment, now: &Deleted, before: &Deleted, new: &mut SealedState) {
+    for offset in now.since(Some(before)) {
+        let place =
+            new.segment.offset_of(old.id(offset)).expect("a point that was live is in the new segment");
         new.deleted.insert(place);
     }
 }

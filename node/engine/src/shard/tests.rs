@@ -398,6 +398,21 @@ fn wrong_names_and_dimensions_never_reach_the_log() {
 }
 
 #[test]
+fn a_payload_too_deep_to_be_read_again_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shard = create(&folder.path().join("s"));
+    shard.write(upsert(vec![point(1, 1.0)])).expect("writes");
+    let set = |levels: usize| {
+        let key = Some(path(&vec!["a"; levels].join(".")));
+        let payload = RawPayload::from_json_bytes(br#"{"x":{"y":[1]}}"#);
+        shard.write(Operation::SetPayload { select: Selection::Ids(vec![id_of(1)]), payload, key })
+    };
+    assert!(matches!(set(118), Err(Error::BadInput(_))));
+    set(117).expect("as deep as allowed");
+    shard.flush().expect("what was taken can be read again");
+}
+
+#[test]
 fn a_nearly_full_volume_refuses_upserts_and_takes_deletes() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("s");

@@ -15,8 +15,10 @@ use crate::config::{CollectionConfig, Distance};
 use crate::distance;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::json_path::JsonPath;
 use crate::operation::{Applied, LogOp, Operation, PointWrite, Selection, UpdateMode};
 use crate::operation_codec;
+use crate::payload::RawPayload;
 use crate::point_id::PointId;
 use crate::vector::{NamedVectors, Vector};
 use crate::wal::Record;
@@ -25,6 +27,9 @@ use crate::wal::Record;
 const BATCH_OPERATIONS: usize = 1024;
 /// Bytes of one batch after which it is committed.
 const BATCH_BYTES: usize = 32 << 20;
+
+/// Levels of a payload; the JSON parser stops at 128.
+const PAYLOAD_DEPTH: usize = 120;
 
 /// What waits to be written.
 #[derive(Default)]
@@ -460,6 +465,7 @@ fn check(op: &mut Operation, config: &CollectionConfig) -> Result<()> {
                 None => Ok(()),
             }
         }
+        Operation::SetPayload { payload, key: Some(key), .. } => check_depth(payload, key),
         Operation::CreateVector { name, params } => match config.vectors.get(name) {
             Some(existing) if existing != params => {
                 Err(Error::BadInput(format!("Vector `{name}` already exists with a different configuration")))
@@ -468,6 +474,24 @@ fn check(op: &mut Operation, config: &CollectionConfig) -> Result<()> {
         },
         _ => Ok(()),
     }
+}
+
+/// What is merged at a path must leave a payload that can be read again.
+fn check_depth(payload: &RawPayload, key: &JsonPath) -> Result<()> {
+    fn depth(value: &serde_json::Value) -> usize {
+        match value {
+            serde_json::Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+            serde_json::Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    let patch = serde_json::Value::Object(payload.parse()?);
+    if key.steps().len() + depth(&patch) > PAYLOAD_DEPTH {
+        return Err(Error::BadInput(format!(
+            "the payload would be nested deeper than {PAYLOAD_DEPTH} levels"
+        )));
+    }
+    Ok(())
 }
 
 fn check_vectors(vectors: &mut NamedVectors, config: &CollectionConfig) -> Result<()> {
