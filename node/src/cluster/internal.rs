@@ -108,7 +108,7 @@ impl From<SnapshotError> for Refusal {
             SnapshotError::Forbidden(_) => (StatusCode::FORBIDDEN, false),
             SnapshotError::NotFound(_) => (StatusCode::NOT_FOUND, false),
             SnapshotError::Checksum { .. } => (StatusCode::UNPROCESSABLE_ENTITY, false),
-            SnapshotError::Store(_) => (StatusCode::BAD_GATEWAY, true),
+            SnapshotError::Store(_) | SnapshotError::Remote(_) => (StatusCode::BAD_GATEWAY, true),
             SnapshotError::Pool(_) => (StatusCode::SERVICE_UNAVAILABLE, true),
             SnapshotError::Engine(_) | SnapshotError::Io { .. } => (StatusCode::INTERNAL_SERVER_ERROR, true),
         };

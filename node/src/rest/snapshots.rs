@@ -12,7 +12,7 @@ use crate::cluster::allowed::Change;
 use crate::collection::backup;
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{SnapshotError, fetch};
 
 /// Snapshots take as long as the disk needs.
 const SNAPSHOT_TIME: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -27,7 +27,9 @@ impl From<SnapshotError> for ApiError {
             SnapshotError::Malformed(text) => Self::bad_request(text),
             SnapshotError::Engine(e) => e.into(),
             SnapshotError::Pool(e) => e.into(),
-            SnapshotError::Store(_) | SnapshotError::Io { .. } => Self::internal(e),
+            SnapshotError::Store(_) | SnapshotError::Remote(_) | SnapshotError::Io { .. } => {
+                Self::internal(e)
+            }
         }
     }
 }
@@ -147,7 +149,8 @@ pub async fn upload(
         let scratch = state.snapshots.scratch()?;
         let path = scratch.path().join("uploaded");
         let multipart = Multipart::from_request(request, &state).await;
-        receive(multipart.map_err(|e| ApiError::bad_request(e.body_text()))?, &path).await?;
+        let multipart = multipart.map_err(|e| ApiError::bad_request(e.body_text()))?;
+        receive(multipart, &path, room(&state)).await?;
         Ok((scratch, path))
     };
     let (scratch, path) = match result.await {
@@ -164,7 +167,13 @@ pub async fn upload(
     run(&options, at, work).await
 }
 
-async fn receive(mut multipart: Multipart, path: &std::path::Path) -> Result<()> {
+/// Bytes that a snapshot from outside may have: what is free, but for a tenth of the volume, which the data needs.
+fn room(state: &AppState) -> u64 {
+    let space = state.registry.disk.space(state.snapshots.root());
+    space.map_or(0, |(free, total)| free.saturating_sub(total / 10))
+}
+
+async fn receive(mut multipart: Multipart, path: &std::path::Path, room: u64) -> Result<()> {
     let bad = |e: axum::extract::multipart::MultipartError| ApiError::bad_request(e.body_text());
     while let Some(mut field) = multipart.next_field().await.map_err(bad)? {
         if field.name() != Some("snapshot") {
@@ -177,7 +186,13 @@ async fn receive(mut multipart: Multipart, path: &std::path::Path) -> Result<()>
             _ => ApiError::internal(format!("receiving the snapshot: {e}")),
         };
         let mut file = tokio::fs::File::create(path).await.map_err(io)?;
+        let mut size = 0u64;
         while let Some(chunk) = field.chunk().await.map_err(bad)? {
+            size += chunk.len() as u64;
+            if size > room {
+                let text = "the snapshot does not fit: a tenth of the volume has to stay free for the data";
+                return Err(quiver_engine::Error::NoSpace(text.into()).into());
+            }
             file.write_all(&chunk).await.map_err(io)?;
         }
         return file.flush().await.map_err(io);
@@ -190,6 +205,8 @@ async fn receive(mut multipart: Multipart, path: &std::path::Path) -> Result<()>
 pub struct Recover {
     location: String,
     checksum: Option<String>,
+    /// For the node that the snapshot is fetched from.
+    api_key: Option<String>,
 }
 
 pub async fn recover(
@@ -204,19 +221,25 @@ pub async fn recover(
         crate::collection::registry::check_name(&name)?;
         check_digest(body.checksum.as_deref())?;
         if body.location.starts_with("http://") || body.location.starts_with("https://") {
-            return Err(ApiError::forbidden(
-                "Snapshot recovery from remote URLs is disabled in the configuration",
-            )
-            .hint("Download the file and send it to POST /collections/{name}/snapshots/upload"));
+            let scratch = state.snapshots.scratch()?;
+            let path = scratch.path().join("fetched");
+            let (service, key) = (&state.registry.node.settings.service, body.api_key.as_deref());
+            let fetched = fetch::fetch(service, &body.location, key, &path, room(&state)).await;
+            fetched.map_err(|e| {
+                ApiError::from(e)
+                    .hint("Or download the file and send it to POST /collections/{name}/snapshots/upload")
+            })?;
+            return Ok((Some(scratch), path));
         }
-        Ok(state.snapshots.local(&body.location)?)
+        Ok((None, state.snapshots.local(&body.location)?))
     }
     .await;
-    let path = match result {
-        Ok(path) => path,
+    let (scratch, path) = match result {
+        Ok(found) => found,
         Err(e) => return at.answer::<()>(Err(e)),
     };
     let work = async move {
+        let _scratch = scratch;
         let deadline = Deadline::after(SNAPSHOT_TIME);
         backup::recover(&state.registry, &state.snapshots, &name, path, body.checksum, deadline).await?;
         Ok(true)

@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod catalog;
+pub mod fetch;
 pub mod hash;
 pub mod name;
 pub mod store;
@@ -27,6 +28,9 @@ pub enum SnapshotError {
     Malformed(String),
     #[error("Checksum mismatch: expected {expected}, actual {actual}")]
     Checksum { expected: String, actual: String },
+    /// An address that a client named doesn't give a snapshot.
+    #[error("{0}")]
+    Remote(String),
     /// The object store doesn't do what it is asked to.
     #[error("the object store: {0}")]
     Store(String),
