@@ -37,6 +37,21 @@ use crate::pool::{Deadline, Pool};
 const PARALLEL: usize = 4;
 /// Files up to this go in one request.
 const SINGLE_PUT_BYTES: u64 = 8 << 20;
+/// Options that trust whom the machine trusts. An image without certificates of its own trusts the public authorities,
+/// for without any no client can be made, not even one that speaks plain HTTP.
+fn authorities() -> Result<ClientOptions> {
+    if !rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Ok(ClientOptions::new());
+    }
+    let mut options = ClientOptions::new().with_no_system_certificates(true);
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        let certificate = object_store::Certificate::from_der(root)
+            .map_err(|e| SnapshotError::Store(format!("a public authority: {e}")))?;
+        options = options.with_root_certificate(certificate);
+    }
+    Ok(options)
+}
+
 /// A manifest or pending file is never larger.
 const JSON_MAX_BYTES: u64 = 256 << 20;
 /// A pending file older than this is of an upload that died.
@@ -82,7 +97,7 @@ impl Store {
             .with_virtual_hosted_style_request(!destination.force_path_style)
             .with_retry(RetryConfig { retry_timeout: Duration::from_secs(60), ..RetryConfig::default() })
             .with_client_options(
-                ClientOptions::new()
+                authorities()?
                     .with_connect_timeout(Duration::from_secs(10))
                     .with_timeout(Duration::from_secs(300))
                     .with_allow_http(destination.endpoint.starts_with("http://")),
