@@ -182,7 +182,8 @@ pub fn last_snapshot(observed: &Observed) -> Option<LastSnapshot> {
 /// The moment of the schedule that was served last.
 fn last_schedule(observed: &Observed, outcome: &Outcome<'_>) -> Option<Time> {
     let uid = observed.uid();
-    let taken = outcome.plan.ok().and_then(|p| p.take_snapshot.as_ref());
+    let acting = !observed.collection.spec.paused;
+    let taken = outcome.plan.ok().filter(|_| acting).and_then(|p| p.take_snapshot.as_ref());
     let before = observed.collection.status.as_ref().and_then(|s| s.last_schedule_time.as_ref()).map(|t| t.0);
     let there = observed.snapshots.iter().filter(|s| crate::plan::snapshots::of(s, &uid));
     let scheduled = there.chain(taken).filter(|s| s.spec.origin == Origin::Schedule);

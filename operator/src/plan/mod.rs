@@ -5,6 +5,8 @@ pub mod retention;
 pub mod rollout;
 pub mod schedule;
 pub mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 use quiver_crds::collection::Managed;
