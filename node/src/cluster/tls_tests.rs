@@ -35,6 +35,7 @@ impl Authority {
             [("ca.crt", &trusts.pem), ("tls.crt", &certificate), ("tls.key", &key.serialize_pem())]
         {
             std::fs::create_dir_all(dir).expect("made");
+            #[allow(clippy::disallowed_methods)] // A certificate for this test.
             std::fs::File::create(dir.join(name))
                 .and_then(|mut f| std::io::Write::write_all(&mut f, text.as_bytes()))
                 .expect("written");
