@@ -2,7 +2,8 @@
 
 Where the in-memory client itself departs from the protocol, the generator leaves the case out and says so here:
 - set_payload with a null at the top level: the protocol removes the key, the client keeps a null;
-- update_mode inside a batch: the client drops it.
+- update_mode inside a batch: the client drops it;
+- update_mode for a point that was deleted: the client takes it for one that is still there.
 """
 import random
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ class Pair:
 
     def __init__(self, rng: random.Random, node, remote, local, name: str):
         self.rng, self.node, self.remote, self.local, self.name = rng, node, remote, local, name
-        self.last = ""
+        self.last, self.written = "", set()
         if rng.random() < 0.5:
             self.sizes = {"": rng.randint(3, 12)}
             params = models.VectorParams(size=self.sizes[""], distance=rng.choice(values.DISTANCES), on_disk=rng.random() < 0.5)
@@ -111,6 +112,7 @@ class Pair:
 
     def points(self, most: int) -> list[models.PointStruct]:
         ids = [self.rng.choice(values.IDS) for _ in range(self.rng.randint(1, most))]
+        self.written.update(ids)
         return [models.PointStruct(id=i, vector=self.vectors(), payload=values.payload(self.rng)) for i in ids]
 
     # --- writes
@@ -121,7 +123,10 @@ class Pair:
             options["update_mode"] = self.rng.choice([models.UpdateMode.INSERT_ONLY, models.UpdateMode.UPDATE_ONLY])
         if self.rng.random() < 0.1:
             options["update_filter"] = values.filter(self.rng, self.names)
+        deleted = self.written - {r.id for r in self.local.scroll(self.name, limit=EVERYTHING, with_payload=False)[0]}
         points = self.points(most)
+        if "update_mode" in options:
+            points = [p for p in points if p.id not in deleted] or [models.PointStruct(id=500, vector=self.vectors())]
         if self.names == [""] and self.rng.random() < 0.4:
             points = models.Batch(ids=[p.id for p in points], vectors=[p.vector for p in points], payloads=[p.payload for p in points])
         elif self.rng.random() < 0.3:
