@@ -126,7 +126,7 @@ class Pair:
         deleted = self.written - {r.id for r in self.local.scroll(self.name, limit=EVERYTHING, with_payload=False)[0]}
         points = self.points(most)
         if "update_mode" in options:
-            points = [p for p in points if p.id not in deleted] or [models.PointStruct(id=500, vector=self.vectors())]
+            points = [p for p in points if p.id not in deleted] or [models.PointStruct(id=500, vector=self.vectors(), payload={})]
         if self.names == [""] and self.rng.random() < 0.4:
             points = models.Batch(ids=[p.id for p in points], vectors=[p.vector for p in points], payloads=[p.payload for p in points])
         elif self.rng.random() < 0.3:
