@@ -23,9 +23,6 @@ use crate::segment::sealed::{SealedSegment, SealedState};
 /// Operations since the last look, up to which the load is calm.
 const CALM_POINTS: u64 = 250;
 
-/// Left free for the log while a segment is written.
-const ROOM_BYTES: u64 = 64 << 20;
-
 /// What the optimizer remembers from one call to the next.
 #[derive(Default)]
 pub struct Optimizer {
@@ -126,7 +123,6 @@ impl Shard {
         if sources.len() != ids.len() {
             return Ok(false);
         }
-        self.check_room(sources.iter().map(|(s, _)| s.bytes_disk()).sum())?;
         let segments = self.segments_dir();
         let build = Build {
             disk: &*self.disk,
@@ -157,19 +153,6 @@ impl Shard {
             _ => self.discard(id),
         }
         replaced
-    }
-
-    /// Refuses to fill the volume with a copy: writes need the room more.
-    fn check_room(&self, bytes: u64) -> Result<()> {
-        // What can't be measured is tried.
-        let Ok((free, _)) = self.disk.space(&self.dir) else { return Ok(()) };
-        if free < bytes.saturating_add(ROOM_BYTES) {
-            return Err(Error::NoSpace(format!(
-                "segments can't be merged or indexed: that needs {} MiB more than are free",
-                (bytes.saturating_add(ROOM_BYTES) - free).div_ceil(1 << 20)
-            )));
-        }
-        Ok(())
     }
 
     /// Puts a new segment in the place of its sources.
