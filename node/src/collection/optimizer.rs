@@ -62,6 +62,10 @@ fn look(registry: &Registry, collection: &Arc<Collection>, id: u32, shard: Arc<S
                 false
             }
         };
+        // No write came meanwhile: the log notes that it is durable, so that damage is known from a torn end.
+        if settled && let Err(e) = shard.mark_idle() {
+            tracing::warn!(collection = collection.name(), shard = id, error = %e, "marking the log failed");
+        }
         let mut optimized = collection.optimized.lock();
         optimized.insert(id, if settled { seq } else { RUNNING - 1 });
     });

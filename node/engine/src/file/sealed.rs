@@ -200,7 +200,12 @@ impl SealedFile {
 
     /// [`Self::open`] of a file that a manifest names: its length and checksum must be the manifest's.
     pub fn open_entry(disk: &dyn Disk, dir: &Path, entry: &FileEntry, kind: [u8; 8]) -> Result<Self> {
-        let file = Self::open(disk, &dir.join(&entry.name), kind)?;
+        let file = Self::open(disk, &dir.join(&entry.name), kind).map_err(|e| match e {
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                Error::corrupt(&entry.name, "missing, and the manifest names it")
+            }
+            e => e,
+        })?;
         if file.entry() != *entry {
             return Err(file.corrupt("intact, but not the file that the manifest names"));
         }

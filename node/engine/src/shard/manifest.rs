@@ -474,6 +474,9 @@ fn header(number: u64, reserved: u64) -> Vec<u8> {
 }
 
 fn check_format(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    if !disk.exists(&dir.join(FORMAT_FILE)) {
+        return Err(Error::corrupt(FORMAT_FILE, "missing, and the folder holds a shard"));
+    }
     let format: Format = atomic::read_json(disk, &dir.join(FORMAT_FILE))?;
     if format.reader_min > READER {
         let text = format!(

@@ -164,7 +164,6 @@ impl Shard {
             )));
         }
         let segments = dir.join(SEGMENTS);
-        checkpoint::remove_leftovers(&*disk, &segments, published)?;
         let mut sealed = Vec::new();
         let mut durable = BTreeMap::new();
         for entry in &published.segments {
@@ -190,6 +189,8 @@ impl Shard {
             }
         }
         state.forget_indexes();
+        // Last, so that a start that finds damage has removed nothing.
+        checkpoint::remove_leftovers(&*disk, &segments, published)?;
         let writer = Writer {
             next_seq: wal.last_seq().max(state.seq) + 1,
             sealed_seq: published.applied_seq,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::script::{Model, Random, Run, Script};
 use super::{DIR, compare, full, open};
 use crate::error::Error;
-use crate::file::SimDisk;
 use crate::file::sim::Cut;
+use crate::file::{Disk, SimDisk};
 
 /// A shard with everything: segments with and without graph, codes, indexes, deletions, a log behind them.
 fn rich(script: &Script) -> SimDisk {
@@ -76,7 +76,18 @@ fn missing_and_cut_files_are_detected_or_harmless() {
     let model = script.models.last().expect("one");
     let mut random = Random(25);
     let (mut detected, mut harmless) = (0, 0);
+    // That the newest file of the log is gone shows only if the manifest is ahead of the others.
+    let last_of_log =
+        files(&disk).into_iter().map(|f| f.0).rfind(|p| p.starts_with(Path::new(DIR).join("wal")));
     for (path, len) in files(&disk) {
+        let copy = disk.fork();
+        copy.remove_file(&path).expect("it is there");
+        if path.ends_with("CURRENT") {
+            // Without it there is no shard: the node's records say that there should be one.
+            assert!(open(&copy).is_err());
+        } else if Some(&path) != last_of_log.as_ref() {
+            assert!(judge(&copy, model, &format!("{} removed", path.display())), "{}", path.display());
+        }
         for n in 0..if full() { 2000 } else { 40 } {
             let cut = if n == 0 { 0 } else { random.below(len) };
             let copy = disk.fork();
