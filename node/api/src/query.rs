@@ -111,8 +111,36 @@ pub enum Query {
     Vector(Vector),
     /// Nearest to the vector of a point.
     Id(PointId),
+    /// Nearest to one of the above, and unlike each other.
+    Diverse(Box<Query>, Mmr),
     /// Another kind, by its name; parsed no further yet.
     Other(String),
+}
+
+/// How unlike each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub struct Mmr {
+    /// From 0, nearness alone, to 1; 0.5 unless given.
+    #[serde(default)]
+    pub diversity: Option<f32>,
+    /// How many of the nearest to choose from; the limit unless given.
+    #[serde(default)]
+    pub candidates_limit: Option<usize>,
+}
+
+/// Candidates that may be chosen from.
+pub const MMR_CANDIDATES_MAX: usize = 16_384;
+
+impl Mmr {
+    /// Adds what is out of range, below `path`.
+    pub fn validate(&self, path: &str, invalid: &mut Invalid) {
+        if let Some(d) = self.diversity.filter(|d| !(0.0..=1.0).contains(d)) {
+            invalid.add(format!("{path}.diversity"), format!("value {d:?} invalid, must be from 0.0 to 1.0"));
+        }
+        if let Some(n) = self.candidates_limit {
+            invalid.within(&format!("{path}.candidates_limit"), n, 1, MMR_CANDIDATES_MAX);
+        }
+    }
 }
 
 const NO_QUERY: &str = "Expected some form of vector, id, or a type of query";
@@ -140,8 +168,12 @@ fn query_from_map<'de, A: de::MapAccess<'de>>(mut map: A) -> Result<Query, A::Er
         }
     }
     if let Some(query) = query {
-        let has_mmr = rest.get("mmr").is_some_and(|m| !m.is_null());
-        return Ok(if has_mmr { Query::Other("mmr".into()) } else { query });
+        let mmr = rest.remove("mmr").filter(|m| !m.is_null());
+        let mmr = mmr.map(serde_json::from_value).transpose().map_err(de::Error::custom)?;
+        return Ok(match mmr {
+            Some(mmr) => Query::Diverse(Box::new(query), mmr),
+            None => query,
+        });
     }
     if rest.contains_key("indices") || rest.contains_key("model") {
         return serde_json::from_value(rest.into()).map(Query::Vector).map_err(de::Error::custom);
@@ -262,7 +294,10 @@ mod tests {
         check(r#"{"indices":[1],"values":[2]}"#, sparse());
         check(r#"{"nearest":{"indices":[1],"values":[2]}}"#, sparse());
         check(r#"{"fusion":"rrf"}"#, Ok(Query::Other("fusion".into())));
-        check(r#"{"nearest":[1],"mmr":{"diversity":0.5}}"#, Ok(Query::Other("mmr".into())));
+        let mmr = Mmr { diversity: Some(0.5), candidates_limit: None };
+        let nearest = Box::new(Query::Vector(Vector::Dense(vec![1.0])));
+        check(r#"{"nearest":[1],"mmr":{"diversity":0.5}}"#, Ok(Query::Diverse(nearest, mmr)));
+        check(r#"{"nearest":7,"mmr":null}"#, id());
         for wrong in [r#"{"foo":1}"#, "\"abc\"", "true", "-1", "1.5", "[\"a\"]"] {
             check(wrong, Err(NO_QUERY));
         }

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod convert;
 pub mod execute;
 pub mod info;
+pub mod mmr;
 pub mod optimizer;
 pub mod read;
 pub mod registry;

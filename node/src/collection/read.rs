@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use quiver_api::collections::Distance;
 use quiver_api::filter::{Condition, Conditions, FieldCondition, Filter, Match, Scalar, Scalars};
 use quiver_api::point::{PointId, Record, ScoredPoint, Vector, Vectors};
 use quiver_api::points::{WithPayload, WithVector};
@@ -53,13 +54,16 @@ impl Collection {
         Ok(merged)
     }
 
-    fn higher_is_nearer(&self, using: &str) -> Result<bool> {
-        use quiver_api::collections::Distance;
+    /// How vectors of that name are compared.
+    pub fn distance(&self, using: &str) -> Result<Distance> {
         let definition = self.definition.load();
         let found = definition.settings.vectors.iter().find(|(name, _)| *name == using);
-        let (_, params) =
-            found.ok_or_else(|| ApiError::from(quiver_engine::Error::VectorName(using.to_owned())))?;
-        Ok(matches!(params.distance, Distance::Cosine | Distance::Dot))
+        let unknown = || ApiError::from(quiver_engine::Error::VectorName(using.to_owned()));
+        found.map(|(_, params)| params.distance).ok_or_else(unknown)
+    }
+
+    fn higher_is_nearer(&self, using: &str) -> Result<bool> {
+        Ok(matches!(self.distance(using)?, Distance::Cosine | Distance::Dot))
     }
 
     /// Points by id, in the order they were asked for; missing ones are left out.

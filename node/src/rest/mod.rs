@@ -6,6 +6,8 @@ mod points;
 mod query;
 pub mod service;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -3,16 +3,18 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use quiver_api::filter::{Condition, Conditions, Filter};
-use quiver_api::point::{PointId, ScoredPoint, Vector};
+use quiver_api::point::{PointId, ScoredPoint, Vector, Vectors};
 use quiver_api::points::{WithPayload, WithVector};
-use quiver_api::query::{Query, QueryBatchRequest, QueryRequest, SearchBatchRequest, SearchRequest};
+use quiver_api::query::{
+    MMR_CANDIDATES_MAX, Mmr, Query, QueryBatchRequest, QueryRequest, SearchBatchRequest, SearchRequest,
+};
 use quiver_api::shard_call::ShardSearch;
 use quiver_api::validate::Invalid;
 use serde_json::json;
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
-use crate::collection::Collection;
+use crate::collection::{Collection, mmr};
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 
@@ -141,6 +143,9 @@ fn check(r: &QueryRequest, path: &str) -> Result<()> {
     if let Some(filter) = &r.filter {
         filter.validate(&format!("{path}filter"), &mut invalid);
     }
+    if let Some(Query::Diverse(_, mmr)) = &r.query {
+        mmr.validate(&format!("{path}query.mmr"), &mut invalid);
+    }
     invalid.done()?;
     if let Some(Query::Other(kind)) = &r.query {
         return Err(ApiError::not_served(&format!("a query of the kind `{kind}`")));
@@ -171,12 +176,17 @@ async fn answer(
     let payload = r.with_payload.unwrap_or(WithPayload::Bool(false));
     let vectors = r.with_vector.unwrap_or(WithVector::Bool(false));
     let using = r.using.unwrap_or_default();
-    let (vector, filter) = match r.query {
+    let (query, mmr) = match r.query {
+        Some(Query::Diverse(nearest, mmr)) => (Some(*nearest), Some(mmr)),
+        query => (query, None),
+    };
+    let (vector, filter) = match query {
         None => {
             let limit_all = limit.saturating_add(offset);
             let (all, _) = collection.scroll(r.filter, None, limit_all, (payload, vectors), deadline).await?;
             return Ok(all.into_iter().skip(offset).map(unscored).collect());
         }
+        Some(Query::Diverse(..)) => return Err(ApiError::not_served("a query inside `nearest`")),
         Some(Query::Other(kind)) => return Err(ApiError::not_served(&kind)),
         Some(Query::Vector(v)) => (v, r.filter),
         Some(Query::Id(id)) => {
@@ -195,8 +205,64 @@ async fn answer(
         payload,
         vectors,
     };
+    if let Some(mmr) = mmr {
+        return diverse(state, collection, search, (mmr, limit, offset), deadline).await;
+    }
     let mut found = run(state, collection, vec![(search, offset)], deadline).await?;
     Ok(found.pop().unwrap_or_default())
+}
+
+/// The nearest points that are unlike each other. The offset is applied to what was chosen, not to the candidates.
+async fn diverse(
+    state: &AppState,
+    collection: &Collection,
+    mut search: ShardSearch,
+    (mmr, limit, offset): (Mmr, usize, usize),
+    deadline: Deadline,
+) -> Result<Vec<ScoredPoint>> {
+    let distance = collection.distance(&search.using)?;
+    let (using, shown) = (search.using.clone(), search.vectors.clone());
+    search.vectors = match &shown {
+        WithVector::Bool(true) => WithVector::Bool(true),
+        WithVector::Bool(false) => WithVector::Names(vec![using.clone()]),
+        WithVector::Names(names) => WithVector::Names(names.iter().chain([&using]).cloned().collect()),
+    };
+    search.limit = mmr.candidates_limit.unwrap_or(limit).min(MMR_CANDIDATES_MAX);
+    let found = run(state, collection, vec![(search, 0)], deadline).await?.pop().unwrap_or_default();
+    let (diversity, count) = (mmr.diversity.unwrap_or(0.5), limit.saturating_add(offset));
+    let choose = move |_: &_| {
+        let candidates: Vec<(f32, &[f32])> = found.iter().map(|p| (p.score, dense(p, &using))).collect();
+        let chosen = mmr::choose(&candidates, distance, diversity, count);
+        let mut found: Vec<Option<ScoredPoint>> = found.into_iter().map(Some).collect();
+        chosen.into_iter().skip(offset).filter_map(|i| found[i].take()).map(|p| only(p, &shown)).collect()
+    };
+    Ok(state.registry.node.pools.search.run("Search", deadline, choose).await?)
+}
+
+/// The vector that was searched by.
+fn dense<'a>(point: &'a ScoredPoint, using: &str) -> &'a [f32] {
+    let vector = match &point.vector {
+        Some(Vectors::Unnamed(v)) => Some(v),
+        Some(Vectors::Named(map)) => map.get(using),
+        None => None,
+    };
+    match vector {
+        Some(Vector::Dense(v)) => v,
+        _ => &[],
+    }
+}
+
+/// Leaves only the vectors that were asked for.
+fn only(mut point: ScoredPoint, shown: &WithVector) -> ScoredPoint {
+    point.vector = match (point.vector, shown) {
+        (_, WithVector::Bool(false)) => None,
+        (Some(Vectors::Named(mut map)), WithVector::Names(names)) => {
+            map.retain(|name, _| names.contains(name));
+            Some(Vectors::Named(map))
+        }
+        (vector, _) => vector,
+    };
+    point
 }
 
 /// The vector of a point, and whether it is another collection's.

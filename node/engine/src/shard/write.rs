@@ -14,7 +14,7 @@ use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
 use crate::distance;
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::json_path::JsonPath;
 use crate::operation::{Applied, LogOp, Operation, PointWrite, Selection, UpdateMode};
 use crate::operation_codec;
@@ -295,7 +295,8 @@ impl Shard {
         Ok((!ids.is_empty()).then_some(ids))
     }
 
-    /// The points of an upsert that its mode and condition let through. Of the same id twice the last is meant.
+    /// The points of an upsert that its mode and condition let through, as if each came alone: of the same id twice
+    /// the second meets the first.
     fn admit(
         &self,
         points: Vec<PointWrite>,
@@ -306,26 +307,28 @@ impl Shard {
             return Ok(points);
         }
         let view = self.view();
-        let mut last: HashMap<PointId, usize> = HashMap::new();
-        for (i, point) in points.iter().enumerate() {
-            last.insert(point.id, i);
-        }
-        let mut admitted = Vec::with_capacity(points.len());
-        for (i, point) in points.into_iter().enumerate() {
-            if last[&point.id] != i {
-                continue;
-            }
-            let passes = match condition {
-                Some(filter) => view.passes(point.id, filter)?,
-                None => view.contains(point.id).then_some(true),
+        let mut places: HashMap<PointId, usize> = HashMap::new();
+        let mut admitted: Vec<PointWrite> = Vec::with_capacity(points.len());
+        for point in points {
+            let place = places.get(&point.id).copied();
+            let passes = match (place, condition) {
+                (Some(i), Some(filter)) => Some(passes(&admitted[i], filter)?),
+                (Some(_), None) => Some(true),
+                (None, Some(filter)) => view.passes(point.id, filter)?,
+                (None, None) => view.contains(point.id).then_some(true),
             };
             let admit = match (passes, mode) {
                 (Some(_), UpdateMode::InsertOnly) | (None, UpdateMode::UpdateOnly) => false,
                 (Some(passes), _) => passes,
                 (None, _) => true,
             };
-            if admit {
-                admitted.push(point);
+            match place {
+                _ if !admit => {}
+                Some(i) => admitted[i] = point,
+                None => {
+                    places.insert(point.id, admitted.len());
+                    admitted.push(point);
+                }
             }
         }
         Ok(admitted)
@@ -419,6 +422,12 @@ fn exist(
         }
     }
     Ok(())
+}
+
+/// Whether a point that is being written passes a filter.
+fn passes(point: &PointWrite, filter: &Filter) -> Result<bool> {
+    let has_vector = |name: &str| point.vectors.get(name).is_some();
+    Ok(filter::matches(filter, point.id, &has_vector, &point.payload.parse()?))
 }
 
 /// Whether resolving needs everything before to be applied.
