@@ -98,10 +98,16 @@ pub enum QuantizationConfig {
 pub struct ScalarQuantization {
     #[serde(rename = "type")]
     pub kind: ScalarType,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "as_written")]
     pub quantile: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ram: Option<bool>,
+}
+
+/// 0.99 as 0.99 and not as the nearest number that 32 bits have, in whatever it is printed by.
+fn as_written<S: serde::Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = value.map(|v| v.to_string().parse::<f64>().unwrap_or(f64::from(v)));
+    shown.serialize(serializer)
 }
 
 /// The only scalar type.
@@ -509,4 +515,22 @@ pub struct SnapshotDescription {
     pub size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_set_is_shown_as_it_was_written() {
+        let given = json!({
+            "size": 1536, "distance": "Cosine", "hnsw_config": {"m": 16},
+            "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "always_ram": true}},
+            "on_disk": true,
+        });
+        let read: VectorsConfig = serde_json::from_value(given.clone()).expect("a configuration");
+        assert_eq!(serde_json::to_value(&read).expect("it prints"), given);
+    }
 }

@@ -58,7 +58,8 @@ mod tests {
     #[test]
     fn diversity_leaves_out_what_is_like_the_others() {
         check(0.0, &[1, 0, 3]);
-        check(0.5, &[1, 2, 3]);
+        check(0.5, &[1, 2, 0]);
+        check(0.7, &[1, 2, 3]);
     }
 
     #[test]
