@@ -50,7 +50,7 @@ pub async fn snapshot(
     match remove(ctx, snapshot, namespace).await? {
         Removal::Busy => return Ok(Action::requeue(RETRY)),
         Removal::Later(why) if !late => {
-            tracing::info!(
+            tracing::debug!(
                 snapshot = snapshot.name_any(),
                 why,
                 "the objects of a snapshot are removed later"

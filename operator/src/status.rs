@@ -256,7 +256,8 @@ fn available(observed: &Observed, views: &[ShardView<'_>]) -> Said {
         parts.push(format!("and {} more", wrong.len() - 3));
     }
     if unplaced > 0 {
-        parts.push(format!("{unplaced} of {total} shards are not placed yet"));
+        let lack = if observed.bootstrapped() { "have no record" } else { "are not placed yet" };
+        parts.push(format!("{unplaced} of {total} shards {lack}"));
     }
     let reason =
         if observed.collection.spec.hibernate { reason::HIBERNATING } else { reason::SHARDS_UNAVAILABLE };
