@@ -207,67 +207,6 @@ mod tests {
         check(("GET", "/collections"), Some(("authorization", "Basic full")), (401, no_key)).await;
     }
 
-    /// Routes that only the full key opens. A new route has to be put here or into [`ROUTES`].
-    const MANAGED: &[(&str, &str)] = &[
-        ("DELETE", "/issues"),
-        ("POST", "/collections/aliases"),
-        ("PUT", "/collections/{name}"),
-        ("PATCH", "/collections/{name}"),
-        ("DELETE", "/collections/{name}"),
-        ("PUT", "/collections/{name}/index"),
-        ("DELETE", "/collections/{name}/index/{field}"),
-        ("PUT", "/collections/{name}/vectors/{vector}"),
-        ("DELETE", "/collections/{name}/vectors/{vector}"),
-        ("PUT", "/collections/{name}/points"),
-        ("POST", "/collections/{name}/points/delete"),
-        ("POST", "/collections/{name}/points/batch"),
-        ("PUT", "/collections/{name}/points/vectors"),
-        ("POST", "/collections/{name}/points/vectors/delete"),
-        ("POST", "/collections/{name}/points/payload"),
-        ("PUT", "/collections/{name}/points/payload"),
-        ("POST", "/collections/{name}/points/payload/delete"),
-        ("POST", "/collections/{name}/points/payload/clear"),
-        ("POST", "/collections/{name}/snapshots"),
-        ("POST", "/collections/{name}/snapshots/upload"),
-        ("PUT", "/collections/{name}/snapshots/recover"),
-        ("DELETE", "/collections/{name}/snapshots/{snapshot}"),
-    ];
-
-    /// (method, path) of every `.route(…)` in the router's source.
-    fn routes_of_the_router() -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        for part in include_str!("rest/mod.rs").split(".route(").skip(1) {
-            let part = part.split(".method_not_allowed_fallback").next().expect("a first part");
-            let literal = part.split('"').nth(1).filter(|_| !part.trim_start().starts_with("collection,"));
-            let path = match (part.trim_start().starts_with("&at("), literal) {
-                (true, Some(rest)) => format!("/collections/{{name}}{rest}"),
-                (false, Some(path)) => path.to_string(),
-                (_, None) => "/collections/{name}".to_string(),
-            };
-            for method in ["get", "put", "post", "patch", "delete"] {
-                if part.contains(&format!("{method}(")) {
-                    all.push((method.to_uppercase(), path.clone()));
-                }
-            }
-        }
-        all
-    }
-
-    #[test]
-    fn every_route_of_the_router_has_a_right() {
-        let routes = routes_of_the_router();
-        assert!(routes.len() > 40, "{routes:?}");
-        for (method, path) in routes {
-            let entry = |(m, p): (&str, &str)| m == method && p == path;
-            let open = ROUTES.iter().any(|(m, p, _)| entry((m, p)));
-            let closed = MANAGED.iter().any(|(m, p)| entry((m, p)));
-            assert!(
-                open != closed,
-                "{method} {path}: which right does it need? One list, ROUTES or MANAGED, has to say"
-            );
-        }
-    }
-
     #[tokio::test]
     async fn without_keys_everything_is_open() {
         let request =
