@@ -134,13 +134,13 @@ impl Model {
     fn apply(&mut self, op: &Operation) {
         match op {
             Operation::Upsert { points, mode, condition } => {
-                let before: Vec<PointId> = match condition {
-                    Some(f) => self.ids(f),
-                    None => self.0.keys().copied().collect(),
-                };
-                let existing: Vec<PointId> = self.0.keys().copied().collect();
+                // As if each point came alone: of the same id twice the second meets the first.
                 for p in points {
-                    let exists = existing.contains(&p.id);
+                    let before: Vec<PointId> = match condition {
+                        Some(f) => self.ids(f),
+                        None => self.0.keys().copied().collect(),
+                    };
+                    let exists = self.0.contains_key(&p.id);
                     let skip = match mode {
                         UpdateMode::Upsert => exists && !before.contains(&p.id),
                         UpdateMode::InsertOnly => exists,
