@@ -154,9 +154,10 @@ impl TestNode {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(5));
     let waiting = async {
         while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            look.tick().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));

@@ -52,9 +52,9 @@ fn look(registry: &Registry, collection: &Arc<Collection>, id: u32, shard: Arc<S
     let (collection, cancel) = (collection.clone(), cancel.clone());
     let threads = pool.clone();
     pool.spawn(move || {
-        // Settled: nothing was done, and nothing was written since. Only then it is left alone.
+        // Settled: nothing is left to do, and nothing was written since. Only then it is left alone.
         let settled = match shard.optimize(threads.threads(), &cancel) {
-            Ok(did_something) => !did_something && shard.view().seq() == seq,
+            Ok(goes_on) => !goes_on && shard.view().seq() == seq,
             Err(e) => {
                 if !cancel.is_cancelled() {
                     tracing::warn!(collection = collection.name(), shard = id, error = %e, "optimizing failed");

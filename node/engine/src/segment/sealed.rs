@@ -1,7 +1,8 @@
 //! A sealed segment: files that never change, mapped.
 //!
 //! Points lie in the order of their ids. What the files hold and how they belong together says the segment's `meta`
-//! file; a new one is written when a payload index is added or a vector is dropped, the other files stay.
+//! file; a new one is written when a payload index is added or a vector is dropped. The other files stay, but those of
+//! the dropped vector.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -290,10 +291,15 @@ impl SealedSegment {
         Ok(segment)
     }
 
-    /// Writes the next `meta` file in the place of the old one.
+    /// Writes the next `meta` file in the place of the old one, and names the files of dropped vectors no longer.
     pub fn write_meta(&mut self, disk: &dyn Disk) -> Result<()> {
         let entry = write_meta(disk, &self.dir, &mut self.meta)?;
-        self.files.retain(|f| !f.name.starts_with("meta-"));
+        let vectors = &self.meta.vectors;
+        // Only the files of vectors have a dot in their names, behind the prefix.
+        let of_dropped = |f: &FileEntry| {
+            f.name.split_once('.').is_some_and(|(prefix, _)| vectors.values().all(|v| v.prefix != prefix))
+        };
+        self.files.retain(|f| !f.name.starts_with("meta-") && !of_dropped(f));
         self.files.push(entry);
         self.stale_meta = false;
         disk.sync_dir(&self.dir).map_err(Error::io("sync the folder of a segment"))

@@ -1,3 +1,5 @@
+//! A manifest as its users see it: edits that were published, edits that were not, damage between them.
+
 use super::*;
 use crate::file::RealDisk;
 

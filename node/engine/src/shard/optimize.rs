@@ -41,11 +41,12 @@ struct Taken {
 }
 
 impl Shard {
-    /// Does the optimizer's work until there is none: seals, indexes, merges, vacuums. False if there was
-    /// nothing to do. Call it every second or so; a second call while one runs gives false. Segments are merged and
-    /// small remainders sealed by the first call that finds hardly any write since the last one.
+    /// Does the optimizer's work until there is none: seals, indexes, merges, vacuums. False if there is nothing left
+    /// to do until the next write; else call it again in a second or so: segments are merged and small remainders
+    /// sealed by the first call that finds hardly any write since the last one. A second call while one runs does
+    /// nothing.
     pub fn optimize(&self, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
-        let Some(mut optimizer) = self.optimizer.try_lock() else { return Ok(false) };
+        let Some(mut optimizer) = self.optimizer.try_lock() else { return Ok(true) };
         let written = self.writer.lock().state.written;
         let calm = written - std::mem::replace(&mut optimizer.written, written) <= CALM_POINTS;
         let result = self.optimize_now(calm, pool, cancel);
@@ -54,7 +55,8 @@ impl Shard {
             _ => None,
         };
         *self.optimizer_error.lock() = error;
-        result
+        // What waits for a calm moment waits for the next call.
+        result.map(|worked| worked || !calm)
     }
 
     fn optimize_now(&self, calm: bool, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
@@ -73,7 +75,7 @@ impl Shard {
                 Task::Rewrite(ids) => self.rewrite(&ids, pool, cancel)?,
             };
             if !done {
-                return Ok(worked);
+                return Ok(true);
             }
             worked = true;
         }

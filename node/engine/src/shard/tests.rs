@@ -9,7 +9,7 @@ use super::{Shard, ShardOptions, ShardStatus, Watermarks};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, FieldSchema, FieldType, OptimizerConfig, VectorParams};
 use crate::error::{Error, Result};
-use crate::file::RealDisk;
+use crate::file::{Disk, RealDisk};
 use crate::filter::{self, Bounds, Condition, FieldCondition, FieldTest, Filter};
 use crate::json_path::JsonPath;
 use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
@@ -451,6 +451,44 @@ fn an_index_is_complete_when_it_is_acknowledged() {
 }
 
 /// Readers while everything changes: a point that was acknowledged is in every later view, once, whole.
+/// Names of all files below the folder of a shard's segments.
+fn segment_files(shard: &Shard) -> Vec<String> {
+    let mut names = Vec::new();
+    for segment in RealDisk.list(&shard.dir().join("segments")).expect("a folder") {
+        names.extend(RealDisk.list(&shard.dir().join("segments").join(segment)).expect("a folder"));
+    }
+    names
+}
+
+#[test]
+fn a_dropped_vector_gives_its_space_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shard = create(dir.path());
+    let mut points: Vec<_> = (0..50).map(|n| point(n, n as f32)).collect();
+    points.iter_mut().for_each(|p| p.vectors.insert("b".into(), Vector::Dense(vec![1.0; 3])));
+    shard.write(upsert(points)).expect("a write");
+    shard.flush().expect("flush");
+    let of_vectors = |shard: &Shard| segment_files(shard).iter().filter(|f| f.ends_with(".raw")).count();
+    assert_eq!(of_vectors(&shard), 2);
+    shard.write(Operation::DropVector { name: "b".into() }).expect("a write");
+    shard.flush().expect("flush");
+    assert_eq!(of_vectors(&shard), 1);
+    drop(shard);
+    let shard = Shard::open(Arc::new(RealDisk), dir.path(), options()).expect("open");
+    assert_eq!(shard.view().points(), 50);
+}
+
+#[test]
+fn a_burst_of_writes_has_its_graph_in_the_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shard = create(dir.path());
+    shard.write(upsert((0..2000).map(|n| point(n, n as f32)).collect())).expect("a write");
+    let calls = (0..100).take_while(|_| shard.optimize(&pool(), &Cancel::new()).expect("optimizes")).count();
+    assert!(calls < 100, "it never comes to rest");
+    assert_eq!(shard.stats().status, ShardStatus::Green);
+    assert!(shard.view().sealed().iter().all(|s| s.segment.vectors()[""].has_graph()));
+}
+
 #[test]
 fn readers_see_every_acknowledged_point_once_while_everything_moves() {
     const POINTS: u64 = 400;

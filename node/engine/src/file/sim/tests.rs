@@ -1,3 +1,5 @@
+//! The simulated disk itself: what is durable after which call, and what a power loss may leave.
+
 use std::collections::BTreeSet;
 
 use super::*;
