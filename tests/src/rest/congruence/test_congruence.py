@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient
 
 from .operations import Pair, run
 
-SEEDS = limits.pick(200, 1000)
+SEEDS = limits.pick(200, 400)
 STEPS = 100
 
 
