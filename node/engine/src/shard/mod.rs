@@ -7,20 +7,26 @@
 //! Locks, always taken in this order: `keeper` (who changes the manifest), `writer` (who changes the points).
 //! Readers take none.
 
+#[cfg(test)]
+mod bounds_tests;
 mod checkpoint;
 #[cfg(test)]
 mod crash_tests;
+mod limits;
 pub mod manifest;
 mod optimize;
 mod optimizer;
 mod part;
+mod queue;
 mod read;
 mod search;
 mod snapshot;
 mod state;
 mod stats;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod write;
 
 use std::collections::BTreeMap;
@@ -31,9 +37,11 @@ use std::sync::atomic::AtomicUsize;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use limits::ShardLimits;
 pub use read::View;
 pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};
+pub use threads::GraphThreads;
 
 use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
@@ -62,6 +70,7 @@ pub struct ShardOptions {
     /// Watermarks of the volume in percent of its size.
     pub watermarks: Watermarks,
     pub wal: WalOptions,
+    pub limits: ShardLimits,
 }
 
 /// When a nearly full volume refuses writes that add data.
@@ -84,7 +93,7 @@ pub struct Shard {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: ShardOptions,
-    queue: Mutex<write::Queue>,
+    queue: Mutex<queue::Queue>,
     keeper: Mutex<Keeper>,
     writer: Mutex<Writer>,
     view: ArcSwap<View>,
@@ -114,6 +123,8 @@ struct Writer {
     /// Why no write is accepted any more.
     poisoned: Option<String>,
     volume_full: bool,
+    /// Why the mutable part could not be sealed when a writer tried last.
+    unsealed: Option<Error>,
     index_waiters: Vec<IndexWaiter>,
 }
 
@@ -197,6 +208,7 @@ impl Shard {
             wal,
             poisoned: None,
             volume_full: false,
+            unsealed: None,
             index_waiters: Vec::new(),
             state,
         };
