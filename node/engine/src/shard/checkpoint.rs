@@ -71,7 +71,8 @@ impl Shard {
         let Some(taken) = self.take(keeper)? else { return Ok(Some(false)) };
         let id = keeper.next_segment_id;
         keeper.next_segment_id += 1;
-        let new = self.seal(&taken, id)?;
+        // What was built and is not published goes, whatever the reason: on a full disk the next try needs its room.
+        let new = self.seal(&taken, id).inspect_err(|_| self.discard(id))?;
         let mut edit = ManifestEdit {
             applied: Some(taken.at),
             next_segment_id: Some(keeper.next_segment_id),
@@ -80,7 +81,8 @@ impl Shard {
             put: new.iter().map(|s| s.segment.entry(None)).collect(),
             ..ManifestEdit::default()
         };
-        let rewritten = self.note_deletions(keeper, &taken.sealed, &mut edit)?;
+        let noted = self.note_deletions(keeper, &taken.sealed, &mut edit);
+        let rewritten = noted.inspect_err(|_| self.discard(id))?;
         let removed = edit.remove.clone();
         let put: Vec<u64> = edit.put.iter().map(|e| e.id).collect();
 
@@ -121,6 +123,9 @@ impl Shard {
         self.publish(&writer);
         // A file that stays is dropped by a later call; the manifest says where the log is needed from.
         let truncated = writer.wal.truncate_before(taken.at.0 + 1);
+        if let Some(why) = writer.wal.poisoned().map(str::to_owned) {
+            writer.poisoned.get_or_insert(why);
+        }
         drop(writer);
         removed.into_iter().for_each(|id| self.discard(id));
         for entry in keeper.manifest.state().segments.iter().filter(|e| put.contains(&e.id)) {
