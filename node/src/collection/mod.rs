@@ -10,6 +10,7 @@ pub mod optimizer;
 pub mod read;
 pub mod registry;
 pub mod route;
+pub mod scrub;
 pub mod update;
 
 use std::path::PathBuf;

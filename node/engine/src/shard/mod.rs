@@ -19,6 +19,7 @@ mod optimizer;
 mod part;
 mod queue;
 mod read;
+mod scrub;
 mod search;
 mod snapshot;
 mod state;
@@ -102,6 +103,8 @@ pub struct Shard {
     optimizer: Mutex<optimize::Optimizer>,
     /// Why the last optimization failed.
     optimizer_error: Mutex<Option<String>>,
+    scrub: Mutex<scrub::Scrub>,
+    damage: scrub::Damage,
 }
 
 /// Who changes the manifest.
@@ -213,14 +216,17 @@ impl Shard {
             state,
         };
         let next_segment_id = published.next_segment_id;
+        let damage = scrub::Damage::default();
         Ok(Self {
-            view: ArcSwap::from_pointee(writer.state.view()),
+            view: ArcSwap::from_pointee(writer.state.view(&damage)),
             keeper: Mutex::new(Keeper { manifest, durable, next_segment_id }),
             writer: Mutex::new(writer),
             queue: Mutex::default(),
             index_waiters: AtomicUsize::new(0),
             optimizer: Mutex::default(),
             optimizer_error: Mutex::new(None),
+            scrub: Mutex::default(),
+            damage,
             disk,
             dir: dir.to_owned(),
             options,
@@ -285,7 +291,7 @@ impl Shard {
 
     /// Shows the state to readers.
     fn publish(&self, writer: &Writer) {
-        self.view.store(Arc::new(writer.state.view()));
+        self.view.store(Arc::new(writer.state.view(&self.damage)));
     }
 
     /// An error of the manifest; unless the disk is full, no write can be kept any more.

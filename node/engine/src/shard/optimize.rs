@@ -61,6 +61,9 @@ impl Shard {
         let written = self.writer.lock().state.written;
         let calm = written - std::mem::replace(&mut optimizer.written, written) <= CALM_POINTS;
         let result = self.optimize_now(calm, pool, threads, cancel);
+        if let Err(e) = &result {
+            self.damage.note(e);
+        }
         let error = match &result {
             Err(e) if !matches!(e, Error::Cancelled) => Some(e.to_string()),
             _ => None,
