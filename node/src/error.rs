@@ -172,6 +172,11 @@ impl From<EngineError> for ApiError {
                 format!("Service internal error: no space left for this write: {e}"),
             )
             .hint("Reads and deletes go on. Delete points or grow the volume; writes are accepted again by themselves"),
+            EngineError::Unavailable(_) => {
+                let mut error = Self::unavailable(&e);
+                error.retry_after = Some(Duration::from_secs(1));
+                error
+            }
             EngineError::Cancelled => Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout: the operation was cancelled"),
             EngineError::Io { .. } if e.is_no_space() => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, format!("Service internal error: {e}"))
@@ -182,5 +187,19 @@ impl From<EngineError> for ApiError {
                 Self::internal(e)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_is_a_503_that_says_when_to_try_again() {
+        let error =
+            ApiError::from(EngineError::Unavailable("7 writes wait already: try again in a moment".into()));
+        assert_eq!(error.code, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(error.text.contains("try again in a moment"));
+        assert!(error.to_response(0.0).headers().contains_key(header::RETRY_AFTER));
     }
 }

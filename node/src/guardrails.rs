@@ -39,6 +39,7 @@ pub enum Reason {
     TinyWrites,
     EfNeverTuned,
     HighMemory,
+    DamagedFiles,
 }
 
 impl Reason {
@@ -52,6 +53,7 @@ impl Reason {
             Reason::TinyWrites => "TinyWrites",
             Reason::EfNeverTuned => "EfNeverTuned",
             Reason::HighMemory => "HighMemory",
+            Reason::DamagedFiles => "DamagedFiles",
         }
     }
 
@@ -65,6 +67,7 @@ impl Reason {
             Reason::TinyWrites => "TINY_WRITES",
             Reason::EfNeverTuned => "EF_NEVER_TUNED",
             Reason::HighMemory => "HIGH_MEMORY",
+            Reason::DamagedFiles => "DAMAGED_FILES",
         }
     }
 }
@@ -126,6 +129,8 @@ pub struct CollectionFacts {
     pub last_snapshot_unix: Option<u64>,
     /// Set by the operator; `None` on a node of its own, where nobody schedules.
     pub scheduled: Option<bool>,
+    /// A sentence for each file that does not hold what was written.
+    pub damaged: Vec<String>,
 }
 
 /// One named vector of a collection.
@@ -268,6 +273,15 @@ impl Guardrails {
                 format!("`{}` has {} points in one shard", c.name, c.points),
                 "Create a collection with more shards (shard_number; `shards` of a VectorCollection) and move the \
                  points there: one shard is written and optimized by one log on one node"
+                    .into(),
+            );
+        }
+        if let Some(first) = c.damaged.first() {
+            add(
+                Reason::DamagedFiles,
+                format!("{} files of `{}` do not hold what was written, the first is {first}", c.damaged.len(), c.name),
+                "Look at the disk, then restore the collection from its last snapshot. Requests that need the damaged part fail, \
+                 all others are answered; nothing is ever answered from it"
                     .into(),
             );
         }
@@ -416,6 +430,15 @@ mod tests {
 
     fn rails() -> Guardrails {
         Guardrails::new(Thresholds::default())
+    }
+
+    #[test]
+    fn damaged_files_are_reported_for_as_long_as_they_are_damaged() {
+        let damaged = vec!["segments/1/payload: block 3 does not match its checksum".to_owned()];
+        let issues = check(&rails(), CollectionFacts { damaged, ..docs() }, &[Reason::DamagedFiles]);
+        assert_eq!(issues[0].to_json()["id"], "DAMAGED_FILES/docs");
+        assert!(issues[0].description.contains("segments/1/payload"));
+        check(&rails(), docs(), &[]);
     }
 
     #[test]

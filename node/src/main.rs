@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use quiver_node::cluster::managed;
-use quiver_node::collection::optimizer;
 use quiver_node::collection::registry::Registry;
+use quiver_node::collection::{optimizer, scrub};
 use quiver_node::config::{self, Flags, Loaded, LogFormat};
 use quiver_node::lock::DataLock;
 use quiver_node::node::Node;
@@ -87,7 +87,7 @@ async fn run_alone(registry: Arc<Registry>) -> Result<()> {
     pool.run("Open", Deadline::after(Duration::MAX), move |_| opening.open_all()).await??;
     registry.set_open();
     registry.node.readiness.set_ready();
-    optimizer::run(registry).await;
+    tokio::join!(optimizer::run(registry.clone()), scrub::run(registry));
     std::future::pending().await
 }
 
@@ -102,7 +102,7 @@ async fn run_managed(state: AppState) -> Result<()> {
     let _ = registry.managed.set(managed.cluster.clone());
     tokio::select! {
         result = managed.run() => result?,
-        () = optimizer::run(registry) => {}
+        ((), ()) = async { tokio::join!(optimizer::run(registry.clone()), scrub::run(registry.clone())) } => {}
     }
     std::future::pending().await
 }

@@ -105,6 +105,7 @@ pub struct CollectionNumbers {
     pub shards: u64,
     pub bytes_disk: u64,
     pub bytes_ram: u64,
+    pub damaged_files: u64,
     pub snapshots_created: u64,
 }
 
@@ -238,6 +239,12 @@ impl Answer {
         labelled(e, "quiver_collection_shards", "shards on this node", each(|c| c.shards))?;
         labelled(e, "quiver_collection_disk_bytes", "bytes in files", each(|c| c.bytes_disk))?;
         labelled(e, "quiver_collection_ram_bytes", "bytes in memory", each(|c| c.bytes_ram))?;
+        labelled(
+            e,
+            "quiver_collection_damaged_files",
+            "files that do not hold what was written, see /issues",
+            each(|c| c.damaged_files),
+        )?;
         labelled(e, "snapshot_created_total", "snapshots since the start", each(|c| c.snapshots_created))?;
         single(e, "snapshot_creation_running", "snapshots being made", self.scrape.snapshots_running)
     }

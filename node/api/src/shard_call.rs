@@ -125,6 +125,9 @@ pub struct ShardInfo {
     /// Field, schema, points with a value.
     pub payload_schema: Vec<(String, FieldSchema, usize)>,
     pub last_seq: u64,
+    /// A sentence for each file that does not hold what was written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 /// An error of a shard, as it travels between nodes: the status code and text that the client gets.

@@ -31,6 +31,9 @@ pub enum Error {
     /// The disk is full, or too nearly full to accept this write. Reads go on.
     #[error("{0}")]
     NoSpace(String),
+    /// Nothing was changed, and the same request may succeed later: too much waits already.
+    #[error("{0}")]
+    Unavailable(String),
     /// The caller's [`crate::Cancel`] was set.
     #[error("cancelled")]
     Cancelled,

@@ -86,6 +86,54 @@ pub enum Operation {
     },
 }
 
+impl PointWrite {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + bytes_of(&self.vectors) + self.payload.as_bytes().len()
+    }
+}
+
+impl Selection {
+    fn bytes(&self) -> usize {
+        match self {
+            Selection::Ids(ids) => size_of_val(ids.as_slice()),
+            Selection::Filter(filter) => filter.bytes(),
+        }
+    }
+}
+
+impl Operation {
+    /// Memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        let asked = |condition: &Option<Filter>| condition.as_ref().map_or(0, Filter::bytes);
+        let variable = match self {
+            Operation::Upsert { points, condition, .. } => {
+                asked(condition) + points.iter().map(PointWrite::bytes).sum::<usize>()
+            }
+            Operation::UpdateVectors { points, condition } => {
+                let one = |(_, v): &(PointId, NamedVectors)| size_of::<PointId>() + bytes_of(v);
+                asked(condition) + points.iter().map(one).sum::<usize>()
+            }
+            Operation::Delete(s) | Operation::ClearPayload(s) => s.bytes(),
+            Operation::DeleteVectors { select, .. } | Operation::DeletePayload { select, .. } => {
+                select.bytes()
+            }
+            Operation::SetPayload { select, payload, .. }
+            | Operation::OverwritePayload { select, payload } => select.bytes() + payload.as_bytes().len(),
+            Operation::CreateIndex { .. }
+            | Operation::DropIndex { .. }
+            | Operation::CreateVector { .. }
+            | Operation::DropVector { .. } => 0,
+        };
+        size_of::<Self>() + variable
+    }
+}
+
+fn bytes_of(vectors: &NamedVectors) -> usize {
+    let one =
+        |(name, v): (&str, &crate::vector::Vector)| name.len() + 48 + v.as_dense().map_or(0, size_of_val);
+    vectors.iter().map(one).sum()
+}
+
 /// A change as the log holds it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogOp {

@@ -212,5 +212,6 @@ fn info(shard: &Shard, view: &View) -> ShardInfo {
             .map(|(path, schema, points)| (path.to_string(), convert::wire_field_schema(&schema), points))
             .collect(),
         last_seq: stats.last_seq,
+        damaged: stats.damaged,
     }
 }

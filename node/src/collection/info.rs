@@ -26,6 +26,8 @@ pub struct Totals {
     pub bytes_disk: u64,
     pub bytes_ram: u64,
     pub payload_schema: BTreeMap<String, (FieldSchema, usize)>,
+    /// A sentence for each damaged file.
+    pub damaged: Vec<String>,
 }
 
 impl Totals {
@@ -43,6 +45,7 @@ impl Totals {
         self.queue += info.queue;
         self.bytes_disk += info.bytes_disk;
         self.bytes_ram += info.bytes_ram;
+        self.damaged.extend(info.damaged);
         for (field, schema, points) in info.payload_schema {
             self.payload_schema.entry(field).or_insert((schema, 0)).1 += points;
         }
@@ -80,6 +83,7 @@ impl Collection {
             created_unix: definition.created_unix,
             last_snapshot_unix,
             scheduled: None,
+            damaged: totals.damaged.clone(),
         }
     }
 }

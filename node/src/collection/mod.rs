@@ -10,6 +10,7 @@ pub mod optimizer;
 pub mod read;
 pub mod registry;
 pub mod route;
+pub mod scrub;
 pub mod update;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use quiver_api::collections::CreateCollection;
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead};
-use quiver_engine::shard::Shard;
+use quiver_engine::shard::{GraphThreads, Shard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -79,8 +80,10 @@ pub struct Collection {
     pub routes: ArcSwap<Vec<Route>>,
     /// Held by whoever changes the definition.
     pub changing: tokio::sync::Mutex<()>,
-    /// Highest sequence number that the optimizer has looked at, for each local shard.
-    pub optimized: Mutex<std::collections::BTreeMap<u32, u64>>,
+    /// What the optimizer found at each local shard.
+    pub optimized: Mutex<std::collections::BTreeMap<u32, optimizer::Looked>>,
+    /// Threads that build graphs for its shards now.
+    pub graph_threads: GraphThreads,
 }
 
 impl Collection {

@@ -1,13 +1,14 @@
 //! Calls the optimizer of every shard that has changed, a few at a time, for as long as the node runs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quiver_engine::Cancel;
 use quiver_engine::shard::Shard;
 
 use super::Collection;
 use super::registry::Registry;
+use crate::clock;
 
 /// How often shards are looked at.
 const EVERY: Duration = Duration::from_millis(250);
@@ -34,39 +35,103 @@ pub async fn run(registry: Arc<Registry>) {
     }
 }
 
-/// A shard being optimized has this as its last seq.
-const RUNNING: u64 = u64::MAX;
+/// After an error the next look comes after twice the time that the last one took to come, up to this: what failed
+/// for lack of space would only fill the volume again.
+const AGAIN_MAX: Duration = Duration::from_secs(8);
+
+/// What is known of a shard's optimizer.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    running: bool,
+    /// Nothing was left to do at this sequence number.
+    settled_at: Option<u64>,
+    failed: Option<Failed>,
+}
+
+/// The last look ended with an error.
+#[derive(Clone, Debug)]
+struct Failed {
+    text: String,
+    waited: Duration,
+    again: Instant,
+}
+
+impl Looked {
+    /// Whether a shard whose last operation is `seq` is to be looked at.
+    fn is_due(&self, seq: u64, now: Instant) -> bool {
+        let waits = self.failed.as_ref().is_some_and(|f| now < f.again);
+        !self.running && !waits && self.settled_at != Some(seq)
+    }
+
+    /// The look ended with an error. True if that is news.
+    fn fail(&mut self, text: String, now: Instant) -> bool {
+        let waited = self.failed.as_ref().map_or(EVERY, |f| (f.waited * 2).min(AGAIN_MAX));
+        let news = self.failed.as_ref().is_none_or(|f| f.text != text);
+        self.failed = Some(Failed { text, waited, again: now + waited });
+        news
+    }
+}
 
 fn look(registry: &Registry, collection: &Arc<Collection>, id: u32, shard: Arc<Shard>, cancel: &Cancel) {
     let seq = shard.view().seq();
-    let before = {
+    {
         let mut optimized = collection.optimized.lock();
-        let entry = optimized.entry(id).or_insert(RUNNING - 1);
-        if *entry == RUNNING || *entry == seq {
+        let looked = optimized.entry(id).or_default();
+        if !looked.is_due(seq, clock::now()) {
             return;
         }
-        std::mem::replace(entry, RUNNING)
-    };
-    let _ = before;
+        looked.running = true;
+    }
     let pool = registry.node.pools.optimize.clone();
     let (collection, cancel) = (collection.clone(), cancel.clone());
     let threads = pool.clone();
     pool.spawn(move || {
-        // Settled: nothing is left to do, and nothing was written since. Only then it is left alone.
-        let settled = match shard.optimize(threads.threads(), &cancel) {
-            Ok(goes_on) => !goes_on && shard.view().seq() == seq,
+        let result = shard.optimize_within(threads.threads(), &collection.graph_threads, &cancel);
+        // Nothing was done, nothing was written since, nothing waits for its turn. Only then it is left alone.
+        let settled = matches!(result, Ok(false)) && shard.view().seq() == seq && shard.is_settled();
+        // No write came meanwhile: the log notes that it is durable, so that damage is known from a torn end.
+        let result = if settled { shard.mark_idle().map(|()| false) } else { result };
+        let mut optimized = collection.optimized.lock();
+        let looked = optimized.entry(id).or_default();
+        looked.running = false;
+        looked.settled_at = settled.then_some(seq);
+        match result {
+            Ok(_) => looked.failed = None,
+            Err(_) if cancel.is_cancelled() => {}
             Err(e) => {
-                if !cancel.is_cancelled() {
+                if looked.fail(e.to_string(), clock::now()) {
                     tracing::warn!(collection = collection.name(), shard = id, error = %e, "optimizing failed");
                 }
-                false
             }
-        };
-        // No write came meanwhile: the log notes that it is durable, so that damage is known from a torn end.
-        if settled && let Err(e) = shard.mark_idle() {
-            tracing::warn!(collection = collection.name(), shard = id, error = %e, "marking the log failed");
         }
-        let mut optimized = collection.optimized.lock();
-        optimized.insert(id, if settled { seq } else { RUNNING - 1 });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_tried_again_less_and_less_often_and_reported_once() {
+        let mut now = clock::now();
+        let mut looked = Looked::default();
+        assert!(looked.is_due(7, now));
+        assert!(looked.fail("the disk is full".into(), now), "the first time it is news");
+        let mut waited = Vec::new();
+        for _ in 0..8 {
+            let failed = looked.failed.clone().expect("it failed");
+            assert!(!looked.is_due(7, now) && looked.is_due(7, failed.again));
+            waited.push(failed.waited.as_millis());
+            now = failed.again;
+            assert!(!looked.fail("the disk is full".into(), now));
+        }
+        assert_eq!(waited, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        assert!(looked.fail("a file is damaged".into(), now), "another reason is news");
+    }
+
+    #[test]
+    fn a_settled_shard_is_left_alone_until_it_is_written_to() {
+        let looked = Looked { settled_at: Some(7), ..Looked::default() };
+        assert!(!looked.is_due(7, clock::now()) && looked.is_due(8, clock::now()));
+    }
 }

@@ -14,7 +14,7 @@ use quiver_api::collections::{
 };
 use quiver_api::shard_call::ShardWrite;
 use quiver_engine::file::{Disk, RealDisk, atomic};
-use quiver_engine::shard::{Shard, ShardOptions};
+use quiver_engine::shard::{GraphThreads, Shard, ShardOptions};
 use quiver_engine::wal::WalIdentity;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -138,6 +138,7 @@ impl Registry {
             routes: ArcSwap::from_pointee(routes),
             changing: tokio::sync::Mutex::default(),
             optimized: parking_lot::Mutex::default(),
+            graph_threads: GraphThreads::default(),
         })
     }
 

@@ -59,6 +59,7 @@ pub async fn telemetry(State(state): State<AppState>, options: Options, at: Star
                 "optimizers_status": totals.optimizer_error.unwrap_or_else(|| "ok".into()),
                 "disk_usage_bytes": totals.bytes_disk,
                 "ram_usage_bytes": totals.bytes_ram,
+                "damaged_files": totals.damaged,
             }));
         }
     }
@@ -95,6 +96,7 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
             shards: collection.routes.load().len() as u64,
             bytes_disk: totals.bytes_disk,
             bytes_ram: totals.bytes_ram,
+            damaged_files: totals.damaged.len() as u64,
             snapshots_created: 0,
             vectors: totals.vectors.iter().map(|(n, c)| (n.clone(), *c)).collect(),
         });

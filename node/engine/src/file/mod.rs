@@ -12,7 +12,7 @@ mod sealed;
 pub mod sim;
 
 pub use real::RealDisk;
-pub use sealed::{FileEntry, SealedFile, SealedWriter};
+pub use sealed::{BLOCK_BYTES, FileEntry, SealedFile, SealedWriter};
 pub use sim::SimDisk;
 
 use std::io;

@@ -212,6 +212,16 @@ impl SealedFile {
         Ok(file)
     }
 
+    /// [`Self::open_entry`] of a file of whatever kind, for whoever only wants to know whether it is intact.
+    pub fn open_any(disk: &dyn Disk, dir: &Path, entry: &FileEntry) -> Result<Self> {
+        let path = dir.join(&entry.name);
+        let map = disk.map(&path).map_err(Error::io(format!("open {}", path.display())))?;
+        let kind: Option<[u8; 8]> = map.get(8..16).and_then(|k| k.try_into().ok());
+        let kind = kind.ok_or_else(|| Error::corrupt(&entry.name, "shorter than a header"))?;
+        drop(map);
+        Self::open_entry(disk, dir, entry, kind)
+    }
+
     /// An [`Error::Corrupt`] of this file, for whoever understands its body.
     pub fn corrupt(&self, what: impl Into<String>) -> Error {
         Error::corrupt(self.0.name.clone(), what)

@@ -94,6 +94,40 @@ impl<T: PartialOrd + Copy> Bounds<T> {
     }
 }
 
+impl Filter {
+    /// Memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        let all = self.must.iter().chain(&self.should).chain(&self.must_not);
+        let conditions = all.chain(self.min_should.iter().flat_map(|m| &m.conditions));
+        size_of::<Self>() + conditions.map(Condition::bytes).sum::<usize>()
+    }
+}
+
+impl Condition {
+    fn bytes(&self) -> usize {
+        let variable = match self {
+            Condition::Field(field) => field.tests.iter().map(FieldTest::bytes).sum(),
+            Condition::HasId(ids) => ids.len() * size_of::<PointId>() * 2,
+            Condition::Nested { filter, .. } | Condition::Filter(filter) => filter.bytes(),
+            Condition::IsEmpty(_) | Condition::IsNull(_) | Condition::HasVector(_) => 0,
+        };
+        size_of::<Self>() + variable
+    }
+}
+
+impl FieldTest {
+    fn bytes(&self) -> usize {
+        let text = |s: &String| size_of::<String>() + s.len();
+        let variable = match self {
+            FieldTest::Keyword(s) => s.len(),
+            FieldTest::AnyKeyword(all) | FieldTest::ExceptKeyword(all) => all.iter().map(text).sum(),
+            FieldTest::AnyInteger(all) | FieldTest::ExceptInteger(all) => size_of_val(all.as_slice()),
+            _ => 0,
+        };
+        size_of::<Self>() + variable
+    }
+}
+
 /// A string that is a UUID, in any of its forms.
 pub fn parse_uuid(s: &str) -> Option<Uuid> {
     Uuid::try_parse(s).ok()

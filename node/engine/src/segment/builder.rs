@@ -83,6 +83,8 @@ pub struct Build<'a> {
     pub graphs: bool,
     /// Builds codes and graphs.
     pub pool: &'a rayon::ThreadPool,
+    /// Threads of the pool that build a graph, at most.
+    pub threads: usize,
     pub cancel: &'a Cancel,
 }
 
@@ -193,8 +195,8 @@ impl Build<'_> {
             None if graph => GraphPlan::Build,
             None => GraphPlan::None,
         };
-        let (disk, pool, cancel) = (self.disk, self.pool, self.cancel);
-        let builder = VectorsBuilder { disk, dir, prefix: &prefix, spec: &spec, pool, cancel };
+        let (disk, pool, threads, cancel) = (self.disk, self.pool, self.threads, self.cancel);
+        let builder = VectorsBuilder { disk, dir, prefix: &prefix, spec: &spec, pool, threads, cancel };
         let mut fill = |new: u32, row: &mut [f32]| match vector(&places[new as usize])? {
             Some(v) => {
                 row.copy_from_slice(v);

@@ -19,11 +19,6 @@ use crate::segment::Deleted;
 use crate::segment::builder::Build;
 use crate::segment::sealed::{SealedSegment, SealedState, write_deleted};
 
-/// Memory of the mutable part from which on a writer seals it himself, because the optimizer does not keep up.
-const MUTABLE_BYTES: usize = 128 << 20;
-/// Memory of the mutable part from which on writes wait for whoever changes the segments.
-const MUTABLE_BYTES_MAX: usize = 512 << 20;
-
 /// A checkpoint that met a change of the vectors starts again so often.
 const TRIES: usize = 5;
 
@@ -47,15 +42,17 @@ impl Shard {
     /// Seals in the writer's time when the mutable part has grown far beyond its size. While somebody else changes
     /// the segments, it may grow on up to a bound.
     pub(super) fn relieve(&self) {
+        let limits = &self.options.limits;
         let bytes = self.writer.lock().state.mutable_bytes();
-        let keeper = match bytes {
-            0..MUTABLE_BYTES => return,
-            MUTABLE_BYTES..MUTABLE_BYTES_MAX => self.keeper.try_lock(),
-            _ => Some(self.keeper.lock()),
-        };
+        if bytes < limits.mutable_bytes {
+            return;
+        }
+        let all_waits = bytes >= limits.mutable_bytes_max;
+        let keeper = if all_waits { Some(self.keeper.lock()) } else { self.keeper.try_lock() };
         let Some(mut keeper) = keeper else { return };
         if let Err(e) = self.checkpoint(&mut keeper) {
             *self.optimizer_error.lock() = Some(e.to_string());
+            self.writer.lock().unsealed = Some(e);
         }
     }
 
@@ -74,7 +71,8 @@ impl Shard {
         let Some(taken) = self.take(keeper)? else { return Ok(Some(false)) };
         let id = keeper.next_segment_id;
         keeper.next_segment_id += 1;
-        let new = self.seal(&taken, id)?;
+        // What was built and is not published goes, whatever the reason: on a full disk the next try needs its room.
+        let new = self.seal(&taken, id).inspect_err(|_| self.discard(id))?;
         let mut edit = ManifestEdit {
             applied: Some(taken.at),
             next_segment_id: Some(keeper.next_segment_id),
@@ -83,7 +81,8 @@ impl Shard {
             put: new.iter().map(|s| s.segment.entry(None)).collect(),
             ..ManifestEdit::default()
         };
-        let rewritten = self.note_deletions(keeper, &taken.sealed, &mut edit)?;
+        let noted = self.note_deletions(keeper, &taken.sealed, &mut edit);
+        let rewritten = noted.inspect_err(|_| self.discard(id))?;
         let removed = edit.remove.clone();
         let put: Vec<u64> = edit.put.iter().map(|e| e.id).collect();
 
@@ -106,6 +105,7 @@ impl Shard {
         keeper.durable.extend(noted);
         keeper.durable.retain(|id, _| !removed.contains(id));
         writer.sealed_seq = taken.at.0;
+        writer.unsealed = None;
         let state = &mut writer.state;
         for noted in &taken.sealed {
             if let Some(s) = state.sealed.iter_mut().find(|s| s.segment.id == noted.segment.id) {
@@ -123,6 +123,9 @@ impl Shard {
         self.publish(&writer);
         // A file that stays is dropped by a later call; the manifest says where the log is needed from.
         let truncated = writer.wal.truncate_before(taken.at.0 + 1);
+        if let Some(why) = writer.wal.poisoned().map(str::to_owned) {
+            writer.poisoned.get_or_insert(why);
+        }
         drop(writer);
         removed.into_iter().for_each(|id| self.discard(id));
         for entry in keeper.manifest.state().segments.iter().filter(|e| put.contains(&e.id)) {
@@ -162,6 +165,7 @@ impl Shard {
             indexes: &taken.indexes,
             graphs: false,
             pool: sealing_pool(),
+            threads: 1,
             cancel: &Cancel::new(),
         };
         // On a thread of its own: one of a pool would take up other work while it waits, perhaps a write of this
@@ -226,7 +230,7 @@ impl Shard {
     pub(super) fn discard(&self, id: u64) {
         let dir = self.segments_dir().join(id.to_string());
         if self.disk.exists(&dir) {
-            // What stays is removed at the next checkpoint or start.
+            // What stays is removed at the next start.
             let _ = self.disk.remove_dir_all(&dir);
         }
     }

@@ -7,20 +7,27 @@
 //! Locks, always taken in this order: `keeper` (who changes the manifest), `writer` (who changes the points).
 //! Readers take none.
 
+#[cfg(test)]
+mod bounds_tests;
 mod checkpoint;
 #[cfg(test)]
 mod crash_tests;
+mod limits;
 pub mod manifest;
 mod optimize;
 mod optimizer;
 mod part;
+mod queue;
 mod read;
+mod scrub;
 mod search;
 mod snapshot;
 mod state;
 mod stats;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod write;
 
 use std::collections::BTreeMap;
@@ -31,9 +38,11 @@ use std::sync::atomic::AtomicUsize;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use limits::ShardLimits;
 pub use read::View;
 pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};
+pub use threads::GraphThreads;
 
 use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
@@ -62,6 +71,7 @@ pub struct ShardOptions {
     /// Watermarks of the volume in percent of its size.
     pub watermarks: Watermarks,
     pub wal: WalOptions,
+    pub limits: ShardLimits,
 }
 
 /// When a nearly full volume refuses writes that add data.
@@ -84,7 +94,7 @@ pub struct Shard {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: ShardOptions,
-    queue: Mutex<write::Queue>,
+    queue: Mutex<queue::Queue>,
     keeper: Mutex<Keeper>,
     writer: Mutex<Writer>,
     view: ArcSwap<View>,
@@ -93,6 +103,8 @@ pub struct Shard {
     optimizer: Mutex<optimize::Optimizer>,
     /// Why the last optimization failed.
     optimizer_error: Mutex<Option<String>>,
+    scrub: Mutex<scrub::Scrub>,
+    damage: scrub::Damage,
 }
 
 /// Who changes the manifest.
@@ -114,6 +126,8 @@ struct Writer {
     /// Why no write is accepted any more.
     poisoned: Option<String>,
     volume_full: bool,
+    /// Why the mutable part could not be sealed when a writer tried last.
+    unsealed: Option<Error>,
     index_waiters: Vec<IndexWaiter>,
 }
 
@@ -197,18 +211,22 @@ impl Shard {
             wal,
             poisoned: None,
             volume_full: false,
+            unsealed: None,
             index_waiters: Vec::new(),
             state,
         };
         let next_segment_id = published.next_segment_id;
+        let damage = scrub::Damage::default();
         Ok(Self {
-            view: ArcSwap::from_pointee(writer.state.view()),
+            view: ArcSwap::from_pointee(writer.state.view(&damage)),
             keeper: Mutex::new(Keeper { manifest, durable, next_segment_id }),
             writer: Mutex::new(writer),
             queue: Mutex::default(),
             index_waiters: AtomicUsize::new(0),
             optimizer: Mutex::default(),
             optimizer_error: Mutex::new(None),
+            scrub: Mutex::default(),
+            damage,
             disk,
             dir: dir.to_owned(),
             options,
@@ -273,7 +291,7 @@ impl Shard {
 
     /// Shows the state to readers.
     fn publish(&self, writer: &Writer) {
-        self.view.store(Arc::new(writer.state.view()));
+        self.view.store(Arc::new(writer.state.view(&self.damage)));
     }
 
     /// An error of the manifest; unless the disk is full, no write can be kept any more.

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
-use super::manifest::{DeletedEntry, ManifestEdit};
+use super::manifest::{DeletedEntry, ManifestEdit, SegmentEntry};
 use super::optimizer::{Facts, SegmentFacts, Task, plan};
 use super::state::carry_deletions;
-use super::{Keeper, Shard, Writer};
+use super::{GraphThreads, Keeper, Shard, Writer};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
+use crate::file::FileEntry;
 use crate::filter::PointSource;
 use crate::json_path::JsonPath;
 use crate::operation::Applied;
@@ -41,25 +42,49 @@ struct Taken {
 }
 
 impl Shard {
-    /// Does the optimizer's work until there is none: seals, indexes, merges, vacuums. False if there is nothing left
-    /// to do until the next write; else call it again in a second or so: segments are merged and small remainders
-    /// sealed by the first call that finds hardly any write since the last one. A second call while one runs does
-    /// nothing.
+    /// [`Self::optimize_within`] for a shard that shares its threads with no other.
     pub fn optimize(&self, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
-        let Some(mut optimizer) = self.optimizer.try_lock() else { return Ok(true) };
+        self.optimize_within(pool, &GraphThreads::default(), cancel)
+    }
+
+    /// Does the optimizer's work until there is none: seals, indexes, merges, vacuums. False if there was
+    /// nothing to do. Call it every second or so; a second call while one runs gives false. Segments are merged and
+    /// small remainders sealed by the first call that finds hardly any write since the last one. Graphs are built by
+    /// threads of the pool, by no more in all shards that share `threads` than `max_optimization_threads` says.
+    pub fn optimize_within(
+        &self,
+        pool: &rayon::ThreadPool,
+        threads: &GraphThreads,
+        cancel: &Cancel,
+    ) -> Result<bool> {
+        let Some(mut optimizer) = self.optimizer.try_lock() else { return Ok(false) };
         let written = self.writer.lock().state.written;
         let calm = written - std::mem::replace(&mut optimizer.written, written) <= CALM_POINTS;
-        let result = self.optimize_now(calm, pool, cancel);
+        let result = self.optimize_now(calm, pool, threads, cancel);
+        if let Err(e) = &result {
+            self.damage.note(e);
+        }
         let error = match &result {
             Err(e) if !matches!(e, Error::Cancelled) => Some(e.to_string()),
             _ => None,
         };
         *self.optimizer_error.lock() = error;
-        // What waits for a calm moment waits for the next call.
-        result.map(|worked| worked || !calm)
+        result
     }
 
-    fn optimize_now(&self, calm: bool, pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
+    /// Whether the optimizer would find nothing to do, however calm it is.
+    pub fn is_settled(&self) -> bool {
+        let (facts, config) = self.facts();
+        plan(&facts, &config.optimizers, true).is_none()
+    }
+
+    fn optimize_now(
+        &self,
+        calm: bool,
+        pool: &rayon::ThreadPool,
+        threads: &GraphThreads,
+        cancel: &Cancel,
+    ) -> Result<bool> {
         let mut worked = false;
         loop {
             cancel.check()?;
@@ -72,10 +97,17 @@ impl Shard {
             let done = match task {
                 Task::Seal => self.checkpoint(&mut self.keeper.lock())?,
                 Task::Index => self.build_indexes(&mut self.keeper.lock()).map(|()| true)?,
-                Task::Rewrite(ids) => self.rewrite(&ids, pool, cancel)?,
+                Task::Rewrite(ids) => {
+                    let limit = config.optimizers.max_optimization_threads.unwrap_or(usize::MAX);
+                    // Others of the collection have all of them: again later.
+                    let Some(taken) = threads.take(pool.current_num_threads(), limit) else {
+                        return Ok(worked);
+                    };
+                    self.rewrite(&ids, pool, taken.count(), cancel)?
+                }
             };
             if !done {
-                return Ok(true);
+                return Ok(worked);
             }
             worked = true;
         }
@@ -106,25 +138,15 @@ impl Shard {
 
     /// Writes one segment from the live points of several and puts it in their place. False if something came
     /// between: the plan is then made anew later.
-    fn rewrite(&self, ids: &[u64], pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<bool> {
-        let (id, sources, taken) = {
-            let mut keeper = self.keeper.lock();
-            let writer = self.writer.lock();
-            let id = keeper.next_segment_id;
-            keeper.next_segment_id += 1;
-            // As the manifest has them: what was deleted since is carried over when the new segment takes their place.
-            let source = |s: &SealedState| {
-                let deleted = keeper.durable.get(&s.segment.id)?.clone();
-                ids.contains(&s.segment.id).then(|| (s.segment.clone(), deleted))
-            };
-            let sources: Vec<Sources> = writer.state.sealed.iter().filter_map(source).collect();
-            let state = &writer.state;
-            let (config, indexes) = (state.config.clone(), state.indexes.clone());
-            (id, sources, Taken { config, indexes, vector_changes: state.vector_changes })
-        };
-        if sources.len() != ids.len() {
-            return Ok(false);
-        }
+    fn rewrite(
+        &self,
+        ids: &[u64],
+        pool: &rayon::ThreadPool,
+        threads: usize,
+        cancel: &Cancel,
+    ) -> Result<bool> {
+        let Some((id, sources, taken)) = self.take_sources(ids) else { return Ok(false) };
+        self.check_room(&sources)?;
         let segments = self.segments_dir();
         let build = Build {
             disk: &*self.disk,
@@ -134,19 +156,17 @@ impl Shard {
             indexes: &taken.indexes,
             graphs: true,
             pool,
+            threads,
             cancel,
         };
         let parts: Vec<Source> = sources.iter().map(|(s, d)| Source::Sealed(s.clone(), d.clone())).collect();
         let entry = build.run(&parts)?;
         drop(parts);
-        let new = match &entry {
-            Some(entry) => {
-                let segment = SealedSegment::open(&*self.disk, &segments, entry, &taken.config)?;
-                segment.warm()?;
-                Some(segment)
-            }
-            None => None,
+        let open = |entry: &SegmentEntry| {
+            let segment = SealedSegment::open(&*self.disk, &segments, entry, &taken.config)?;
+            segment.warm().map(|()| segment)
         };
+        let new = entry.as_ref().map(open).transpose().inspect_err(|_| self.discard(id))?;
         let replaced = self.replace(&sources, new, &taken);
         match replaced {
             Ok(true) => sources.iter().for_each(|(s, _)| self.discard(s.id)),
@@ -155,6 +175,52 @@ impl Shard {
             _ => self.discard(id),
         }
         replaced
+    }
+
+    /// The segments to be rewritten, and a number for the new one; `None` if one of them is gone.
+    fn take_sources(&self, ids: &[u64]) -> Option<(u64, Vec<Sources>, Taken)> {
+        let mut keeper = self.keeper.lock();
+        let writer = self.writer.lock();
+        // As the manifest has them: what was deleted since is carried over when the new segment takes their place.
+        let source = |s: &SealedState| {
+            let deleted = keeper.durable.get(&s.segment.id)?.clone();
+            ids.contains(&s.segment.id).then(|| (s.segment.clone(), deleted))
+        };
+        let state = &writer.state;
+        let sources: Vec<Sources> = state.sealed.iter().filter_map(source).collect();
+        if sources.len() != ids.len() {
+            return None;
+        }
+        let id = keeper.next_segment_id;
+        keeper.next_segment_id += 1;
+        let (config, indexes) = (state.config.clone(), state.indexes.clone());
+        Some((id, sources, Taken { config, indexes, vector_changes: state.vector_changes }))
+    }
+
+    /// Refuses a rewriting that is sure to fill the volume before it ends: until then writes would find no room, and
+    /// it would begin again with every look. Payloads are left out, because nobody knows those of which points are
+    /// the large ones; what fits is never refused.
+    fn check_room(&self, sources: &[Sources]) -> Result<()> {
+        // What can't be measured is tried.
+        let Ok((free, _)) = self.disk.space(&self.dir) else { return Ok(()) };
+        let kept = |(segment, deleted): &Sources| {
+            let vectors = || segment.meta().vectors.values().map(|v| &v.prefix);
+            let rows = |f: &&FileEntry| match f.name.split_once('.') {
+                Some((prefix, "raw" | "codes")) => vectors().any(|p| p == prefix),
+                _ => f.name == "ids" || f.name == "versions",
+            };
+            let bytes: u64 = segment.files().iter().filter(rows).map(|f| f.size_bytes).sum();
+            let live = u128::from(bytes) * u128::from(deleted.live()) / u128::from(deleted.len().max(1));
+            u64::try_from(live).unwrap_or(u64::MAX)
+        };
+        let needed = sources.iter().map(kept).fold(0u64, u64::saturating_add);
+        if free < needed {
+            return Err(Error::NoSpace(format!(
+                "segments can't be merged, indexed or freed of deleted points: that needs {} MiB more than are free",
+                (needed - free).div_ceil(1 << 20)
+            )));
+        }
+        Ok(())
     }
 
     /// Puts a new segment in the place of its sources.

@@ -5,6 +5,8 @@ use crate::config::OptimizerConfig;
 /// The mutable part is sealed from here on, whatever the load.
 const SEAL_POINTS: usize = 20_000;
 const SEAL_BYTES: usize = 32 << 20;
+/// Even if segments are to be small, less is not worth one: each costs files and a part of every search.
+const SEAL_BYTES_MIN: usize = 1 << 20;
 /// Operations in the log that are in no segment, after which it is sealed even if few points are left of them.
 const SEAL_OPERATIONS: u64 = 200_000;
 /// Under a calm load so many points are worth a segment.
@@ -71,7 +73,8 @@ pub fn plan(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> Option<Tas
         return None;
     }
     let wasteful = |s: &&SegmentFacts| is_wasteful(s, s.deleted_durable, settings);
-    if let Some(s) = facts.segments.iter().find(wasteful) {
+    // The smallest first: on a volume that is nearly full it is the one that fits, and it frees room for the next.
+    if let Some(s) = facts.segments.iter().filter(wasteful).min_by_key(|s| live_bytes(s)) {
         return Some(Task::Rewrite(vec![s.id]));
     }
     if let Some(merge) = merge(facts, settings, calm) {
@@ -82,10 +85,11 @@ pub fn plan(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> Option<Tas
 }
 
 fn must_seal(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> bool {
-    let threshold = settings.indexing_threshold_kb * 1024;
+    let threshold = settings.indexing_threshold_kb.saturating_mul(1024);
+    let limit = usize::try_from(size_limit(settings)).unwrap_or(usize::MAX);
     let above_threshold = threshold > 0 && facts.mutable_points > 0 && facts.mutable_bytes > threshold;
     facts.mutable_points >= SEAL_POINTS
-        || facts.mutable_bytes >= SEAL_BYTES
+        || facts.mutable_bytes >= SEAL_BYTES.min(limit.max(SEAL_BYTES_MIN))
         || facts.unsealed_operations >= SEAL_OPERATIONS
         || (calm && (facts.mutable_points >= CALM_SEAL_POINTS || above_threshold))
         // Deletions have to be durable before a segment can be rewritten without them.
@@ -100,7 +104,7 @@ fn is_wasteful(s: &SegmentFacts, deleted: u32, settings: &OptimizerConfig) -> bo
 }
 
 fn merge(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> Option<Vec<u64>> {
-    let limit = settings.max_segment_size_kb.map_or(u64::MAX, |kb| kb as u64 * 1024);
+    let limit = size_limit(settings);
     let mut by_size: Vec<(u64, u64)> = facts.segments.iter().map(|s| (live_bytes(s), s.id)).collect();
     by_size.sort_unstable();
     if !calm {
@@ -136,6 +140,11 @@ fn tier(by_size: &[(u64, u64)], limit: u64) -> Option<Vec<u64>> {
         ids.push(*id);
     }
     (ids.len() >= TIER_SEGMENTS).then_some(ids)
+}
+
+/// Bytes of vectors that a segment may have.
+fn size_limit(settings: &OptimizerConfig) -> u64 {
+    settings.max_segment_size_kb.map_or(u64::MAX, |kb| (kb as u64).saturating_mul(1024))
 }
 
 fn live_bytes(s: &SegmentFacts) -> u64 {
@@ -204,5 +213,24 @@ mod tests {
         let small = OptimizerConfig { max_segment_size_kb: Some(50 * 1024), ..OptimizerConfig::default() };
         let facts = Facts { segments: vec![sealed(1, 30), sealed(2, 30)], ..Facts::default() };
         assert_eq!(plan(&facts, &small, true), None);
+        let sealed_at = |max_kb: usize, bytes: usize| {
+            let settings =
+                OptimizerConfig { max_segment_size_kb: Some(max_kb), ..OptimizerConfig::default() };
+            let facts = Facts { mutable_points: 10, mutable_bytes: bytes, ..Facts::default() };
+            plan(&facts, &settings, false) == Some(Task::Seal)
+        };
+        assert!(sealed_at(4096, 4 << 20) && !sealed_at(4096, 3 << 20));
+        assert!(sealed_at(1 << 20, SEAL_BYTES) && !sealed_at(1 << 20, SEAL_BYTES - 1));
+        assert!(!sealed_at(1, SEAL_BYTES_MIN - 1), "as small as is useful");
+    }
+
+    #[test]
+    fn the_smallest_wasteful_segment_is_rewritten_first() {
+        let wasteful = |id, mb| {
+            let whole = sealed(id, mb);
+            let deleted = whole.points / 2;
+            SegmentFacts { deleted, deleted_durable: deleted, ..whole }
+        };
+        check(&[wasteful(1, 800), wasteful(2, 30), wasteful(3, 90)], false, Some(Task::Rewrite(vec![2])));
     }
 }

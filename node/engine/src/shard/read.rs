@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::part::Part;
+use super::scrub::Damage;
 use super::search;
 use crate::bitset::Bitset;
 use crate::cancel::Cancel;
@@ -27,6 +28,7 @@ pub struct View {
     chunks: Vec<ChunkState>,
     tail: Tail,
     points: u64,
+    damage: Damage,
 }
 
 impl View {
@@ -37,11 +39,12 @@ impl View {
         sealed: Vec<SealedState>,
         chunks: Vec<ChunkState>,
         tail: Tail,
+        damage: Damage,
     ) -> Self {
         let points = sealed.iter().map(|s| u64::from(s.deleted.live())).sum::<u64>()
             + chunks.iter().map(|c| u64::from(c.live())).sum::<u64>()
             + u64::from(tail.len());
-        Self { seq, config, indexes, sealed, chunks, tail, points }
+        Self { seq, config, indexes, sealed, chunks, tail, points, damage }
     }
 
     /// The last operation that it contains.
@@ -89,7 +92,7 @@ impl View {
 
     /// The nearest points, best first; equal scores by id.
     pub fn search(&self, request: &SearchRequest, cancel: &Cancel) -> Result<SearchOutcome> {
-        search::run(self, request, cancel)
+        search::run(self, request, cancel).inspect_err(|e| self.damage.note(e))
     }
 
     /// Where a point is.
@@ -115,6 +118,10 @@ impl View {
 
     /// The points that exist, in the order they were asked for.
     pub fn retrieve(&self, ids: &[PointId], payload: bool, vectors: &WithVectors) -> Result<Vec<Record>> {
+        self.records(ids, payload, vectors).inspect_err(|e| self.damage.note(e))
+    }
+
+    fn records(&self, ids: &[PointId], payload: bool, vectors: &WithVectors) -> Result<Vec<Record>> {
         let mut records = Vec::with_capacity(ids.len());
         for id in ids {
             let Some((part, offset)) = self.find(*id) else { continue };
@@ -187,7 +194,8 @@ impl View {
     pub(super) fn passing(&self, part: Part<'_>, filter: &Filter, cancel: &Cancel) -> Result<Bitset> {
         cancel.check()?;
         let live = (!part.is_whole()).then(|| part.live_bits());
-        Ok(filter::evaluate_among(filter, part.points(), live.as_ref(), cancel)?.passing)
+        let evaluated = filter::evaluate_among(filter, part.points(), live.as_ref(), cancel);
+        Ok(evaluated.inspect_err(|e| self.damage.note(e))?.passing)
     }
 
     /// All points that pass, in the order of their ids.

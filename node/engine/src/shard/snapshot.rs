@@ -62,7 +62,7 @@ impl Shard {
         }
         disk.sync_dir(&segments).map_err(Error::io("sync the snapshot's folder"))?;
         let deleted = |e: &SegmentEntry| e.deleted.as_ref().map_or(0, |d| d.points);
-        let points = state.segments.iter().map(|e| u64::from(e.points - deleted(e))).sum();
+        let points = state.segments.iter().map(|e| u64::from(e.points.saturating_sub(deleted(e)))).sum();
         let (seq, term) = (state.applied_seq, state.applied_term);
         // Last: a folder with it is whole.
         atomic::write_json(disk, &dir.join(STATE_FILE), &SnapshotState { version: VERSION, state })?;
@@ -111,7 +111,8 @@ impl Shard {
     }
 }
 
-fn files_of(entry: &SegmentEntry) -> impl Iterator<Item = &FileEntry> {
+/// All files of a segment.
+pub(super) fn files_of(entry: &SegmentEntry) -> impl Iterator<Item = &FileEntry> {
     entry.files.iter().chain(entry.deleted.iter().map(|d| &d.file))
 }
 
@@ -123,12 +124,7 @@ fn verify(disk: &dyn Disk, segments: &Path, entry: &SegmentEntry) -> Result<()> 
         if file.name.is_empty() || file.name.starts_with('.') || !file.name.bytes().all(safe) {
             return Err(Error::corrupt(STATE_FILE, format!("`{}` can't be a file's name", file.name)));
         }
-        let path = dir.join(&file.name);
-        let map = disk.map(&path).map_err(Error::io(format!("open {}", path.display())))?;
-        let kind: Option<[u8; 8]> = map.get(8..16).and_then(|k| k.try_into().ok());
-        let kind = kind.ok_or_else(|| Error::corrupt(&file.name, "shorter than a header"))?;
-        drop(map);
-        SealedFile::open_entry(disk, &dir, file, kind)?.verify_all()?;
+        SealedFile::open_any(disk, &dir, file)?.verify_all()?;
     }
     Ok(())
 }

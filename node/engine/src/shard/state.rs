@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::read::View;
+use super::scrub::Damage;
 use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::Result;
 use crate::filter::PointSource;
@@ -92,7 +93,7 @@ impl State {
     }
 
     /// The state for readers; shares everything.
-    pub fn view(&self) -> View {
+    pub fn view(&self, damage: &Damage) -> View {
         View::new(
             self.seq,
             self.config.clone(),
@@ -100,6 +101,7 @@ impl State {
             self.sealed.clone(),
             self.chunks.iter().filter(|c| c.live() > 0).cloned().collect(),
             self.tail.clone(),
+            damage.clone(),
         )
     }
 

@@ -16,7 +16,7 @@ pub enum ShardStatus {
     Yellow,
     /// There is work, and the optimizer is switched off.
     Grey,
-    /// Writes are refused after an I/O error.
+    /// Writes are refused after an I/O error, or a file is damaged.
     Red,
 }
 
@@ -45,6 +45,8 @@ pub struct ShardStats {
     pub sealed_seq: u64,
     /// Operations that wait to be written.
     pub queue: usize,
+    /// Files that don't hold what was written, and what is wrong with each.
+    pub damaged: Vec<String>,
 }
 
 impl Shard {
@@ -70,11 +72,12 @@ impl Shard {
             let in_tail = tail.rows().iter().filter(|r| r.vectors.get(name).is_some()).count() as u64;
             *count += in_chunks.sum::<u64>() + in_tail;
         }
+        let damaged = self.damage.list();
         let off = config.optimizers.max_optimization_threads == Some(0);
         let mut switched_on = config.optimizers;
         switched_on.max_optimization_threads = None;
         let status = match plan(&facts, &switched_on, true) {
-            _ if poisoned => ShardStatus::Red,
+            _ if poisoned || !damaged.is_empty() => ShardStatus::Red,
             None => ShardStatus::Green,
             Some(_) if off => ShardStatus::Grey,
             Some(_) => ShardStatus::Yellow,
@@ -93,6 +96,7 @@ impl Shard {
             last_seq: view.seq(),
             sealed_seq: view.seq() - facts.unsealed_operations.min(view.seq()),
             queue: self.queue.lock().len(),
+            damaged,
         }
     }
 }

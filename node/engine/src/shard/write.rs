@@ -3,12 +3,13 @@
 //! Filters, conditions and update modes are resolved to ids before anything is logged. A batch is logged, made
 //! durable by one `fdatasync`, applied in its order and published as one new view; then every writer is told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
+use super::queue::{BATCH_BYTES, Pending};
 use super::{Done, Shard, Writer};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
@@ -23,39 +24,12 @@ use crate::point_id::PointId;
 use crate::vector::{NamedVectors, Vector};
 use crate::wal::Record;
 
-/// Operations of one batch at most, so that the first of them need not wait for a long queue.
-const BATCH_OPERATIONS: usize = 1024;
-/// Bytes of one batch after which it is committed.
-const BATCH_BYTES: usize = 32 << 20;
-
 /// Levels of a payload; the JSON parser stops at 128.
 const PAYLOAD_DEPTH: usize = 120;
 
-/// What waits to be written.
-#[derive(Default)]
-pub struct Queue {
-    pending: VecDeque<Pending>,
-    /// Whether somebody drains, or was told to.
-    drained: bool,
-}
-
-impl Queue {
-    pub fn len(&self) -> usize {
-        self.pending.len()
-    }
-}
-
-/// A queued write.
-struct Pending {
-    op: Operation,
-    /// What it was checked against.
-    config: Arc<CollectionConfig>,
-    done: Done,
-}
-
 /// The operations of one commit.
 #[derive(Default)]
-struct Group {
+pub(super) struct Group {
     ops: Vec<(u64, LogOp, Option<Done>)>,
     /// Told with the group: they needed no change, or were refused.
     other: Vec<(Done, Result<Applied>)>,
@@ -66,10 +40,11 @@ struct Group {
 }
 
 /// Writers to be told once the lock is released.
-type Told = Vec<(Done, Result<Applied>)>;
+pub(super) type Told = Vec<(Done, Result<Applied>)>;
 
 impl Shard {
-    /// Queues a write. Names and dimensions are checked here; `done` may run before this returns.
+    /// Queues a write. Names and dimensions are checked here, and a full queue refuses at once with
+    /// [`Error::Unavailable`]; `done` may run before this returns.
     /// True: nobody is writing, the caller must run [`Self::drain`] on a thread that may block.
     pub fn enqueue(&self, mut op: Operation, done: Done) -> bool {
         let config = self.view().shared_config().clone();
@@ -77,26 +52,23 @@ impl Shard {
             done(Err(e));
             return false;
         }
-        let mut queue = self.queue.lock();
-        queue.pending.push_back(Pending { op, config, done });
-        !std::mem::replace(&mut queue.drained, true)
+        let pushed = self.queue.lock().push(Pending::new(op, config, done), &self.options.limits);
+        pushed.unwrap_or_else(|(done, full)| {
+            done(Err(full));
+            false
+        })
     }
 
     /// Writes what is queued until nothing is left.
     pub fn drain(&self) {
         let _guard = PanicGuard(self);
         loop {
-            let batch: Vec<Pending> = {
-                let mut queue = self.queue.lock();
-                if queue.pending.is_empty() {
-                    queue.drained = false;
-                    break;
-                }
-                let n = queue.pending.len().min(BATCH_OPERATIONS);
-                queue.pending.drain(..n).collect()
-            };
+            // Not in the condition of a loop: the lock would be held as long as its body runs.
+            let next = self.queue.lock().next_batch();
+            let Some(batch) = next else { break };
             let mut told = Told::new();
-            self.write_batch(batch, &mut told);
+            self.write_batch(batch.operations, &mut told);
+            self.queue.lock().written(batch.bytes);
             told.into_iter().for_each(|(done, result)| done(result));
             self.relieve();
         }
@@ -116,8 +88,9 @@ impl Shard {
     fn write_batch(&self, batch: Vec<Pending>, told: &mut Told) {
         let mut writer = self.writer.lock();
         let full = self.volume_full(&mut writer);
+        let swollen = self.swollen(&writer).is_some();
         let mut group = Group::default();
-        for Pending { op, config, done } in batch {
+        for Pending { op, config, done, .. } in batch {
             if let Some(why) = &writer.poisoned {
                 group.other.push((done, Err(Error::Poisoned(why.clone()))));
                 continue;
@@ -126,19 +99,26 @@ impl Shard {
                 group.other.push((done, Err(no_space())));
                 continue;
             }
+            if swollen
+                && needs_memory(&op)
+                && let Some(why) = self.swollen(&writer)
+            {
+                group.other.push((done, Err(why)));
+                continue;
+            }
             if needs_state(&op) || group.bytes > BATCH_BYTES {
                 self.commit(&mut writer, &mut group, told);
             }
             match self.resolve(&writer, &mut group, op, &config) {
                 Ok(None) => group.other.push((done, Ok(Applied { seq: 0 }))),
-                Ok(Some(op)) => self.append(&mut writer, &mut group, op, done, told),
+                Ok(Some(op)) => self.append_in_steps(&mut writer, &mut group, op, done, told),
                 Err(e) => group.other.push((done, Err(e))),
             }
         }
         self.commit(&mut writer, &mut group, told);
     }
 
-    fn append(
+    pub(super) fn append(
         &self,
         writer: &mut MutexGuard<'_, Writer>,
         group: &mut Group,
@@ -163,7 +143,7 @@ impl Shard {
     }
 
     /// Makes the group durable, applies and publishes it.
-    fn commit(&self, writer: &mut MutexGuard<'_, Writer>, group: &mut Group, told: &mut Told) {
+    pub(super) fn commit(&self, writer: &mut MutexGuard<'_, Writer>, group: &mut Group, told: &mut Told) {
         let Group { ops, other, .. } = std::mem::take(group);
         if !ops.is_empty() {
             match writer.wal.commit() {
@@ -373,10 +353,7 @@ impl Drop for PanicGuard<'_> {
         if std::thread::panicking() {
             let why = "a write panicked: restart the node; the log is intact";
             self.0.writer.lock().poisoned.get_or_insert_with(|| why.into());
-            let mut queue = self.0.queue.lock();
-            queue.drained = false;
-            // Dropping the callbacks tells those who wait.
-            queue.pending.clear();
+            self.0.queue.lock().abandon();
         }
     }
 }
@@ -445,6 +422,11 @@ fn needs_state(op: &Operation) -> bool {
         Operation::CreateVector { .. } | Operation::DropVector { .. } => true,
         Operation::CreateIndex { .. } | Operation::DropIndex { .. } => false,
     }
+}
+
+/// Whether applying it takes memory: a point that is edited is written anew.
+fn needs_memory(op: &Operation) -> bool {
+    !matches!(op, Operation::Delete(_) | Operation::DropIndex { .. } | Operation::DropVector { .. })
 }
 
 fn adds_data(op: &Operation) -> bool {

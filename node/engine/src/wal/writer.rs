@@ -194,13 +194,20 @@ impl Wal {
 
     /// Removes the files that hold only records below `seq`. The caller has made sure, durably, that nobody
     /// needs them.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if the folder could not be synced, or the system failed otherwise: nobody knows then which
+    /// of the files a power loss brings back, and one behind a gap would pass for damage.
     pub fn truncate_before(&mut self, seq: u64) -> Result<()> {
         while self.files.len() > 1 && self.files[1].first_seq <= seq {
             let name = name_of(self.files[0].index);
-            self.disk.remove_file(&self.dir.join(&name)).map_err(Error::io(format!("remove {name}")))?;
+            match self.disk.remove_file(&self.dir.join(&name)) {
+                Err(e) if is_full(&e) => return Err(no_space(&e)),
+                other => other.map_err(|e| self.poison("remove a file before", e))?,
+            }
             self.files.remove(0);
             // One by one, so that a power loss never leaves a gap between files.
-            self.disk.sync_dir(&self.dir).map_err(Error::io("sync the folder of the log"))?;
+            self.disk.sync_dir(&self.dir).map_err(|e| self.poison("sync the folder of", e))?;
         }
         Ok(())
     }

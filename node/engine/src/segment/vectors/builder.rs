@@ -39,8 +39,9 @@ pub struct VectorsBuilder<'a> {
     /// File names are this and an extension.
     pub prefix: &'a str,
     pub spec: &'a VectorSpec,
-    /// Graphs are built by its threads, up to `max_indexing_threads`.
     pub pool: &'a rayon::ThreadPool,
+    /// Threads of the pool that build the graph, unless `max_indexing_threads` says fewer.
+    pub threads: usize,
     pub cancel: &'a Cancel,
 }
 
@@ -88,8 +89,8 @@ impl VectorsBuilder<'_> {
     fn write_graph(&self, material: Material, rows: &RawRows, plan: GraphPlan) -> Result<FileEntry> {
         let hnsw = &self.spec.hnsw;
         let threads = match hnsw.max_indexing_threads {
-            0 => self.pool.current_num_threads(),
-            n => n,
+            0 => self.threads,
+            n => n.min(self.threads),
         };
         let recipe = Recipe {
             material,

@@ -43,6 +43,7 @@ fn fixture(spec: VectorSpec, rows: Vec<f32>, absent: u32, plan: GraphPlan) -> Fi
         prefix: "v",
         spec: &spec,
         pool: &pool,
+        threads: 2,
         cancel: &cancel,
     };
     let mut fill = |offset: u32, row: &mut [f32]| {
@@ -253,6 +254,7 @@ fn a_cancelled_build_stops() {
         prefix: "v",
         spec: &spec,
         pool: &pool,
+        threads: 2,
         cancel: &cancel,
     };
     let result = builder.write(10, &mut |_, _| Ok(true), GraphPlan::Build);

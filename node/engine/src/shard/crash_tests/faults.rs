@@ -1,11 +1,13 @@
 //! Every call failing in every way, and a full disk.
 
+use std::path::Path;
+
 use super::script::{Run, Script, Step};
 use super::{compare, full, open};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
-use crate::file::SimDisk;
 use crate::file::sim::{Cut, Fault};
+use crate::file::{Disk, SimDisk};
 use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
@@ -228,4 +230,76 @@ fn a_disk_without_a_byte_left_stops_nothing_for_good() {
         let shard = open(&image).unwrap_or_else(|e| panic!("{what}: {e}"));
         compare(&shard, script.models.last().expect("one")).unwrap_or_else(|e| panic!("{what}: {e}"));
     }
+}
+
+/// Prepares a shard, then flushes it with the n-th call of that failing, for every n: `check` gets the shard and the
+/// error, if the flush ended with one.
+fn fail_flushes(
+    fault: Fault,
+    prepare: impl Fn(&Shard) -> Result<()>,
+    mut check: impl FnMut(&SimDisk, &Shard, Option<Error>),
+) {
+    let script = Script::new(1, 0);
+    let mut run = Run::new(&script, SimDisk::new());
+    run.create().expect("no fault");
+    run.shard = None;
+    let prepared = || {
+        let disk = run.disk.fork();
+        let shard = open(&disk).expect("no fault");
+        prepare(&shard).expect("no fault");
+        (disk, shard)
+    };
+    let (disk, shard) = prepared();
+    let before = disk.calls();
+    shard.flush().expect("no fault");
+    for n in 0..disk.calls() - before {
+        let (disk, shard) = prepared();
+        disk.fail_at(disk.calls() + n, fault, false);
+        let error = shard.flush().err();
+        disk.heal();
+        check(&disk, &shard, error);
+        let points = shard.view().points();
+        drop(shard);
+        assert_eq!(open(&disk).expect("nothing was harmed").view().points(), points, "call {n}");
+    }
+}
+
+fn names(disk: &SimDisk, folder: &str) -> Vec<String> {
+    disk.list(&Path::new(super::DIR).join(folder)).expect("lists")
+}
+
+#[test]
+fn a_segment_that_could_not_be_published_leaves_the_disk_at_once() {
+    let prepare = |shard: &Shard| {
+        (0..3).try_for_each(|i| upsert(shard, i * 20))?;
+        shard.flush()?;
+        // A deletion to be noted beside the new segment.
+        shard.write(Operation::Delete(Selection::Ids(vec![PointId::Num(3)])))?;
+        upsert(shard, 100)
+    };
+    let mut failed = 0;
+    fail_flushes(Fault::NoSpace, prepare, |disk, shard, error| {
+        if shard.poisoned().is_none() && shard.stats().sealed_seq < shard.view().seq() {
+            failed += 1;
+            assert_eq!(names(disk, "segments"), ["0"], "{error:?}");
+        }
+    });
+    assert!(failed > 20, "{failed} calls failed");
+}
+
+#[test]
+fn a_log_whose_old_files_could_not_be_removed_for_good_takes_no_more() {
+    let mut stopped = 0;
+    let prepare = |shard: &Shard| (0..60).try_for_each(|i| upsert(shard, i * 20));
+    let mut most = 0;
+    fail_flushes(Fault::Io, prepare, |disk, shard, error| {
+        let files = names(disk, "wal").len();
+        most = most.max(files);
+        if (2..most).contains(&files) {
+            stopped += 1;
+            assert!(error.is_some() && shard.poisoned().is_some(), "{files} of {most} files, {error:?}");
+            upsert(shard, 9000).expect_err("it takes no more");
+        }
+    });
+    assert!(stopped > 3, "{stopped} calls failed after a file was gone");
 }

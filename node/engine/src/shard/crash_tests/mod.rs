@@ -9,6 +9,7 @@ mod damage;
 mod faults;
 mod power;
 mod script;
+mod scrub;
 
 use std::path::Path;
 use std::sync::Arc;
