@@ -327,7 +327,7 @@ pub fn spec_of(config: &CollectionConfig, params: &VectorParams) -> VectorSpec {
 /// Whether so many vectors of a name are to have a graph.
 pub fn wants_graph(config: &CollectionConfig, name: &str, points: u32) -> bool {
     let Some(params) = config.vectors.get(name) else { return false };
-    let threshold = config.optimizers.indexing_threshold_kb as u64 * 1024;
+    let threshold = (config.optimizers.indexing_threshold_kb as u64).saturating_mul(1024);
     let bytes = u64::from(points) * params.size as u64 * 4;
     threshold > 0 && bytes > threshold && config.hnsw_of(params).m > 0
 }

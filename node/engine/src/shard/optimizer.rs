@@ -82,7 +82,7 @@ pub fn plan(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> Option<Tas
 }
 
 fn must_seal(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> bool {
-    let threshold = settings.indexing_threshold_kb * 1024;
+    let threshold = settings.indexing_threshold_kb.saturating_mul(1024);
     let above_threshold = threshold > 0 && facts.mutable_points > 0 && facts.mutable_bytes > threshold;
     facts.mutable_points >= SEAL_POINTS
         || facts.mutable_bytes >= SEAL_BYTES
@@ -100,7 +100,7 @@ fn is_wasteful(s: &SegmentFacts, deleted: u32, settings: &OptimizerConfig) -> bo
 }
 
 fn merge(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> Option<Vec<u64>> {
-    let limit = settings.max_segment_size_kb.map_or(u64::MAX, |kb| kb as u64 * 1024);
+    let limit = settings.max_segment_size_kb.map_or(u64::MAX, |kb| (kb as u64).saturating_mul(1024));
     let mut by_size: Vec<(u64, u64)> = facts.segments.iter().map(|s| (live_bytes(s), s.id)).collect();
     by_size.sort_unstable();
     if !calm {
