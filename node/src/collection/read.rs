@@ -50,6 +50,7 @@ impl Collection {
         let mut higher = Vec::with_capacity(searches.len());
         for (search, _) in &searches {
             higher.push(self.higher_is_nearer(&search.using)?);
+            self.check_dimension(search)?;
             let tuned = search.params.hnsw_ef.is_some() || search.params.exact;
             self.node.guardrails.search(&name, tuned);
         }
@@ -80,6 +81,18 @@ impl Collection {
             points.drain(..offsets[i].min(points.len()));
         }
         Ok(merged)
+    }
+
+    /// Finds a wrong number of dimensions before any shard is asked: the advice about it does not travel.
+    fn check_dimension(&self, search: &ShardSearch) -> Result<()> {
+        let definition = self.definition.load();
+        let got = convert::dense(&search.vector)?.len();
+        match definition.settings.vectors.iter().find(|(name, _)| *name == search.using) {
+            Some((_, params)) if params.size != got => {
+                Err(quiver_engine::Error::Dimension { expected: params.size, got }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How vectors of that name are compared.
