@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod collection;
 pub mod config;
 pub mod error;
+pub mod finish;
 pub mod guardrails;
 pub mod limits;
 pub mod lock;

@@ -112,7 +112,7 @@ impl Memory {
         let usable = self.0.limit / 100 * USABLE_PERCENT;
         let used = self.used_bytes();
         // What is reserved may be in use already; counting it once is what can be known.
-        if used.max(before) + bytes <= usable {
+        if used.max(before).saturating_add(bytes) <= usable {
             return Ok(reservation);
         }
         Err(NoMemory {

@@ -91,6 +91,66 @@ fn endpoint(matched: &str) -> String {
     matched.replace("{name}", "{collection_name}")
 }
 
+/// Snapshots of one collection since the start, and those under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SnapshotCount {
+    pub created: u64,
+    pub creating: u64,
+    pub recovering: u64,
+}
+
+/// Snapshots by collection.
+#[derive(Debug, Default)]
+pub struct Snapshots(Mutex<BTreeMap<String, SnapshotCount>>);
+
+/// Something under way; it is over when this is dropped.
+pub struct Running {
+    all: Arc<Snapshots>,
+    collection: String,
+    which: fn(&mut SnapshotCount) -> &mut u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock();
+        // A collection that was removed meanwhile is forgotten already.
+        let Some(count) = all.get_mut(&self.collection) else { return };
+        let running = (self.which)(count);
+        *running = running.saturating_sub(1);
+        if *count == SnapshotCount::default() {
+            // Names of recoveries that failed come from clients, and may be any number.
+            all.remove(&self.collection);
+        }
+    }
+}
+
+impl Snapshots {
+    pub fn of(&self, collection: &str) -> SnapshotCount {
+        self.0.lock().get(collection).copied().unwrap_or_default()
+    }
+
+    pub fn creating(self: &Arc<Self>, collection: &str) -> Running {
+        self.begin(collection, |count| &mut count.creating)
+    }
+
+    pub fn recovering(self: &Arc<Self>, collection: &str) -> Running {
+        self.begin(collection, |count| &mut count.recovering)
+    }
+
+    fn begin(self: &Arc<Self>, collection: &str, which: fn(&mut SnapshotCount) -> &mut u64) -> Running {
+        *which(self.0.lock().entry(collection.to_owned()).or_default()) += 1;
+        Running { all: self.clone(), collection: collection.to_owned(), which }
+    }
+
+    pub fn created(&self, collection: &str) {
+        self.0.lock().entry(collection.to_owned()).or_default().created += 1;
+    }
+
+    pub fn forget(&self, collection: &str) {
+        self.0.lock().remove(collection);
+    }
+}
+
 /// What there is to say of one collection.
 #[derive(Clone, Debug, Default)]
 pub struct CollectionNumbers {
@@ -106,7 +166,7 @@ pub struct CollectionNumbers {
     pub bytes_disk: u64,
     pub bytes_ram: u64,
     pub damaged_files: u64,
-    pub snapshots_created: u64,
+    pub snapshots: SnapshotCount,
 }
 
 /// What there is to say when somebody scrapes.
@@ -122,7 +182,6 @@ pub struct Scrape {
     pub ready: bool,
     /// Open guardrails by reason.
     pub issues: BTreeMap<String, u64>,
-    pub snapshots_running: u64,
 }
 
 type Labels = Vec<(String, String)>;
@@ -245,8 +304,24 @@ impl Answer {
             "files that do not hold what was written, see /issues",
             each(|c| c.damaged_files),
         )?;
-        labelled(e, "snapshot_created_total", "snapshots since the start", each(|c| c.snapshots_created))?;
-        single(e, "snapshot_creation_running", "snapshots being made", self.scrape.snapshots_running)
+        labelled(
+            e,
+            "collection_update_queue_deferred_points",
+            "points that are not visible before they are indexed",
+            each(|_| 0),
+        )?;
+        labelled(e, "collection_shard_transfer_incoming", "shards being received", each(|_| 0))?;
+        labelled(e, "collection_shard_transfer_outgoing", "shards being sent", each(|_| 0))?;
+        let creating = each(|c| c.snapshots.creating);
+        labelled(e, "snapshot_creation_running", "snapshots being made", creating)?;
+        let recovering = each(|c| c.snapshots.recovering);
+        labelled(e, "snapshot_recovery_running", "snapshots being recovered", recovering)?;
+        let mut created =
+            e.encode_descriptor("snapshot_created", "snapshots since the start", None, MetricType::Counter)?;
+        for (labels, count) in each(|c| c.snapshots.created) {
+            created.encode_family(&labels)?.encode_counter::<NoExemplar, _, u64>(&count, None)?;
+        }
+        Ok(())
     }
 
     fn process(&self, e: &mut DescriptorEncoder) -> std::fmt::Result {
@@ -266,7 +341,20 @@ impl Answer {
         let limits = limits::read("/proc/self/limits");
         let max = limits.lines().find_map(|l| l.strip_prefix("Max open files"));
         let max = max.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0);
-        single(e, "process_max_fds", "files that may be open", max)
+        single(e, "process_max_fds", "files that may be open", max)?;
+        // The numbers after the name, which is in brackets and may hold anything.
+        let stat = limits::read("/proc/self/stat");
+        let numbers: Vec<&str> =
+            stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split_whitespace().collect();
+        for (name, help, at) in [
+            ("process_minor_page_faults", "page faults without a read from disk", 7),
+            ("process_major_page_faults", "page faults with a read from disk", 9),
+        ] {
+            let count: u64 = numbers.get(at).and_then(|n| n.parse().ok()).unwrap_or(0);
+            let mut counter = e.encode_descriptor(name, help, None, MetricType::Counter)?;
+            counter.encode_counter::<NoExemplar, _, u64>(&count, None)?;
+        }
+        Ok(())
     }
 
     fn responses(&self, e: &mut DescriptorEncoder) -> std::fmt::Result {
@@ -332,6 +420,7 @@ mod tests {
             name: "docs".into(),
             points: 7,
             vectors: vec![(String::new(), 7)],
+            snapshots: SnapshotCount { created: 3, creating: 1, recovering: 0 },
             ..CollectionNumbers::default()
         };
         let scrape = Scrape { collections: vec![docs], ..Scrape::default() };
@@ -346,6 +435,11 @@ mod tests {
                 "collection_points{id=\"docs\"} 7",
                 "collection_vectors{collection=\"docs\",vector=\"\"} 7",
                 "cluster_enabled 0",
+                "snapshot_created_total{id=\"docs\"} 3",
+                "snapshot_creation_running{id=\"docs\"} 1",
+                "snapshot_recovery_running{id=\"docs\"} 0",
+                "collection_shard_transfer_incoming{id=\"docs\"} 0",
+                "# TYPE process_major_page_faults counter",
                 "rest_responses_total{method=\"GET\",endpoint=\"/collections\",status=\"200\"} 2",
                 "rest_responses_total{method=\"GET\",endpoint=\"/collections\",status=\"404\"} 1",
                 "rest_responses_avg_duration_seconds{method=\"GET\",endpoint=\"/collections\",status=\"200\"} 0.004",
@@ -354,6 +448,19 @@ mod tests {
             ],
         );
         check(scrape, &requests, Some("my_"), &["my_collections_total 1"]);
+    }
+
+    #[test]
+    fn snapshots_are_counted_while_they_run_and_afterwards() {
+        let all = Arc::new(Snapshots::default());
+        let (one, two) = (all.creating("docs"), all.recovering("docs"));
+        all.created("docs");
+        assert_eq!(all.of("docs"), SnapshotCount { created: 1, creating: 1, recovering: 1 });
+        drop(one);
+        assert_eq!(all.of("docs"), SnapshotCount { created: 1, creating: 0, recovering: 1 });
+        all.forget("docs");
+        drop(two);
+        assert_eq!(all.of("docs"), SnapshotCount::default());
     }
 
     #[test]

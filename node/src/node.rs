@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::guardrails::Guardrails;
 use crate::limits::Memory;
-use crate::metrics::Requests;
+use crate::metrics::{Requests, Snapshots};
 use crate::pool::Pools;
 use crate::shutdown::Shutdown;
 
@@ -26,6 +26,7 @@ pub struct Node {
     pub memory: Memory,
     pub keys: Arc<Keys>,
     pub requests: Arc<Requests>,
+    pub snapshots: Arc<Snapshots>,
     pub guardrails: Guardrails,
     pub shutdown: Shutdown,
     pub readiness: Readiness,
@@ -40,6 +41,7 @@ impl Node {
             memory: Memory::new(settings.storage.memory_limit_mb),
             keys: Arc::new(Keys::new(&settings.service)),
             requests: Arc::default(),
+            snapshots: Arc::default(),
             guardrails: Guardrails::new(settings.guardrails.clone()),
             shutdown,
             readiness: Readiness::default(),

@@ -9,10 +9,14 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::strict_mode::StrictMode;
 use crate::validate::Invalid;
 
 /// Largest number of dimensions.
 pub const VECTOR_SIZE_MAX: usize = 65_536;
+
+/// Longest name of a vector.
+const VECTOR_NAME_BYTES_MAX: usize = 200;
 
 /// How vectors are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +70,7 @@ impl HnswDiff {
             invalid.within(&format!("{path}.m"), m, 0, 10_000);
         }
         invalid.at_least(&format!("{path}.ef_construct"), self.ef_construct, 4);
+        invalid.at_least(&format!("{path}.full_scan_threshold"), self.full_scan_threshold, 10);
     }
 
     /// Lays `newer` over this one.
@@ -274,6 +279,16 @@ impl VectorsConfig {
     }
 }
 
+/// How points are assigned to shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardingMethod {
+    /// By their ids.
+    Auto,
+    /// By a key that each request names.
+    Custom,
+}
+
 /// Body of PUT `C`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -282,7 +297,7 @@ pub struct CreateCollection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard_number: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sharding_method: Option<String>,
+    pub sharding_method: Option<ShardingMethod>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -302,7 +317,7 @@ pub struct CreateCollection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparse_vectors: Option<BTreeMap<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub strict_mode_config: Option<Map<String, Value>>,
+    pub strict_mode_config: Option<StrictMode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
 }
@@ -317,9 +332,7 @@ impl CreateCollection {
                 VectorsConfig::Multi(_) => format!("vectors.{name}"),
             };
             params.validate(&path, &mut invalid);
-            if name.len() > 200 {
-                invalid.add(path, "vector name must be at most 200 bytes long");
-            }
+            validate_vector_name(name, &path, &mut invalid);
         }
         let counts = [
             ("shard_number", self.shard_number),
@@ -338,7 +351,19 @@ impl CreateCollection {
         if let Some(quantization) = &self.quantization_config {
             quantization.validate("quantization_config", &mut invalid);
         }
+        let wal_capacity = self.wal_config.and_then(|w| w.wal_capacity_mb);
+        invalid.at_least("wal_config.wal_capacity_mb", wal_capacity, 1);
+        if let Some(strict) = &self.strict_mode_config {
+            strict.validate("strict_mode_config", &mut invalid);
+        }
         invalid.done()
+    }
+}
+
+/// Adds a name that is too long, at `path`.
+pub fn validate_vector_name(name: &str, path: &str, invalid: &mut Invalid) {
+    if name.len() > VECTOR_NAME_BYTES_MAX {
+        invalid.add(path, "vector name must be at most 200 bytes long");
     }
 }
 
@@ -364,7 +389,8 @@ pub struct UpdateCollection {
     pub params: Option<ParamsUpdate>,
     pub hnsw_config: Option<HnswDiff>,
     pub quantization_config: Option<QuantizationUpdate>,
-    pub strict_mode_config: Option<Map<String, Value>>,
+    pub sparse_vectors: Option<BTreeMap<String, Value>>,
+    pub strict_mode_config: Option<StrictMode>,
     pub metadata: Option<Map<String, Value>>,
 }
 
@@ -385,6 +411,21 @@ impl UpdateCollection {
             if let Some(hnsw) = &update.hnsw_config {
                 hnsw.validate(&format!("vectors.{name}.hnsw_config"), &mut invalid);
             }
+            if let Some(QuantizationUpdate::Set(quantization)) = &update.quantization_config {
+                quantization.validate(&format!("vectors.{name}.quantization_config"), &mut invalid);
+            }
+        }
+        if let Some(params) = &self.params {
+            let counts = [
+                ("params.replication_factor", params.replication_factor),
+                ("params.write_consistency_factor", params.write_consistency_factor),
+            ];
+            for (path, count) in counts {
+                invalid.at_least(path, count.map(|c| c as usize), 1);
+            }
+        }
+        if let Some(strict) = &self.strict_mode_config {
+            strict.validate("strict_mode_config", &mut invalid);
         }
         invalid.done()
     }
@@ -425,7 +466,7 @@ pub enum FieldType {
 
 /// A payload index: a type's name, or its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "data did not match any variant of untagged enum PayloadFieldSchema")]
 pub enum FieldSchema {
     Type(FieldType),
     Params(FieldParams),

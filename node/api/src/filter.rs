@@ -152,6 +152,10 @@ impl Condition {
     fn parse(value: Value, depth: usize) -> Parsed<Self> {
         let unknown = || NO_CONDITION.to_owned();
         let Value::Object(mut object) = value else { return Err(unknown()) };
+        if object.is_empty() {
+            // A filter with nothing in it: everything passes.
+            return Ok(Condition::Filter(Filter::default()));
+        }
         if object.contains_key("key") {
             return part(object.into()).map(Condition::Field);
         }
@@ -356,7 +360,7 @@ mod tests {
         check(
             json!({"min_should": {"conditions": [{"key": "a", "values_count": {"gt": 2}}], "min_count": 1}}),
         );
-        check(json!({"must": [{"should": [{"key": "a", "is_null": true}]}]}));
+        check(json!({"must": [{"should": [{"key": "a", "is_null": true}]}, {}]}));
         check(json!({"must": [{"key": "a", "geo_radius": {"center": {"lon": 1, "lat": 2}, "radius": 3}}]}));
     }
 

@@ -9,4 +9,6 @@ pub mod point;
 pub mod points;
 pub mod query;
 pub mod shard_call;
+pub mod shard_key;
+pub mod strict_mode;
 pub mod validate;

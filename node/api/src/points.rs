@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use crate::filter::Filter;
 use crate::point::{Payload, PointId, PointStruct, Record, Vector, Vectors};
+use crate::shard_key::ShardKeySelector;
 use crate::validate::Invalid;
 
 /// Body of an upsert.
 #[derive(Clone, Debug)]
 pub struct UpsertRequest {
     pub points: Vec<PointStruct>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
     pub update_filter: Option<Filter>,
     pub update_mode: UpdateMode,
 }
@@ -31,7 +32,7 @@ pub enum UpdateMode {
 struct UpsertBody {
     points: Option<Vec<PointStruct>>,
     batch: Option<Batch>,
-    shard_key: Option<Value>,
+    shard_key: Option<ShardKeySelector>,
     update_filter: Option<Filter>,
     update_mode: Option<UpdateMode>,
 }
@@ -123,7 +124,7 @@ impl UpsertRequest {
         };
         Ok(Ok(Self {
             points,
-            shard_key: body.shard_key.filter(|k| !k.is_null()),
+            shard_key: body.shard_key,
             update_filter: body.update_filter,
             update_mode: body.update_mode.unwrap_or_default(),
         }))
@@ -147,7 +148,7 @@ pub struct Selector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Body of `points/delete` and `points/payload/clear`: one of ids and filter has to be there.
@@ -168,7 +169,7 @@ impl<'de> Deserialize<'de> for PointsSelector {
 #[derive(Clone, Debug, Deserialize)]
 pub struct UpdateVectorsRequest {
     pub points: Vec<PointVectors>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
     pub update_filter: Option<Filter>,
 }
 
@@ -204,7 +205,7 @@ impl<'de> Deserialize<'de> for SetPayloadRequest {
             payload: Payload,
             points: Option<Vec<PointId>>,
             filter: Option<Filter>,
-            shard_key: Option<Value>,
+            shard_key: Option<ShardKeySelector>,
             key: Option<String>,
         }
         let b = Body::deserialize(d)?;
@@ -230,7 +231,7 @@ impl<'de> Deserialize<'de> for DeletePayloadRequest {
             keys: Vec<String>,
             points: Option<Vec<PointId>>,
             filter: Option<Filter>,
-            shard_key: Option<Value>,
+            shard_key: Option<ShardKeySelector>,
         }
         let b = Body::deserialize(d)?;
         if b.points.is_none() && b.filter.is_none() {
@@ -265,7 +266,7 @@ pub struct BatchRequest {
 
 /// Whether, or which part of, the payload is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "data did not match any variant of untagged enum WithPayloadInterface")]
 pub enum WithPayload {
     Bool(bool),
     Fields(Vec<String>),
@@ -287,7 +288,7 @@ pub struct RetrieveRequest {
     pub ids: Vec<PointId>,
     pub with_payload: Option<WithPayload>,
     pub with_vector: Option<WithVector>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Body of scroll.
@@ -299,7 +300,7 @@ pub struct ScrollRequest {
     pub with_payload: Option<WithPayload>,
     pub with_vector: Option<WithVector>,
     pub order_by: Option<Value>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Answer of scroll.
@@ -314,7 +315,7 @@ pub struct ScrollResult {
 pub struct CountRequest {
     pub filter: Option<Filter>,
     pub exact: Option<bool>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
 }
 
 /// What became of a write.

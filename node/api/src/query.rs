@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::filter::Filter;
-use crate::point::{PointId, Vector, unless_type, vector_from_seq};
+use crate::point::{PointId, ScoredPoint, Vector, unless_type, vector_from_seq};
 use crate::points::{WithPayload, WithVector};
+use crate::shard_key::ShardKeySelector;
 use crate::validate::Invalid;
 
 /// How well and how fast, never what.
@@ -95,7 +96,7 @@ pub struct SearchRequest {
     pub with_payload: Option<WithPayload>,
     pub with_vector: Option<WithVector>,
     pub score_threshold: Option<f32>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Body of `search/batch`.
@@ -242,7 +243,7 @@ pub struct QueryRequest {
     pub with_vector: Option<WithVector>,
     pub with_payload: Option<WithPayload>,
     pub lookup_from: Option<LookupFrom>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
 }
 
 impl QueryRequest {
@@ -261,13 +262,19 @@ impl QueryRequest {
 pub struct LookupFrom {
     pub collection: String,
     pub vector: Option<String>,
-    pub shard_key: Option<Value>,
+    pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Body of `query/batch`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct QueryBatchRequest {
     pub searches: Vec<QueryRequest>,
+}
+
+/// Answer of the universal query. Typed to the end: by way of a `Value` the scores would lose their shortest form.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueryResult {
+    pub points: Vec<ScoredPoint>,
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub async fn create(
     deadline: Deadline,
 ) -> Result<Description> {
     let (catalog, disk) = (catalog.clone(), registry.disk.clone());
+    let name = collection.name();
+    let _running = registry.node.snapshots.creating(&name);
     let work = move |cancel: &Cancel| -> Result<Description> {
         let scratch = catalog.scratch()?;
         let definition = collection.definition.load_full();
@@ -61,7 +63,9 @@ pub async fn create(
         };
         Ok(catalog.add(&manifest, &scratch, cancel)?)
     };
-    registry.node.pools.update.run("Create snapshot", deadline, work).await?
+    let made = registry.node.pools.update.run("Create snapshot", deadline, work).await??;
+    registry.node.snapshots.created(&name);
+    Ok(made)
 }
 
 /// Names are by the second; a second snapshot in one gets a number.
@@ -142,6 +146,7 @@ pub async fn recover(
 ) -> Result<()> {
     let scratch = catalog.scratch()?;
     let real_name = registry.find(name).map_or_else(|| name.to_owned(), |c| c.name());
+    let _running = registry.node.snapshots.recovering(&real_name);
     let (catalog, disk, for_work) = (catalog.clone(), registry.disk.clone(), real_name.clone());
     let root = registry.node.settings.storage.storage_path.join("collections");
     let unpacked = scratch.path().join("unpacked");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use axum::http::StatusCode;
 use quiver_api::collections as api;
 use quiver_api::filter as wire;
 use quiver_api::point::{PointId as WireId, Vector as WireVector, Vectors as WireVectors};
@@ -45,15 +46,26 @@ pub fn path(text: &str) -> Result<JsonPath> {
 pub fn vector(v: WireVector) -> Result<Vector> {
     match v {
         WireVector::Dense(v) => Ok(Vector::Dense(v)),
+        other => dense(&other).map(|v| Vector::Dense(v.to_vec())),
+    }
+}
+
+/// The numbers of a vector that the engine can store.
+pub fn dense(v: &WireVector) -> Result<&[f32]> {
+    match v {
+        WireVector::Dense(v) => Ok(v),
         WireVector::Multi(_) => {
             Err(ApiError::wrong_input("Conversion between multi and regular vectors failed"))
         }
         WireVector::Sparse { .. } => {
             Err(ApiError::wrong_input("Conversion between sparse and regular vectors failed"))
         }
-        WireVector::Inference(_) => Err(ApiError::internal(
+        // The protocol answers 500 here; but the request is wrong, and nothing in the node has failed.
+        WireVector::Inference(_) => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
             "InferenceService URL not configured - please provide valid address in config",
-        )),
+        )
+        .hint("This node has no models: compute the vector with yours and send it as a list of numbers")),
     }
 }
 
@@ -263,6 +275,9 @@ pub fn collection_config(c: &api::CreateCollection, defaults: &Defaults) -> Resu
         c.vectors.iter().map(|(name, p)| Ok((name.to_owned(), vector_params(p)?))).collect::<Result<_>>()?;
     if c.sparse_vectors.as_ref().is_some_and(|s| !s.is_empty()) {
         return Err(ApiError::not_served("a sparse vector"));
+    }
+    if c.sharding_method == Some(api::ShardingMethod::Custom) {
+        return Err(ApiError::not_served("sharding by keys (sharding_method custom)"));
     }
     Ok(CollectionConfig {
         vectors,

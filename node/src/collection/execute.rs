@@ -141,12 +141,18 @@ fn search(view: &View, s: ShardSearch, cancel: &Cancel) -> Result<(Vec<ScoredPoi
         Ok(ScoredPoint {
             id: convert::wire_id(hit.id),
             version: hit.version,
-            score: hit.score,
+            score: printable(hit.score),
             payload: shown_payload(record.map(|r| &r.payload), selector.as_ref())?,
             vector: record.and_then(|r| convert::wire_vectors(&r.vectors, &vectors)),
         })
     });
     Ok((points.collect::<Result<_>>()?, outcome.unindexed))
+}
+
+/// Products of very large numbers leave the range of 32 bits, and JSON has no infinity: the largest number stands
+/// for it, and 0 for what is not a number.
+fn printable(score: f32) -> f32 {
+    if score.is_nan() { 0.0 } else { score.clamp(f32::MIN, f32::MAX) }
 }
 
 fn records(

@@ -129,7 +129,7 @@ pub fn shown_config(settings: &CreateCollection, config: &CollectionConfig) -> V
         params["read_fan_out_factor"] = factor.into();
     }
     if let Some(method) = &settings.sharding_method {
-        params["sharding_method"] = method.as_str().into();
+        params["sharding_method"] = json!(method);
     }
     let (hnsw, optimizers) = (&config.hnsw, &config.optimizers);
     let mut hnsw_config = json!({
@@ -165,7 +165,7 @@ pub fn shown_config(settings: &CreateCollection, config: &CollectionConfig) -> V
         shown["optimizer_config"]["prevent_unoptimized"] = prevent.into();
     }
     if let Some(strict) = &settings.strict_mode_config {
-        shown["strict_mode_config"] = strict.clone().into();
+        shown["strict_mode_config"] = json!(strict);
     }
     if let Some(metadata) = &settings.metadata {
         shown["metadata"] = metadata.clone().into();

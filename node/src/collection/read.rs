@@ -11,9 +11,35 @@ use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead, ShardSearch};
 use super::route::{HashRange, group};
 use super::{Collection, convert, unexpected};
 use crate::error::{ApiError, Result};
+use crate::limits::Reservation;
 use crate::pool::Deadline;
 
+/// Bytes that a number of a vector takes in an answer: as it is read, and as text.
+const NUMBER_BYTES: u64 = 4 + 12;
+/// Bytes that a payload is guessed to take, as it is read and as text.
+const PAYLOAD_BYTES: u64 = 1024;
+
 impl Collection {
+    /// Lets a read in whose answer has up to so many points, or says that there is no memory for it.
+    fn admit(&self, limit: usize, payload: &WithPayload, vectors: &WithVector) -> Result<Reservation> {
+        let routes = self.routes.load();
+        let local = self.local_shards();
+        let here: u64 = local.iter().map(|(_, shard)| shard.view().points()).sum();
+        let all = here.saturating_mul(routes.len() as u64).checked_div(local.len() as u64);
+        // Without a shard here nobody knows how many there are, and those who hold them look after themselves.
+        let points = all.unwrap_or(0).min(limit as u64);
+        let definition = self.definition.load();
+        let shown = |name: &str| match vectors {
+            WithVector::Bool(all) => *all,
+            WithVector::Names(names) => names.iter().any(|n| n == name),
+        };
+        let configured = definition.settings.vectors.iter();
+        let numbers: u64 = configured.filter(|(n, _)| shown(n)).map(|(_, p)| p.size as u64).sum();
+        let payload = if *payload == WithPayload::Bool(false) { 0 } else { PAYLOAD_BYTES };
+        let bytes = points.saturating_mul(numbers * NUMBER_BYTES + payload);
+        Ok(self.node.memory.admit(bytes)?)
+    }
+
     /// Several searches at once; each answer best first, `offset` of it skipped.
     pub async fn search(
         &self,
@@ -24,9 +50,12 @@ impl Collection {
         let mut higher = Vec::with_capacity(searches.len());
         for (search, _) in &searches {
             higher.push(self.higher_is_nearer(&search.using)?);
+            self.check_dimension(search)?;
             let tuned = search.params.hnsw_ef.is_some() || search.params.exact;
             self.node.guardrails.search(&name, tuned);
         }
+        let admit = |s: &ShardSearch| self.admit(s.limit, &s.payload, &s.vectors);
+        let _memory = searches.iter().map(|(s, _)| admit(s)).collect::<Result<Vec<_>>>()?;
         let (all, offsets): (Vec<ShardSearch>, Vec<usize>) = searches.into_iter().unzip();
         let limits: Vec<usize> = all.iter().map(|s| s.limit).collect();
         let read = ShardRead::SearchBatch(all);
@@ -54,6 +83,18 @@ impl Collection {
         Ok(merged)
     }
 
+    /// Finds a wrong number of dimensions before any shard is asked: the advice about it does not travel.
+    fn check_dimension(&self, search: &ShardSearch) -> Result<()> {
+        let definition = self.definition.load();
+        let got = convert::dense(&search.vector)?.len();
+        match definition.settings.vectors.iter().find(|(name, _)| *name == search.using) {
+            Some((_, params)) if params.size != got => {
+                Err(quiver_engine::Error::Dimension { expected: params.size, got }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How vectors of that name are compared.
     pub fn distance(&self, using: &str) -> Result<Distance> {
         let definition = self.definition.load();
@@ -74,6 +115,7 @@ impl Collection {
         vectors: WithVector,
         deadline: Deadline,
     ) -> Result<Vec<Record>> {
+        let _memory = self.admit(ids.len(), &payload, &vectors)?;
         let routes = self.routes.load_full();
         let ranges: Vec<HashRange> = routes.iter().map(|r| r.range).collect();
         let order: Vec<PointId> = ids.clone();
@@ -101,6 +143,7 @@ impl Collection {
     ) -> Result<(Vec<Record>, Option<PointId>)> {
         let one_more = limit.saturating_add(1);
         let (payload, vectors) = with;
+        let _memory = self.admit(limit, &payload, &vectors)?;
         let read = ShardRead::Scroll { filter: filter.clone(), from, limit: one_more, payload, vectors };
         let mut all = Vec::new();
         for answer in self.read_all(&read, deadline).await? {

@@ -13,10 +13,10 @@ use quiver_api::collections::{
     CreateCollection, CreateVector, QuantizationUpdate, UpdateCollection, VectorParams,
 };
 use quiver_api::shard_call::ShardWrite;
+use quiver_engine::Error as EngineError;
 use quiver_engine::file::{Disk, RealDisk, atomic};
 use quiver_engine::shard::{GraphThreads, Shard, ShardOptions};
 use quiver_engine::wal::WalIdentity;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::convert::{self, Defaults};
@@ -286,23 +286,34 @@ impl Registry {
     /// Removes a collection, its data and its aliases. False if there is none of that name.
     pub async fn drop_collection(&self, name: &str, deadline: Deadline) -> Result<bool> {
         let _guard = self.changing.lock().await;
-        let mut names = Names::clone(&self.names.load());
+        let before = self.names();
+        let mut names = Names::clone(&before);
         let Some(collection) = names.collections.remove(name) else { return Ok(false) };
-        let before = names.aliases.len();
         names.aliases.retain(|_, to| to != name);
-        let aliases = (names.aliases.len() != before).then(|| names.aliases.clone());
+        let aliases = (names.aliases.len() != before.aliases.len()).then(|| names.aliases.clone());
         self.names.store(Arc::new(names));
-        self.node.guardrails.forget(name);
         let (disk, root, dir) = (self.disk.clone(), self.root.clone(), collection.dir.clone());
-        drop(collection);
-        let work = move |_: &_| -> Result<PathBuf> {
-            if let Some(aliases) = aliases {
-                atomic::write_json(&*disk, &root.join(ALIASES), &aliases)?;
-            }
-            bury(&*disk, &root, &dir)
+        let work = move |_: &_| -> (Result<PathBuf>, bool) {
+            let gone = bury(&*disk, &root, &dir).and_then(|gone| {
+                // A start leaves out aliases of collections that are gone, so these may come second.
+                match aliases {
+                    Some(aliases) => atomic::write_json(&*disk, &root.join(ALIASES), &aliases)?,
+                    None => {}
+                }
+                Ok(gone)
+            });
+            (gone, disk.exists(&dir))
         };
-        let gone = self.node.pools.update.run("Delete collection", deadline, work).await??;
-        self.remove_later(Some(gone));
+        let buried = self.node.pools.update.run("Delete collection", deadline, work).await;
+        let (gone, is_there) = buried.unwrap_or_else(|e| (Err(e.into()), true));
+        if is_there {
+            // Nothing was removed: the collection is there as before, and not only after the next start.
+            self.names.store(before);
+        } else {
+            self.node.guardrails.forget(name);
+            self.node.snapshots.forget(name);
+        }
+        self.remove_later(Some(gone?));
         Ok(true)
     }
 
@@ -475,9 +486,13 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()> {
+    // There are no sparse vectors yet, so none of them can be changed.
+    if let Some(name) = change.sparse_vectors.iter().flatten().map(|(name, _)| name).next() {
+        return Err(EngineError::VectorName(name.clone()).into());
+    }
     for (name, update) in change.vectors.into_iter().flatten() {
         let Some(params) = settings.vectors.get_mut(&name) else {
-            return Err(ApiError::wrong_input(format!("Not existing vector name error: {name}")));
+            return Err(EngineError::VectorName(name).into());
         };
         if let Some(hnsw) = update.hnsw_config {
             params.hnsw_config.get_or_insert_default().merge(&hnsw);
@@ -507,15 +522,12 @@ fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()
         settings.read_fan_out_factor = params.read_fan_out_factor.or(settings.read_fan_out_factor);
         settings.on_disk_payload = params.on_disk_payload.or(settings.on_disk_payload);
     }
-    merge_object(&mut settings.metadata, change.metadata, true);
-    merge_object(&mut settings.strict_mode_config, change.strict_mode_config, false);
-    Ok(())
-}
-
-fn merge_object(old: &mut Option<Map<String, Value>>, new: Option<Map<String, Value>>, null_removes: bool) {
-    let Some(new) = new else { return };
-    let old = old.get_or_insert_default();
-    for (key, value) in new {
-        if value.is_null() && null_removes { drop(old.remove(&key)) } else { drop(old.insert(key, value)) }
+    if let Some(strict) = change.strict_mode_config {
+        settings.strict_mode_config.get_or_insert_default().merge(strict);
     }
+    for (key, value) in change.metadata.into_iter().flatten() {
+        let metadata = settings.metadata.get_or_insert_default();
+        if value.is_null() { drop(metadata.remove(&key)) } else { drop(metadata.insert(key, value)) }
+    }
+    Ok(())
 }

@@ -1,8 +1,9 @@
 //! Writes: each goes to the shards that own its points.
 
-use quiver_api::point::PointId;
+use quiver_api::point::{PointId, Vector, Vectors};
 use quiver_api::points::{Selector, UpdateResult, UpdateStatus};
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardWrite, Target};
+use quiver_engine::Error as EngineError;
 
 use super::route::{HashRange, group};
 use super::{Collection, Route, convert, unexpected};
@@ -22,6 +23,7 @@ impl Collection {
     /// Runs a write on every shard that it concerns. The first error is the answer; other shards may have
     /// taken their part, as an error of a write always means.
     pub async fn update(&self, write: ShardWrite, wait: bool, deadline: Deadline) -> Result<UpdateResult> {
+        self.check_vectors(&write)?;
         let routes = self.routes.load_full();
         let parts = split(&routes, write)?;
         let calls = parts.into_iter().map(|(i, w)| self.call(&routes[i], ShardCall::Write(w), deadline));
@@ -36,6 +38,34 @@ impl Collection {
         // A write is acknowledged when it is durable, and it is applied right after; so both are true here.
         let status = if wait { UpdateStatus::Completed } else { UpdateStatus::Acknowledged };
         Ok(UpdateResult { operation_id, status })
+    }
+
+    /// Finds vectors that a shard would refuse before any shard has taken its part of the points.
+    fn check_vectors(&self, write: &ShardWrite) -> Result<()> {
+        let definition = self.definition.load();
+        let configured = &definition.settings.vectors;
+        let check = |name: &str, vector: &Vector| {
+            let length = convert::dense(vector)?.len();
+            match configured.iter().find(|(known, _)| *known == name) {
+                Some((_, params)) if params.size != length => {
+                    Err(EngineError::Dimension { expected: params.size, got: length }.into())
+                }
+                // In a node set another node may have added it just now: the shards know better.
+                None if !self.node.settings.cluster.enabled => {
+                    Err(EngineError::VectorName(name.to_owned()).into())
+                }
+                _ => Ok(()),
+            }
+        };
+        let check_all = |vectors: &Vectors| match vectors {
+            Vectors::Unnamed(vector) => check("", vector),
+            Vectors::Named(map) => map.iter().try_for_each(|(name, vector)| check(name, vector)),
+        };
+        match write {
+            ShardWrite::Upsert { points, .. } => points.iter().try_for_each(|p| check_all(&p.vector)),
+            ShardWrite::UpdateVectors { points, .. } => points.iter().try_for_each(|p| check_all(&p.vector)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub struct Service {
     /// Threads that serve connections; 0: one for each core.
     pub max_workers: usize,
     pub max_connections: usize,
-    /// Longest time that any request may take, in seconds.
+    /// Seconds that a request may take unless it says `?timeout=`, and that its body may take to arrive.
     pub request_timeout_sec: u64,
     /// Longest time until the head of a request has to be complete.
     pub header_timeout_sec: u64,

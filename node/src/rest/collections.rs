@@ -2,9 +2,12 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use quiver_api::collections::{ChangeAliases, CreateCollection, CreateIndex, CreateVector, UpdateCollection};
+use quiver_api::collections::{
+    ChangeAliases, CreateCollection, CreateIndex, CreateVector, UpdateCollection, validate_vector_name,
+};
 use quiver_api::points::{UpdateResult, UpdateStatus};
 use quiver_api::shard_call::ShardWrite;
+use quiver_api::validate::Invalid;
 use serde_json::{Value, json};
 
 use super::AppState;
@@ -14,6 +17,7 @@ use crate::cluster::managed::peer_id;
 use crate::collection::info::shown;
 use crate::collection::{Place, aliases as names, convert};
 use crate::error::{ApiError, Result};
+use crate::finish::{however_long, to_the_end};
 
 pub async fn list(State(state): State<AppState>, at: Started) -> Response {
     let names = state.registry.names();
@@ -51,8 +55,9 @@ pub async fn create(
         if state.registry.allowed(&Change::Create { name: &name, body: &body })? == Allowed::Already {
             return Ok(true);
         }
-        state.registry.create(&name, body, options.deadline(&state)).await?;
-        Ok(true)
+        let registry = state.registry.clone();
+        let work = async move { registry.create(&name, body, however_long()).await };
+        to_the_end("Create collection", options.deadline(&state), work).await.map(|()| true)
     };
     at.answer(result.await)
 }
@@ -67,8 +72,9 @@ pub async fn update(
     let result = async {
         body.validate()?;
         state.registry.allowed(&Change::Update)?;
-        state.registry.update(&name, body, options.deadline(&state)).await?;
-        Ok(true)
+        let registry = state.registry.clone();
+        let work = async move { registry.update(&name, body, however_long()).await };
+        to_the_end("Update collection", options.deadline(&state), work).await.map(|()| true)
     };
     at.answer(result.await)
 }
@@ -81,7 +87,9 @@ pub async fn remove(
 ) -> Response {
     let result = async {
         state.registry.allowed(&Change::Delete)?;
-        state.registry.drop_collection(&name, options.deadline(&state)).await
+        let registry = state.registry.clone();
+        let work = async move { registry.drop_collection(&name, however_long()).await };
+        to_the_end("Delete collection", options.deadline(&state), work).await
     };
     at.answer(result.await)
 }
@@ -94,9 +102,11 @@ pub async fn change_aliases(
 ) -> Response {
     let result = async {
         state.registry.allowed(&Change::Aliases)?;
-        let deadline = options.deadline(&state);
-        state.registry.change_aliases(|all| names::apply(all, body.actions), deadline).await?;
-        Ok(true)
+        let registry = state.registry.clone();
+        let work = async move {
+            registry.change_aliases(|all| names::apply(all, body.actions), however_long()).await
+        };
+        to_the_end("Change aliases", options.deadline(&state), work).await.map(|()| true)
     };
     at.answer(result.await)
 }
@@ -196,15 +206,18 @@ pub async fn create_vector(
     Body(body): Body<CreateVector>,
 ) -> Response {
     let result = async {
+        let mut invalid = Invalid::new();
+        validate_vector_name(&vector, "vector_name", &mut invalid);
         if let CreateVector::Dense(params) = &body {
-            let mut invalid = quiver_api::validate::Invalid::new();
             params.validate("dense", &mut invalid);
-            invalid.done()?;
         }
+        invalid.done()?;
         let collection = state.registry.get(&name)?;
         state.registry.allowed(&Change::CreateVector)?;
-        let deadline = options.deadline(&state);
-        let seq = state.registry.create_vector(&collection, &vector, body, options.wait(), deadline).await?;
+        let (registry, wait) = (state.registry.clone(), options.wait());
+        let work =
+            async move { registry.create_vector(&collection, &vector, body, wait, however_long()).await };
+        let seq = to_the_end("Create vector", options.deadline(&state), work).await?;
         Ok(done(seq, &options))
     };
     at.answer(result.await)
@@ -219,8 +232,9 @@ pub async fn drop_vector(
     let result = async {
         let collection = state.registry.get(&name)?;
         state.registry.allowed(&Change::DropVector(&vector))?;
-        let deadline = options.deadline(&state);
-        let seq = state.registry.drop_vector(&collection, &vector, options.wait(), deadline).await?;
+        let (registry, wait) = (state.registry.clone(), options.wait());
+        let work = async move { registry.drop_vector(&collection, &vector, wait, however_long()).await };
+        let seq = to_the_end("Delete vector", options.deadline(&state), work).await?;
         Ok(done(seq, &options))
     };
     at.answer(result.await)

@@ -2,23 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::body::BodyDataStream;
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::AppState;
+use crate::auth::{Right, right_of};
 use crate::clock;
 use crate::error::{ApiError, Result};
+use crate::limits::Reservation;
+use crate::node::Node;
 use crate::pool::Deadline;
 
 /// Bodies up to this are parsed where they arrive; larger ones on a thread of the pool.
 const PARSE_INLINE_BYTES: usize = 64 << 10;
 /// A parsed body takes about so many times its bytes while it is worked on.
 const MEMORY_FACTOR: u64 = 3;
+/// How much, and for how long, is taken of a body that is refused for its size.
+const DISCARD_MAX_BYTES: usize = 256 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// When a request arrived.
 #[derive(Clone, Copy)]
@@ -75,6 +82,9 @@ impl FromRequestParts<AppState> for Started {
     }
 }
 
+/// Whose data wins when a snapshot is recovered. With one copy of each shard all of them mean the snapshot's.
+const PRIORITIES: [&str; 3] = ["no_sync", "snapshot", "replica"];
+
 /// What any request may say in its query string.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -85,7 +95,6 @@ pub struct Options {
     pub per_collection: bool,
     pub details_level: u64,
     pub checksum: Option<String>,
-    pub priority: Option<String>,
 }
 
 impl Options {
@@ -111,6 +120,7 @@ impl Options {
             match key.as_str() {
                 "wait" => options.wait = Some(flag()?),
                 "per_collection" => options.per_collection = flag()?,
+                "anonymize" => drop(flag()?),
                 "timeout" => options.timeout = Some(timeout(&value, is_read)?),
                 "ordering" if !["weak", "medium", "strong"].contains(&value.as_str()) => {
                     return Err(bad_query(format!(
@@ -118,9 +128,16 @@ impl Options {
                     )));
                 }
                 "consistency" => options.consistency = consistency(value)?,
-                "details_level" => options.details_level = value.parse().unwrap_or(0),
+                "details_level" => {
+                    let level = value.parse().map_err(|_| bad_query("invalid digit found in string"))?;
+                    options.details_level = level;
+                }
                 "checksum" => options.checksum = Some(value),
-                "priority" => options.priority = Some(value),
+                "priority" if !PRIORITIES.contains(&value.as_str()) => {
+                    return Err(bad_query(format!(
+                        "unknown variant `{value}`, expected one of `no_sync`, `snapshot`, `replica`"
+                    )));
+                }
                 _ => {}
             }
         }
@@ -184,10 +201,9 @@ impl FromRequestParts<AppState> for Options {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> std::result::Result<Self, Response> {
-        // Writes are those whose route takes `wait`; for them a time limit of 0 is accepted.
-        let path = parts.uri.path();
-        let reads = ["/scroll", "/count", "/search", "/query", "/batch", "/points"];
-        let is_read = parts.method != axum::http::Method::PUT && reads.iter().any(|r| path.ends_with(r));
+        // For writes a time limit of 0 is accepted. What needs no more than a reader's key is no write.
+        let matched = parts.extensions.get::<MatchedPath>();
+        let is_read = matched.is_some_and(|path| right_of(&parts.method, path.as_str()) != Right::Manage);
         Self::parse(parts.uri.query().unwrap_or_default(), is_read).map_err(|e| e.to_response(0.0))
     }
 }
@@ -206,26 +222,69 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Body<T> {
 
 async fn body<T: DeserializeOwned + Send + 'static>(request: Request, state: &AppState) -> Result<T> {
     let node = &state.registry.node;
-    let limit = node.settings.service.max_request_size_mb << 20;
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced: Option<usize> = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    if let Some(length) = announced.filter(|l| *l > limit) {
-        return Err(too_large(length, limit));
-    }
-    let bytes = axum::body::to_bytes(request.into_body(), limit).await.map_err(|e| {
-        let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
-        if reason.contains("limit") {
-            too_large(limit + 1, limit)
-        } else {
-            ApiError::bad_request(format!("the body could not be read: {reason}"))
-        }
-    })?;
-    let _memory = node.memory.admit(bytes.len() as u64 * MEMORY_FACTOR)?;
+    let longest = Duration::from_secs(node.settings.service.request_timeout_sec);
+    let received = tokio::time::timeout(longest, receive(request, node)).await;
+    let (bytes, _memory) = received.map_err(|_| {
+        let text = format!("Timeout: the body of the request did not arrive within {}s", longest.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, text)
+    })??;
     if bytes.len() <= PARSE_INLINE_BYTES {
         return parse(&bytes);
     }
-    let deadline = Deadline::after(Duration::from_secs(node.settings.service.request_timeout_sec));
+    let deadline = Deadline::after(longest);
     node.pools.search.run("Parse", deadline, move |_| parse(&bytes)).await?
+}
+
+/// The whole body, and the memory that it was admitted with. Memory is asked for before the bytes are taken: many
+/// bodies that arrive at the same time must not fill it.
+async fn receive(request: Request, node: &Node) -> Result<(Vec<u8>, Reservation)> {
+    let limit = node.settings.service.max_request_size_mb << 20;
+    let headers = request.headers();
+    let announced = headers.get(header::CONTENT_LENGTH);
+    let announced: Option<usize> = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    let asks_first = headers.contains_key(header::EXPECT);
+    let mut chunks = request.into_body().into_data_stream();
+    if let Some(length) = announced.filter(|l| *l > limit) {
+        if !asks_first {
+            discard(&mut chunks).await;
+        }
+        return Err(too_large(length, limit));
+    }
+    let mut admitted = announced.unwrap_or(0);
+    let mut memory = node.memory.admit(admitted as u64 * MEMORY_FACTOR)?;
+    let mut bytes = Vec::with_capacity(admitted.min(PARSE_INLINE_BYTES));
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|e| {
+            let reason = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+            ApiError::bad_request(format!("the body could not be read: {reason}"))
+        })?;
+        let length = bytes.len() + chunk.len();
+        if length > limit {
+            discard(&mut chunks).await;
+            return Err(too_large(length, limit));
+        }
+        if length > admitted {
+            admitted = (length * 2).min(limit);
+            memory = node.memory.admit(admitted as u64 * MEMORY_FACTOR)?;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((bytes, memory))
+}
+
+/// Takes what is left of a refused body for a while: most clients look for the answer only when they have sent all.
+async fn discard(chunks: &mut BodyDataStream) {
+    let taking = async {
+        let mut left = DISCARD_MAX_BYTES;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whoever sends for longer will see a closed connection.
+    let _ = tokio::time::timeout(DISCARD_TIME, taking).await;
 }
 
 fn too_large(length: usize, limit: usize) -> ApiError {
@@ -236,7 +295,11 @@ fn too_large(length: usize, limit: usize) -> ApiError {
     .hint("Send fewer points in one request, or raise service.max_request_size_mb")
 }
 
-fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // The parser would read an array as the fields of an object in their order, which nobody means.
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(ApiError::format("invalid type: sequence, expected an object at line 1 column 1"));
+    }
     serde_json::from_slice(bytes).map_err(|e| {
         // Texts of the protocol's own stand without the position that the parser adds.
         let text = e.to_string();
@@ -271,6 +334,12 @@ mod tests {
             "ordering=foo",
             false,
             Err("unknown variant `foo`, expected one of `weak`, `medium`, `strong`"),
+        );
+        check("details_level=all", true, Err("invalid digit found in string"));
+        check(
+            "priority=mine",
+            false,
+            Err("unknown variant `mine`, expected one of `no_sync`, `snapshot`, `replica`"),
         );
         check(
             "consistency=foo",

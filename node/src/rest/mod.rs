@@ -12,7 +12,7 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
@@ -74,7 +74,7 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/points/query"), post(query::query))
         .route(&at("/points/query/batch"), post(query::query_batch))
         .route(&at("/snapshots"), get(snapshots::list).post(snapshots::create))
-        .route(&at("/snapshots/upload"), post(snapshots::upload))
+        .route(&at("/snapshots/upload"), post(snapshots::upload).layer(DefaultBodyLimit::disable()))
         .route(&at("/snapshots/recover"), put(snapshots::recover))
         .route(&at("/snapshots/{snapshot}"), get(snapshots::download).delete(snapshots::remove))
         .layer(axum::middleware::from_fn_with_state(state.clone(), wait_until_open))

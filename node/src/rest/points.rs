@@ -2,13 +2,14 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use quiver_api::point::{PointId, Record};
+use quiver_api::point::{PointId, Record, Vector, Vectors};
 use quiver_api::points::{
     BatchOperation, BatchRequest, CountRequest, DeletePayloadRequest, DeleteVectorsRequest, ParsedUpsert,
-    PointsSelector, RetrieveRequest, ScrollRequest, ScrollResult, SetPayloadRequest, UpdateResult,
+    PointsSelector, RetrieveRequest, ScrollRequest, ScrollResult, Selector, SetPayloadRequest, UpdateResult,
     UpdateVectorsRequest, WithPayload, WithVector,
 };
 use quiver_api::shard_call::ShardWrite;
+use quiver_api::shard_key::ShardKeySelector;
 use quiver_api::validate::Invalid;
 use serde_json::json;
 
@@ -25,13 +26,14 @@ const SCROLL_LIMIT: usize = 10;
 fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardWrite> {
     const NOTHING: &str = "Empty update request";
     refuse_wrong_filter(&operation)?;
+    refuse_shard_key(shard_key_of(&operation), ApiError::wrong_input)?;
     Ok(match operation {
         BatchOperation::Upsert(ParsedUpsert(parsed)) => {
             let upsert = parsed?;
             if upsert.points.is_empty() {
                 return Err(ApiError::bad_request(NOTHING));
             }
-            refuse_empty_vectors(&upsert.points)?;
+            refuse_empty_vectors(upsert.points.iter().map(|p| &p.vector))?;
             collection.node.guardrails.upsert(&collection.name(), upsert.points.len());
             ShardWrite::Upsert {
                 points: upsert.points,
@@ -62,11 +64,12 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
                 return Err(Invalid::one("points", "must specify points to update").into());
             }
             for (i, p) in r.points.iter().enumerate() {
-                if matches!(&p.vector, quiver_api::point::Vectors::Named(map) if map.is_empty()) {
+                if matches!(&p.vector, Vectors::Named(map) if map.is_empty()) {
                     let path = format!("points[{i}].vector");
                     return Err(Invalid::one(path, "must specify vectors to update for point").into());
                 }
             }
+            refuse_empty_vectors(r.points.iter().map(|p| &p.vector))?;
             ShardWrite::UpdateVectors { points: r.points, condition: r.update_filter }
         }
         BatchOperation::DeleteVectors(r) => {
@@ -79,19 +82,45 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
     })
 }
 
+/// No collection of this version has shard keys, so whoever names one is told that it is not there; `kind` is the
+/// protocol's kind of that error, which reads and writes have different ones of.
+pub(super) fn refuse_shard_key(
+    selector: Option<&ShardKeySelector>,
+    kind: fn(String) -> ApiError,
+) -> Result<()> {
+    match selector.and_then(ShardKeySelector::first) {
+        Some(key) => Err(kind(format!("Shard key {key} not found"))),
+        None => Ok(()),
+    }
+}
+
+/// The ids or filter of an operation that has them.
+fn selector_of(operation: &BatchOperation) -> Option<&Selector> {
+    match operation {
+        BatchOperation::Upsert(_) | BatchOperation::UpdateVectors(_) => None,
+        BatchOperation::Delete(PointsSelector(select))
+        | BatchOperation::ClearPayload(PointsSelector(select)) => Some(select),
+        BatchOperation::SetPayload(r) | BatchOperation::OverwritePayload(r) => Some(&r.select),
+        BatchOperation::DeletePayload(r) => Some(&r.select),
+        BatchOperation::DeleteVectors(r) => Some(&r.select),
+    }
+}
+
+fn shard_key_of(operation: &BatchOperation) -> Option<&ShardKeySelector> {
+    match operation {
+        BatchOperation::Upsert(ParsedUpsert(parsed)) => parsed.as_ref().ok()?.shard_key.as_ref(),
+        BatchOperation::UpdateVectors(r) => r.shard_key.as_ref(),
+        other => selector_of(other)?.shard_key.as_ref(),
+    }
+}
+
 fn refuse_wrong_filter(operation: &BatchOperation) -> Result<()> {
     let (path, filter) = match operation {
         BatchOperation::Upsert(ParsedUpsert(parsed)) => {
             ("update_filter", parsed.as_ref().ok().and_then(|u| u.update_filter.as_ref()))
         }
         BatchOperation::UpdateVectors(r) => ("update_filter", r.update_filter.as_ref()),
-        BatchOperation::Delete(PointsSelector(select))
-        | BatchOperation::ClearPayload(PointsSelector(select)) => ("filter", select.filter.as_ref()),
-        BatchOperation::SetPayload(r) | BatchOperation::OverwritePayload(r) => {
-            ("filter", r.select.filter.as_ref())
-        }
-        BatchOperation::DeletePayload(r) => ("filter", r.select.filter.as_ref()),
-        BatchOperation::DeleteVectors(r) => ("filter", r.select.filter.as_ref()),
+        other => ("filter", selector_of(other).and_then(|select| select.filter.as_ref())),
     };
     let mut invalid = Invalid::new();
     if let Some(filter) = filter {
@@ -100,11 +129,10 @@ fn refuse_wrong_filter(operation: &BatchOperation) -> Result<()> {
     Ok(invalid.done()?)
 }
 
-fn refuse_empty_vectors(points: &[quiver_api::point::PointStruct]) -> Result<()> {
-    use quiver_api::point::{Vector, Vectors};
+fn refuse_empty_vectors<'a>(all: impl Iterator<Item = &'a Vectors>) -> Result<()> {
     let empty = |v: &Vector| matches!(v, Vector::Dense(v) if v.is_empty());
-    for (i, p) in points.iter().enumerate() {
-        let found = match &p.vector {
+    for (i, vectors) in all.enumerate() {
+        let found = match vectors {
             Vectors::Unnamed(v) => empty(v),
             Vectors::Named(map) => map.values().any(empty),
         };
@@ -196,6 +224,7 @@ pub async fn retrieve(
 ) -> Response {
     let result = async {
         let collection = state.registry.get(&name)?;
+        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
         let payload = body.with_payload.unwrap_or(WithPayload::Bool(false));
         let vectors = body.with_vector.unwrap_or(WithVector::Bool(false));
         collection.retrieve(body.ids, payload, vectors, options.deadline(&state)).await
@@ -221,6 +250,7 @@ pub async fn scroll(
             return Err(ApiError::not_served("order_by"));
         }
         let collection = state.registry.get(&name)?;
+        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
         let with = (
             body.with_payload.unwrap_or(WithPayload::Bool(true)),
             body.with_vector.unwrap_or(WithVector::Bool(false)),
@@ -247,6 +277,7 @@ pub async fn count(
         }
         invalid.done()?;
         let collection = state.registry.get(&name)?;
+        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
         let count = collection.count(body.filter, options.deadline(&state)).await?;
         Ok(json!({ "count": count }))
     };

@@ -2,24 +2,28 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use futures::{StreamExt, TryStreamExt};
 use quiver_api::filter::{Condition, Conditions, Filter};
 use quiver_api::point::{PointId, ScoredPoint, Vector, Vectors};
 use quiver_api::points::{WithPayload, WithVector};
 use quiver_api::query::{
-    MMR_CANDIDATES_MAX, Mmr, Query, QueryBatchRequest, QueryRequest, SearchBatchRequest, SearchRequest,
+    MMR_CANDIDATES_MAX, Mmr, Query, QueryBatchRequest, QueryRequest, QueryResult, SearchBatchRequest,
+    SearchRequest,
 };
 use quiver_api::shard_call::ShardSearch;
 use quiver_api::validate::Invalid;
-use serde_json::json;
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
+use super::points::refuse_shard_key;
 use crate::collection::{Collection, mmr};
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 
 /// Hits of a query that names no limit.
 const QUERY_LIMIT: usize = 10;
+/// Queries of one batch that run at the same time.
+const BATCH_AT_ONCE: usize = 16;
 
 fn search_of(r: SearchRequest, path: &str) -> Result<(ShardSearch, usize)> {
     let mut invalid = Invalid::new();
@@ -31,6 +35,7 @@ fn search_of(r: SearchRequest, path: &str) -> Result<(ShardSearch, usize)> {
         filter.validate(&format!("{path}filter"), &mut invalid);
     }
     invalid.done()?;
+    refuse_shard_key(r.shard_key.as_ref(), ApiError::bad_request)?;
     let offset = r.offset.unwrap_or(0);
     let search = ShardSearch {
         using: r.vector.name,
@@ -109,7 +114,7 @@ pub async fn query(
         check(&body, "internal.")?;
         let collection = state.registry.get(&name)?;
         let points = answer(&state, &collection, body, options.deadline(&state)).await?;
-        Ok(json!({ "points": points }))
+        Ok(QueryResult { points })
     };
     at.answer(result.await)
 }
@@ -127,9 +132,10 @@ pub async fn query_batch(
         }
         let collection = state.registry.get(&name)?;
         let deadline = options.deadline(&state);
+        // A few at a time: a long batch must not fill the queue that all requests wait in.
         let all = body.searches.into_iter().map(|r| answer(&state, &collection, r, deadline));
-        let all = futures::future::try_join_all(all).await?;
-        Ok(all.into_iter().map(|points| json!({ "points": points })).collect::<Vec<_>>())
+        let all = futures::stream::iter(all).buffered(BATCH_AT_ONCE);
+        all.map_ok(|points| QueryResult { points }).try_collect::<Vec<_>>().await
     };
     at.answer(result.await)
 }
@@ -147,6 +153,7 @@ fn check(r: &QueryRequest, path: &str) -> Result<()> {
         mmr.validate(&format!("{path}query.mmr"), &mut invalid);
     }
     invalid.done()?;
+    refuse_shard_key(r.shard_key.as_ref(), ApiError::bad_request)?;
     if let Some(Query::Other(kind)) = &r.query {
         return Err(ApiError::not_served(&format!("a query of the kind `{kind}`")));
     }

@@ -97,7 +97,7 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
             bytes_disk: totals.bytes_disk,
             bytes_ram: totals.bytes_ram,
             damaged_files: totals.damaged.len() as u64,
-            snapshots_created: 0,
+            snapshots: node.snapshots.of(name),
             vectors: totals.vectors.iter().map(|(n, c)| (n.clone(), *c)).collect(),
         });
         facts.push(facts_of(&state, name, collection, &totals));
@@ -117,7 +117,6 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
         disk_total_bytes: total,
         ready: node.readiness.missing().is_none(),
         issues,
-        snapshots_running: 0,
     };
     let text = metrics::encode(node.settings.service.metrics_prefix.as_deref(), scrape, &node.requests);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

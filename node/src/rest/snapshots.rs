@@ -1,5 +1,7 @@
 //! REST snapshots: one tar file a collection, on this node.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,11 +13,14 @@ use super::extract::{Body, Options, Started};
 use crate::cluster::allowed::Change;
 use crate::collection::backup;
 use crate::error::{ApiError, Result};
+use crate::finish::to_the_end;
 use crate::pool::Deadline;
 use crate::snapshot::{SnapshotError, fetch};
 
 /// Snapshots take as long as the disk needs.
-const SNAPSHOT_TIME: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const SNAPSHOT_TIME: Duration = Duration::from_secs(24 * 3600);
+/// An upload that stands still for so long has ended.
+const CHUNK_TIME: Duration = Duration::from_secs(60);
 
 impl From<SnapshotError> for ApiError {
     fn from(e: SnapshotError) -> Self {
@@ -57,7 +62,7 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     if options.wait.unwrap_or(true) {
-        return at.answer(work.await);
+        return at.answer(to_the_end("Snapshot", Deadline::after(SNAPSHOT_TIME), work).await);
     }
     tokio::spawn(async move {
         if let Err(e) = work.await {
@@ -187,7 +192,13 @@ async fn receive(mut multipart: Multipart, path: &std::path::Path, room: u64) ->
         };
         let mut file = tokio::fs::File::create(path).await.map_err(io)?;
         let mut size = 0u64;
-        while let Some(chunk) = field.chunk().await.map_err(bad)? {
+        let late = |_| {
+            let text = format!("Timeout: nothing of the snapshot arrived for {}s", CHUNK_TIME.as_secs());
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, text)
+        };
+        while let Some(chunk) =
+            tokio::time::timeout(CHUNK_TIME, field.chunk()).await.map_err(late)?.map_err(bad)?
+        {
             size += chunk.len() as u64;
             if size > room {
                 let text = "the snapshot does not fit: a tenth of the volume has to stay free for the data";
@@ -200,11 +211,23 @@ async fn receive(mut multipart: Multipart, path: &std::path::Path, room: u64) ->
     Err(ApiError::bad_request("the multipart body has no field `snapshot`"))
 }
 
+/// Whose data wins.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Priority {
+    NoSync,
+    Snapshot,
+    Replica,
+}
+
 /// Body of `recover`.
 #[derive(Deserialize)]
 pub struct Recover {
     location: String,
     checksum: Option<String>,
+    /// Read so that a wrong one is refused: with one copy of each shard all of them mean the snapshot's data.
+    #[serde(rename = "priority")]
+    _priority: Option<Priority>,
     /// For the node that the snapshot is fetched from.
     api_key: Option<String>,
 }

@@ -101,6 +101,7 @@ async fn errors_of_collections_are_the_protocols() {
     }
     let unknown = (400, "Wrong input: Not existing vector name error: zzz");
     node.check("PATCH /collections/c", r#"{"vectors":{"zzz":{"on_disk":true}}}"#, unknown).await;
+    node.check("PATCH /collections/c", r#"{"sparse_vectors":{"zzz":{}}}"#, unknown).await;
     let colon =
         (422, "Validation error in path parameters: [name: collection name cannot contain \":\" char]");
     node.check("PUT /collections/a:b", "{}", colon).await;
@@ -111,18 +112,90 @@ async fn errors_of_collections_are_the_protocols() {
 }
 
 #[tokio::test]
+async fn settings_that_are_out_of_range_are_named() {
+    let node = TestNode::with_collection().await;
+    let create = "PUT /collections/new";
+    let update = "PATCH /collections/c";
+    let too_small = |path: &str, min: u32| {
+        let value = min - 1;
+        format!("Validation error in JSON body: [{path}: value {value} invalid, must be {min} or larger]")
+    };
+    let out_of = |path: &str, value: &str, range: &str| {
+        format!("Validation error in JSON body: [{path}: value {value} invalid, must be from {range}]")
+    };
+    let quantile = r#"{"scalar":{"type":"int8","quantile":7}}"#;
+    let cases = [
+        (
+            create,
+            r#"{"hnsw_config":{"full_scan_threshold":9}}"#,
+            too_small("hnsw_config.full_scan_threshold", 10),
+        ),
+        (create, r#"{"wal_config":{"wal_capacity_mb":0}}"#, too_small("wal_config.wal_capacity_mb", 1)),
+        (
+            create,
+            r#"{"strict_mode_config":{"max_query_limit":0}}"#,
+            too_small("strict_mode_config.max_query_limit", 1),
+        ),
+        (update, r#"{"params":{"replication_factor":0}}"#, too_small("params.replication_factor", 1)),
+        (
+            update,
+            r#"{"strict_mode_config":{"max_resident_memory_percent":101}}"#,
+            out_of("strict_mode_config.max_resident_memory_percent", "101", "1 to 100"),
+        ),
+        (
+            update,
+            &format!(r#"{{"vectors":{{"":{{"quantization_config":{quantile}}}}}}}"#),
+            out_of("vectors..quantization_config.scalar.quantile", "7.0", "0.5 to 1.0"),
+        ),
+    ];
+    for (call, body, text) in &cases {
+        node.check(call, body, (422, text)).await;
+    }
+    let wrong_types = [
+        (
+            r#"{"sharding_method":"foo"}"#,
+            "unknown variant `foo`, expected `auto` or `custom` at line 1 column 24",
+        ),
+        (
+            r#"{"strict_mode_config":{"enabled":"yes"}}"#,
+            "invalid type: string \"yes\", expected a boolean at line 1 column 38",
+        ),
+        ("[]", "invalid type: sequence, expected an object at line 1 column 1"),
+    ];
+    for (body, text) in wrong_types {
+        node.check(create, body, (400, &format!("Format error in JSON body: {text}"))).await;
+    }
+    let custom = "Bad request: sharding by keys (sharding_method custom) is not supported by this version";
+    node.check(create, r#"{"sharding_method":"custom"}"#, (400, custom)).await;
+    let vector = format!("PUT /collections/c/vectors/{}", "n".repeat(201));
+    let long = "Validation error in JSON body: [vector_name: vector name must be at most 200 bytes long]";
+    node.check(&vector, r#"{"dense":{"size":4,"distance":"Dot"}}"#, (422, long)).await;
+}
+
+#[tokio::test]
+async fn settings_of_strict_mode_are_laid_over_each_other() {
+    let node = TestNode::with_collection().await;
+    for strict in
+        [json!({"enabled": false, "max_timeout": 5}), json!({"max_timeout": 9, "max_query_limit": 10})]
+    {
+        node.ok("PATCH /collections/c", json!({"strict_mode_config": strict})).await;
+    }
+    let shown = node.ok("GET /collections/c", Value::Null).await;
+    let expected = json!({"enabled": false, "max_timeout": 9, "max_query_limit": 10});
+    assert_eq!(shown["config"]["strict_mode_config"], expected);
+}
+
+#[tokio::test]
 async fn errors_of_writes_are_the_protocols() {
     let node = TestNode::with_collection().await;
     let dimension = (400, "Wrong input: Vector dimension error: expected dim: 4, got 3");
     let id = "value abc is not a valid point ID, valid values are either an unsigned integer or a UUID";
-    let cases: [(&str, &str, (u16, &str)); 14] = [
+    let empty = "Validation error in JSON body: [points[0].vector.vector: dense vector must not be empty]";
+    let cases = [
+        ("PUT /points/vectors", r#"{"points":[{"id":1,"vector":[]}]}"#, (422, empty)),
         ("PUT /points?wait=true", r#"{"points":[{"id":1,"vector":[1,2,3]}]}"#, dimension),
         ("PUT /points", r#"{"points":[{"id":1,"vector":[1,2,3]}]}"#, dimension),
-        (
-            "PUT /points",
-            r#"{"points":[{"id":1,"vector":[]}]}"#,
-            (422, "Validation error in JSON body: [points[0].vector.vector: dense vector must not be empty]"),
-        ),
+        ("PUT /points", r#"{"points":[{"id":1,"vector":[]}]}"#, (422, empty)),
         (
             "PUT /points?wait=true",
             r#"{"points":[{"id":1,"vector":{"foo":[1]}}]}"#,
@@ -184,7 +257,9 @@ async fn errors_of_reads_are_the_protocols() {
     let node = TestNode::with_collection().await;
     let bare = "Validation error in JSON body: [scroll_request.filter.must[0].__all__: Validation error: At least one field condition must be specified [{}]]";
     let threshold = "Bad request: A query is needed to use the score_threshold. Can't have score_threshold without defining a query.";
-    let cases: [(&str, &str, (u16, &str)); 13] = [
+    let payload = "Format error in JSON body: data did not match any variant of untagged enum WithPayloadInterface at line 1 column 36";
+    let cases = [
+        ("POST /points", r#"{"ids":[1],"with_payload":{"foo":1}}"#, (400, payload)),
         ("GET /points/999", "", (404, "Not found: Point with id 999 does not exists!")),
         ("GET /points/abc", "", (400, "Wrong input: Can not recognize \"abc\" as point id")),
         (
@@ -246,6 +321,28 @@ async fn errors_of_reads_are_the_protocols() {
 }
 
 #[tokio::test]
+async fn shard_keys_and_models_that_are_not_there_are_refused() {
+    let node = TestNode::with_collection().await;
+    let inference = "InferenceService URL not configured - please provide valid address in config";
+    let read = "Bad request: Shard key \"k\" not found";
+    let write = "Wrong input: Shard key \"k\" not found";
+    let cases = [
+        ("PUT /points", r#"{"points":[{"id":1,"vector":{"text":"a","model":"m"}}]}"#, inference),
+        ("POST /points/query", r#"{"query":{"text":"a","model":"m"}}"#, inference),
+        ("PUT /points", r#"{"points":[{"id":1,"vector":[1,2,3,4]}],"shard_key":"k"}"#, write),
+        ("POST /points/delete", r#"{"filter":{},"shard_key":["k","l"]}"#, write),
+        ("POST /points/query", r#"{"query":[1,2,3,4],"shard_key":"k"}"#, read),
+        ("POST /points/search", r#"{"vector":[1,2,3,4],"limit":1,"shard_key":"k"}"#, read),
+        ("POST /points/scroll", r#"{"shard_key":["k"]}"#, read),
+        ("POST /points/count", r#"{"shard_key":{"target":"k","fallback":"l"}}"#, read),
+        ("POST /points", r#"{"ids":[1],"shard_key":"k"}"#, read),
+    ];
+    for (call, body, text) in cases {
+        node.check(&call.replacen(" /", " /collections/c/", 1), body, (400, text)).await;
+    }
+}
+
+#[tokio::test]
 async fn common_errors_say_what_to_do() {
     let node = TestNode::with_collection().await;
     for (call, body) in [
@@ -295,6 +392,54 @@ async fn points_are_written_changed_read_and_removed() {
     let all = json!({"filter": {"must": [{"key": "n", "range": {"gte": 5}}]}});
     node.ok("POST /collections/c/points/delete?wait=true", all).await;
     assert_eq!(node.ok("POST /collections/c/points/count", json!({})).await, json!({"count": 4}));
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_changes_nothing_in_any_shard() {
+    let node = TestNode::start();
+    let vectors = json!({"a": {"size": 2, "distance": "Dot"}});
+    node.ok("PUT /collections/c", json!({"vectors": vectors, "shard_number": 4})).await;
+    let wrong = [json!({"a": [1, 0, 0]}), json!({"b": [1, 0]}), json!({"a": [[1, 0]]}), json!([1, 0])];
+    for (i, wrong) in wrong.iter().enumerate() {
+        let right = (10..20).map(|id| json!({"id": id, "vector": {"a": [1, 0]}}));
+        let points: Vec<Value> = right.chain([json!({"id": 1, "vector": wrong})]).collect();
+        let (code, text) =
+            node.raw("PUT /collections/c/points?wait=true", &json!({"points": points}).to_string()).await;
+        assert_eq!(code, 400, "{i}: {text}");
+        assert_eq!(
+            node.ok("POST /collections/c/points/count", json!({})).await,
+            json!({"count": 0}),
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_printed_in_their_shortest_form_and_always_as_numbers() {
+    let node = TestNode::start();
+    node.ok("PUT /collections/c", json!({"vectors": {"size": 2, "distance": "Euclid"}})).await;
+    let points = json!([{"id": 1, "vector": [0.1, 0.2]}]);
+    node.ok("PUT /collections/c/points?wait=true", json!({ "points": points })).await;
+    let check = async |call: &str, body: Value, expected: &str| {
+        let (_, text) = node.raw(call, &body.to_string()).await;
+        assert!(text.starts_with(&format!("{{\"result\":{expected},\"status\":\"ok\"")), "{text}");
+    };
+    let ask = json!({"query": [0.4, 0.2], "with_vector": true});
+    let hit = r#"{"id":1,"version":1,"score":0.3,"vector":[0.1,0.2]}"#;
+    check("POST /collections/c/points/query", ask.clone(), &format!("{{\"points\":[{hit}]}}")).await;
+    let batch = json!({"searches": [ask]});
+    check("POST /collections/c/points/query/batch", batch, &format!("[{{\"points\":[{hit}]}}]")).await;
+    let far = json!({"vector": [3e38, 3e38], "limit": 1});
+    let largest = r#"[{"id":1,"version":1,"score":3.4028235e+38}]"#;
+    check("POST /collections/c/points/search", far, largest).await;
+}
+
+#[tokio::test]
+async fn a_long_batch_does_not_fill_the_queue() {
+    let node = TestNode::with_collection().await;
+    let searches = vec![json!({"query": [1, 2, 3, 4], "limit": 1}); 10_000];
+    let answers = node.ok("POST /collections/c/points/query/batch", json!({ "searches": searches })).await;
+    assert_eq!(answers.as_array().map(Vec::len), Some(10_000));
 }
 
 #[tokio::test]

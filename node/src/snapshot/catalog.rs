@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use quiver_engine::Cancel;
 use quiver_engine::file::Disk;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::archive;
@@ -17,6 +18,9 @@ use super::hash::{file_digest, is_digest};
 use super::name::SafeName;
 use super::{Result, SnapshotError, io};
 use quiver_api::internal::SnapshotManifest;
+
+/// File systems take names of 255 bytes.
+const FOLDER_NAME_BYTES_MAX: usize = 250;
 
 /// A snapshot as REST describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -81,9 +85,15 @@ impl Catalog {
         Ok(Scratch { disk: self.disk.clone(), path })
     }
 
-    /// A collection's own folder. Names of collections may have any letter, so it is the name, escaped.
+    /// A collection's own folder. Names of collections may have any letter, so it is the name, escaped; the digest of
+    /// a name that would be longer than a file system allows.
     fn folder(&self, collection: &str) -> PathBuf {
-        self.root.join(format!("c-{}", escaped(collection)))
+        let escaped = escaped(collection);
+        if escaped.len() > FOLDER_NAME_BYTES_MAX {
+            let digest = Sha256::digest(collection).iter().map(|b| format!("{b:02x}")).collect::<String>();
+            return self.root.join(format!("h-{digest}"));
+        }
+        self.root.join(format!("c-{escaped}"))
     }
 
     /// Packs what was linked below `scratch/shards/<n>` and gives it its name.
@@ -280,6 +290,17 @@ mod tests {
         catalog.delete("dé/../x", "a.snapshot").expect("removed");
         assert_eq!(catalog.list("dé/../x").expect("listed"), vec![]);
         assert!(catalog.path("dé/../x", "../../a").is_err());
+    }
+
+    #[test]
+    fn names_may_be_as_long_as_collections_allow() {
+        let (catalog, _folder) = catalog();
+        for name in ["x".repeat(255), "ä".repeat(127)] {
+            let scratch = catalog.scratch().expect("a scratch folder");
+            let made = catalog.add(&manifest(&name, "a.snapshot"), &scratch, &Cancel::new()).expect("made");
+            assert_eq!(catalog.list(&name).expect("listed"), vec![made]);
+            assert_eq!(catalog.list(&name[2..]).expect("listed"), vec![]);
+        }
     }
 
     #[test]

@@ -16,6 +16,9 @@ const SEED: u64 = 0x9d1c_35f7_0a2b_64e1;
 /// A grown graph keeps at least this share of the old one's points, else it is built anew.
 const KEPT_MIN: f64 = 0.8;
 
+/// Candidates kept while a point is inserted, at most: memory is set aside for so many, whatever a collection asks for.
+const EF_CONSTRUCT_MAX: usize = 1 << 14;
+
 /// Whether to make a graph, and from what.
 #[derive(Clone, Copy)]
 pub enum GraphPlan<'a> {
@@ -96,7 +99,7 @@ impl VectorsBuilder<'_> {
             material,
             len: rows.len(),
             m: hnsw.m,
-            ef_construct: hnsw.ef_construct.max(hnsw.m).max(8),
+            ef_construct: hnsw.ef_construct.min(EF_CONSTRUCT_MAX).max(hnsw.m).max(8),
             threads,
             seed: SEED,
         };

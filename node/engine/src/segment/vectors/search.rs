@@ -54,12 +54,15 @@ impl SegmentVectors {
         let codes = if query.params.exact || quantization.ignore { None } else { hot.codes.as_ref() };
         let oversampled =
             (query.k as f64 * quantization.oversampling.unwrap_or(2.0).max(1.0)).ceil() as usize;
+        // A request may name any number, and memory is set aside for so many: never for more than there are points.
+        let all = self.raw.len() as usize;
+        let ef = query.params.hnsw_ef.unwrap_or(self.spec.hnsw.ef_construct.max(EF_MIN));
         let mut search = Search {
             vectors: self,
             query,
             codes,
-            candidates: oversampled.max(query.k + 10),
-            ef: query.params.hnsw_ef.unwrap_or(self.spec.hnsw.ef_construct.max(EF_MIN)).max(query.k).max(1),
+            candidates: oversampled.min(all).max(query.k.saturating_add(10)),
+            ef: ef.min(all.max(EF_MIN)).max(query.k).max(1),
             passing: self.raw.present().saturating_sub(query.deleted.count()) as usize,
         };
         if query.k == 0 {

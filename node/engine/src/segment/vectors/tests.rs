@@ -159,6 +159,22 @@ fn exact_answers_are_exact() {
     }
 }
 
+/// A request may name any number: none of them is worth more memory, or another answer, than all points.
+#[test]
+fn numbers_beyond_all_points_mean_all_points() {
+    let f = fixture(spec(Distance::Euclid, true), rows(Distance::Euclid, 12_000, 1), 7, GraphPlan::Build);
+    let deleted = Deleted::none(12_000);
+    // The twelvefold of the second is 8 again, in 64 bits.
+    for ef in [usize::MAX, usize::MAX / 12 + 1, 1 << 40] {
+        let quantization = QuantizationSearch { oversampling: Some(f64::MAX), ..Default::default() };
+        let params = SearchParams { hnsw_ef: Some(ef), quantization, ..SearchParams::default() };
+        let ask = Ask { deleted: &deleted, passing: None, params, k: 10 };
+        for query in rows(Distance::Euclid, 5, 5).chunks(DIM) {
+            assert_eq!(f.search(query, &ask).0, f.exact(query, &ask), "ef {ef}");
+        }
+    }
+}
+
 /// A filter that passes only far points: the walk gives up and the scan answers.
 #[test]
 fn a_filter_against_the_query_is_answered_by_a_scan() {
