@@ -63,11 +63,20 @@ pub async fn snapshot(
             ctx.event(&snapshot.object_ref(&()), true, "ObjectsKept", &note).await;
         }
     }
+    let_go(api, snapshot).await?;
+    Ok(Action::await_change())
+}
+
+/// Takes the finalizer; whether there was one.
+pub async fn let_go(api: &Api<VectorSnapshot>, snapshot: &VectorSnapshot) -> Result<bool> {
     let rest: Vec<&String> = snapshot.finalizers().iter().filter(|f| *f != SNAPSHOT_FINALIZER).collect();
+    if rest.len() == snapshot.finalizers().len() {
+        return Ok(false);
+    }
     let patch = json!({ "metadata": { "finalizers": rest, "resourceVersion": snapshot.resource_version() } });
     match api.patch(&snapshot.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(Action::await_change()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Action::await_change()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
         Err(e) => Err(e.into()),
     }
 }

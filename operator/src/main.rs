@@ -19,6 +19,7 @@ mod node_client;
 mod observe;
 mod plan;
 mod reconcile;
+mod release;
 mod selftest;
 mod snapshot;
 mod status;
@@ -52,6 +53,8 @@ struct Cli {
 enum Command {
     /// Makes a collection through the API server, searches in it and deletes it: what `helm test` runs.
     Selftest(selftest::Options),
+    /// Lets every VectorSnapshot go without its objects: what `helm uninstall` runs at its end.
+    Release(release::Options),
 }
 
 #[derive(clap::Args)]
@@ -105,6 +108,7 @@ async fn main() -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     match cli.command {
         Some(Command::Selftest(options)) => selftest::run(options).await,
+        Some(Command::Release(options)) => release::run(options).await,
         None => operate(cli.options).await,
     }
 }

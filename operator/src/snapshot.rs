@@ -111,7 +111,7 @@ impl Run<'_> {
         let now = crate::clock::now();
         let before = self.snapshot.status.clone().unwrap_or_default();
         let start = before.start_time.as_ref().map_or(now, |t| t.0);
-        let deadline = start + SignedDuration::from_secs(self.snapshot.spec.deadline_seconds);
+        let deadline = deadline(self.snapshot, now);
         if now > deadline {
             let why =
                 format!("not complete after {} s; {}", self.snapshot.spec.deadline_seconds, before.message);
@@ -329,6 +329,13 @@ struct Source {
     shards: Vec<VectorShard>,
 }
 
+/// When a snapshot fails that isn't complete: so long after it was begun, or after it was made if it never could be.
+fn deadline(snapshot: &VectorSnapshot, now: Timestamp) -> Timestamp {
+    let begun = snapshot.status.as_ref().and_then(|s| s.start_time.as_ref());
+    let since = begun.or(snapshot.metadata.creation_timestamp.as_ref()).map_or(now, |t| t.0);
+    since + SignedDuration::from_secs(snapshot.spec.deadline_seconds)
+}
+
 /// A client that knows the pods of a collection; `None` before there are certificates.
 pub async fn client_of(
     ctx: &Context,
@@ -360,6 +367,20 @@ fn amount(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::deadline;
+
+    #[test]
+    fn a_snapshot_that_never_begins_does_not_wait_for_ever() {
+        let now = "2026-03-05T12:00:00Z".parse().unwrap();
+        let mut snapshot = crate::fixtures::scheduled("docs-1", "Pending", "2026-03-05T10:00:00Z");
+        snapshot.metadata.creation_timestamp = Some(Time("2026-03-05T09:00:00Z".parse().unwrap()));
+        assert_eq!(deadline(&snapshot, now).to_string(), "2026-03-05T11:00:00Z");
+        snapshot.status.as_mut().unwrap().start_time = Some(Time("2026-03-05T10:30:00Z".parse().unwrap()));
+        assert_eq!(deadline(&snapshot, now).to_string(), "2026-03-05T12:30:00Z");
+    }
+
     #[test]
     fn amounts_are_for_people() {
         for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")] {

@@ -337,11 +337,14 @@ fn why_not_ready(observed: &Observed) -> String {
             return format!("{name}: {why}");
         }
         let status = pod.status.as_ref();
-        let containers = status.and_then(|s| s.container_statuses.as_ref());
-        let waiting = containers.and_then(|c| c.first()?.state.as_ref()?.waiting.as_ref());
+        let container = status.and_then(|s| s.container_statuses.as_ref()?.first());
+        let waiting = container.and_then(|c| c.state.as_ref()?.waiting.as_ref());
         if let Some(waiting) = waiting {
-            let text = [waiting.reason.as_deref(), waiting.message.as_deref()];
-            return format!("{name}: {}", text.into_iter().flatten().collect::<Vec<_>>().join(", "));
+            let ended =
+                container.and_then(|c| c.last_state.as_ref()?.terminated.as_ref()?.message.as_deref());
+            let why = ended.map(last_words).or_else(|| waiting.message.clone());
+            let text: Vec<String> = [waiting.reason.clone(), why].into_iter().flatten().collect();
+            return format!("{name}: {}", text.join(", "));
         }
         let conditions = status.and_then(|s| s.conditions.as_ref());
         let unscheduled =
@@ -351,6 +354,18 @@ fn why_not_ready(observed: &Observed) -> String {
         }
     }
     String::new()
+}
+
+/// What a process said when it ended, from the tail of its log: the error and its causes, in one line.
+fn last_words(tail: &str) -> String {
+    const CHARS_MAX: usize = 400;
+    let error = tail.rfind("Error:").map_or(tail, |at| &tail[at..]);
+    let words = error.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Of a log without an error the end tells most, of an error the beginning.
+    match words.char_indices().rev().nth(CHARS_MAX - 1) {
+        Some((at, _)) if !words.starts_with("Error:") => words[at..].to_owned(),
+        _ => words.chars().take(CHARS_MAX).collect(),
+    }
 }
 
 fn resized(observed: &Observed, outcome: &Outcome<'_>) -> Said {

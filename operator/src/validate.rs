@@ -78,7 +78,7 @@ pub fn validate(observed: &Observed, defaults: &Defaults) -> Result<Valid, Inval
     predecessor(observed, &name)?;
     let cron = match spec.snapshots.as_ref().and_then(|s| s.schedule.as_ref()) {
         Some(schedule) => Some(
-            Cron::parse(&schedule.cron, &schedule.time_zone)
+            Cron::parse(&schedule.cron, &schedule.time_zone, observed.now)
                 .map_err(|e| invalid(format!("spec.snapshots.schedule: {e}")))?,
         ),
         None => None,

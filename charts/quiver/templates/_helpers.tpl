@@ -61,6 +61,10 @@ seccompProfile: {type: RuntimeDefault}
 - apiGroups: [quiver.dev]
   resources: [vectorsnapshots]
   verbs: [get, list, watch, create, patch, delete]
+# A snapshot whose namespace goes doesn't wait for its objects. In a Role this is the right to its own namespace.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 - apiGroups: [""]
   resources: [services]
   verbs: [list, watch, create, patch]

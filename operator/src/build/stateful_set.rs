@@ -182,6 +182,8 @@ fn container(valid: &Valid) -> Container {
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
             ..SecurityContext::default()
         }),
+        // The last lines of a node that could not start end up in the status, where people look first.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
         // A node that replays a long log is alive and not ready; only one that answers nothing is restarted.
         liveness_probe: Some(probe(valid, "/livez", 10, 6)),
         readiness_probe: Some(probe(valid, "/readyz", 5, 2)),

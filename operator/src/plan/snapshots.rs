@@ -41,7 +41,11 @@ pub fn plan(valid: &Valid, observed: &Observed) -> Snapshots {
     if schedule.suspend || valid.spec.hibernate {
         return plan;
     }
-    let jitter = |at: Timestamp| SignedDuration::from_secs(jitter(&valid.uid, at, schedule.jitter_seconds));
+    // Never as far as the next time: a start that is put off behind it would never come.
+    let jitter = |at: Timestamp| {
+        let period = cron.next(at).map_or(i64::MAX, |next| next.duration_since(at).as_secs());
+        SignedDuration::from_secs(jitter(&valid.uid, at, schedule.jitter_seconds.min(period / 2)))
+    };
     plan.next = cron.next(observed.now).map(|at| at + jitter(at));
     let Some(due) = cron.last(observed.now) else { return plan };
     let start = due + jitter(due);

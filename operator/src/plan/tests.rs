@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ContainerStatus;
 use kube::ResourceExt;
 use proptest::prelude::*;
 use quiver_api::internal::{HashRange, ShardManifest, SnapshotManifest};
@@ -256,6 +257,28 @@ fn a_schedule_waits_for_the_last_one_and_skips_what_is_too_late() {
 }
 
 #[test]
+fn starts_are_spread_and_every_one_of_them_comes() {
+    let mut world = applied(fresh(SCHEDULE));
+    let schedule = |cron: &str, world: &mut Observed| {
+        let snapshots = world.collection.spec.snapshots.as_mut().expect("snapshots");
+        let schedule = snapshots.schedule.as_mut().expect("a schedule");
+        (schedule.cron, schedule.jitter_seconds) = (cron.into(), 86_400);
+    };
+    // More than the time between two starts would put every start off for ever.
+    schedule("*/10 * * * *", &mut world);
+    let mut taken = 0;
+    for minute in 0..60 {
+        world.now = format!("2026-03-05T12:{minute:02}:59Z").parse().expect("a timestamp");
+        if let Some(snapshot) = planned(&world).take_snapshot {
+            let done = world.now.to_string();
+            world.snapshots.push(scheduled(&snapshot.name_any(), "Complete", &done));
+            taken += 1;
+        }
+    }
+    assert_eq!(taken, 6);
+}
+
+#[test]
 fn retention_removes_scheduled_snapshots_and_health_tells_of_them() {
     let mut world = applied(fresh(SCHEDULE));
     check(
@@ -362,6 +385,25 @@ fn what_is_wrong_is_named() {
     assert_eq!(status.shards.available, 4);
     assert_eq!(status.unhealthy_shards.iter().map(|s| s.shard).collect::<Vec<_>>(), [1, 4]);
     assert_eq!(status.unhealthy_shards[0].reason, "NodeUnreachable");
+}
+
+#[test]
+fn a_pod_that_ends_again_and_again_says_why() {
+    let mut world = applied(fresh(""));
+    world.pods[1] = pod("docs", 1, "rev-1", false);
+    world.nodes.remove("docs-1");
+    let container: ContainerStatus = serde_json::from_value(serde_json::json!({
+        "name": "node", "image": "i", "imageID": "i", "ready": false, "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
+        "lastState": {"terminated": {"exitCode": 1,
+            "message": "INFO starting\nError: reading the settings\n\nCaused by:\n    unknown key QUIVER__STORAGE__FOO\n"}},
+    }))
+    .expect("a status");
+    let status = world.pods[1].status.get_or_insert_default();
+    status.container_statuses = Some(vec![container]);
+    let why =
+        "docs-1: CrashLoopBackOff, Error: reading the settings Caused by: unknown key QUIVER__STORAGE__FOO";
+    check(&world, kind::READY, "False", reason::NODES_STARTING, why);
 }
 
 proptest! {

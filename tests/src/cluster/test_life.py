@@ -189,11 +189,21 @@ def test_helm_test_passes(docs):
     k.run("helm", "test", "quiver", "-n", SYSTEM, "--timeout=4m", seconds=300)
 
 
+def test_rights_of_the_operator_sufficed(docs):
+    said = k.kubectl("logs", "deployment/quiver-operator", "-n", SYSTEM, "--tail=-1").lower()
+    assert "forbidden" not in said, [line for line in said.splitlines() if "forbidden" in line][:3]
+
+
 def test_uninstall_leaves_only_what_deletion_policy_retains(docs):
+    # One that somebody forgot: it waits for a collection that never comes, with a finalizer that only the operator serves.
+    forgotten = {"apiVersion": "quiver.dev/v1alpha1", "kind": "VectorSnapshot", "metadata": {"name": "forgotten", "namespace": "forgotten"}, "spec": {"collectionRef": {"name": "nobody"}}}
+    k.apply(k.namespace("forgotten"), forgotten)
+    wait_until(lambda: k.get("vsnap", "forgotten", "forgotten")["metadata"].get("finalizers"), 30, "a finalizer", 0.2)
     k.kubectl("delete", "vsnap", "--all", "-n", SPACE, "--timeout=120s", seconds=150)
     k.kubectl("delete", "vc", "--all", "-n", SPACE, "--timeout=120s", seconds=150)
     wait_until(lambda: not k.get("pods", namespace=SPACE), 120, "the pods are gone", 0.5)
     k.run("helm", "uninstall", "quiver", "-n", SYSTEM, "--wait")
+    k.kubectl("delete", "namespace/forgotten", "--timeout=60s")
     k.kubectl("delete", "-f", str(cache.ROOT / "crds/yaml"), "--timeout=60s")
     # docs retains, `again` deletes.
     wait_until(lambda: {c["metadata"]["name"].rsplit("-", 2)[-2] for c in k.get("pvc", namespace=SPACE)} == {"docs"}, 60, "only the volumes of docs are left", 0.5)

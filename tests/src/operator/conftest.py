@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from harness import cache
 from harness import kubernetes as k
-from operator_process import SYSTEM, Operator
+from operator_process import SYSTEM, Operator, install
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +21,7 @@ def api_server():
 def chart(api_server):
     """The chart, installed; its Deployment makes pods that no node runs."""
     k.apply(k.namespace(SYSTEM), k.namespace("search"))
-    k.run("helm", "upgrade", "--install", "quiver", str(k.CHART), "-n", SYSTEM, "--set", "image.repository=localhost/quiver-operator,image.tag=test,defaults.nodeImage=localhost/quiver-node:test")
-    return k.get("deployment", namespace=SYSTEM)[0]
+    return install()
 
 
 @pytest.fixture(scope="session")

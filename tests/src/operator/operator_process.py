@@ -14,10 +14,18 @@ from harness.node import wait_until
 SYSTEM = "quiver-system"
 
 
+def install(*more: str) -> dict:
+    """Installs the chart or changes its values; the Deployment of it."""
+    image = "image.repository=localhost/quiver-operator,image.tag=test,defaults.nodeImage=localhost/quiver-node:test"
+    k.run("helm", "upgrade", "--install", "quiver", str(k.CHART), "-n", SYSTEM, "--set", image, *more)
+    return k.get("deployment", namespace=SYSTEM)[0]
+
+
 class Operator:
     """Started and stopped at will; `log` has what all its lives said."""
 
-    def __init__(self, deployment: dict, folder: Path):
+    def __init__(self, deployment: dict, folder: Path, name: str = "test", port: int = 8080):
+        self.name, self.port = name, port
         pod = deployment["spec"]["template"]["spec"]
         self.container, self.log = pod["containers"][0], folder / "operator.log"
         account = pod["serviceAccountName"]
@@ -29,14 +37,15 @@ class Operator:
         authority["certificate-authority-data"] = base64.b64encode(open(authority.pop("certificate-authority"), "rb").read()).decode()
         self.kubeconfig = folder / "operator.kubeconfig"
         self.kubeconfig.write_text(yaml.safe_dump(config))
-        self.port, self.process = None, None
+        self.process = None
 
     def start(self) -> "Operator":
-        environment = {e["name"]: e.get("value") or {"metadata.namespace": SYSTEM}.get(e.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath"), "test") for e in self.container.get("env", [])}
+        fields = {"metadata.namespace": SYSTEM, "metadata.name": self.name}
+        environment = {e["name"]: e.get("value") or fields[e["valueFrom"]["fieldRef"]["fieldPath"]] for e in self.container.get("env", [])}
+        environment |= {"KUBECONFIG": str(self.kubeconfig), "QUIVER_OPERATOR_LISTEN": f"127.0.0.1:{self.port}"}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([os.environ["QUIVER_OPERATOR"], *self.container.get("args", [])], stdout=log, stderr=log, env={**os.environ, **environment, "KUBECONFIG": str(self.kubeconfig)})
-        self.port = next(p["containerPort"] for p in self.container["ports"])
-        wait_until(self.ready, 60, "the operator leads and is ready", 0.1)
+            self.process = subprocess.Popen([os.environ["QUIVER_OPERATOR"], *self.container.get("args", [])], stdout=log, stderr=log, env={**os.environ, **environment})
+        wait_until(self.ready, 60, "the operator runs", 0.1)
         return self
 
     def ready(self) -> bool:
@@ -46,14 +55,20 @@ class Operator:
         except OSError:
             return False
 
-    def reconciles(self) -> int:
-        """How many it has done since it started."""
+    def metrics(self) -> list[tuple[str, float]]:
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5).read().decode()
-        return sum(int(float(line.split()[-1])) for line in text.splitlines() if "reconcil" in line.split("{")[0] and line.split("{")[0].split(" ")[0].endswith("_total") and "fail" not in line.split("{")[0])
+        return [(line.rsplit(" ", 1)[0], float(line.rsplit(" ", 1)[1])) for line in text.splitlines() if not line.startswith("#")]
 
-    def stop(self) -> None:
+    def reconciles(self) -> int:
+        """How many it has begun since it started."""
+        return int(sum(value for name, value in self.metrics() if name.startswith("quiver_operator_reconciles_total{")))
+
+    def leads(self) -> bool:
+        return ("quiver_operator_leader", 1.0) in self.metrics()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(how)
             self.process.wait(30)
 
 
