@@ -269,3 +269,20 @@ fn full_scan_threshold_is_that_of_the_vector_or_else_of_the_collection() {
     check_threshold(150, Some(100), Plan::Graph);
     check_threshold(100, Some(150), Plan::Scan);
 }
+
+#[test]
+fn a_setting_of_a_vector_that_is_in_the_log_only_survives_a_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("s");
+    let shard = create(&dir, ShardLimits::default(), config());
+    let mut config = config();
+    let params = config.vectors[""].clone();
+    let create = Operation::CreateVector { name: "b".into(), params: params.clone() };
+    shard.write(create).expect("creates the vector");
+    let hnsw = Some(HnswDiff { m: Some(7), ..HnswDiff::default() });
+    config.vectors.insert("b".into(), VectorParams { hnsw, ..params });
+    shard.update_config(config.clone()).expect("a setting that may change");
+    drop(shard);
+    let again = Shard::open(Arc::new(RealDisk), &dir, options(ShardLimits::default())).expect("opens");
+    assert_eq!(again.view().config().vectors, config.vectors);
+}

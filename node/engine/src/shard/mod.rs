@@ -44,7 +44,7 @@ pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};
 pub use threads::GraphThreads;
 
-use crate::config::{CollectionConfig, FieldSchema};
+use crate::config::{CollectionConfig, FieldSchema, VectorParams};
 use crate::error::{Error, Result};
 use crate::file::Disk;
 use crate::json_path::JsonPath;
@@ -265,8 +265,15 @@ impl Shard {
     /// of its vectors. Vectors are added and dropped by operations, never here. The optimizer rebuilds what differs.
     pub fn update_config(&self, config: CollectionConfig) -> Result<()> {
         let mut keeper = self.keeper.lock();
-        let mut writer = self.writer.lock();
         let mut published = keeper.manifest.state().config.clone();
+        // A vector that is in the log only would get the settings back that it was created with by the next replay.
+        let is_changed = |(name, params): (&String, &VectorParams)| {
+            !published.vectors.contains_key(name) && config.vectors.get(name).is_some_and(|new| new != params)
+        };
+        if self.view().config().vectors.iter().any(is_changed) && self.checkpoint(&mut keeper)? {
+            published = keeper.manifest.state().config.clone();
+        }
+        let mut writer = self.writer.lock();
         let before = writer.state.config.clone();
         let config = writer.state.set_config(config);
         // The vectors that the manifest has are those of its place in the log; only their settings change.
