@@ -135,11 +135,19 @@ def test_what_a_snapshot_seals_is_merged_without_another_write(client):
     """Green comes back by itself: nobody has to write for the optimizer to look again."""
     client.create_collection("s", vectors_config=PARAMS)
 
+    greens = []
+
     def is_green() -> bool:
         return client.get_collection("s").status == models.CollectionStatus.GREEN
 
+    def rests() -> bool:
+        """Green for twenty looks in a row, a second and more: the optimizer has looked too, and found nothing to do."""
+        greens.append(is_green())
+        return len(greens) >= 20 and all(greens[-20:])
+
     for first, last in ((0, 1500), (1500, 1900)):
         client.upsert("s", models.Batch(ids=list(range(first, last)), vectors=[[float(i % 97), 1.0, 2.0, 3.0] for i in range(first, last)]), wait=True)
-        wait_until(is_green, 30, "s is green")
+        greens.clear()
+        wait_until(rests, 30, "s rests")
     client.create_snapshot("s")
     wait_until(lambda: is_green() and client.get_collection("s").segments_count == 1, 30, "one segment again")
