@@ -61,7 +61,7 @@ impl Looked {
     /// work comes without an operation too: a snapshot seals what is in memory, and that may be worth a merge.
     fn is_due(&self, seq: u64, rests: impl FnOnce() -> bool, now: Instant) -> bool {
         let waits = self.failed.as_ref().is_some_and(|f| now < f.again);
-        !self.running && !waits && !(self.settled_at == Some(seq) && rests())
+        !self.running && !waits && (self.settled_at != Some(seq) || !rests())
     }
 
     /// The look ended with an error. True if that is news.
