@@ -98,8 +98,16 @@ async fn remove(ctx: &Context, snapshot: &VectorSnapshot, namespace: &str) -> Re
     }
     let name = &snapshot.spec.collection_ref.name;
     let collections: Api<VectorCollection> = Api::namespaced(ctx.client.clone(), namespace);
-    let Some(collection) = collections.get_opt(name).await? else {
-        return skipped("the VectorCollection is gone, and no node is left that could remove them");
+    let collection = match collections.get_opt(name).await {
+        Ok(Some(collection)) => collection,
+        Ok(None) => {
+            return skipped("the VectorCollection is gone, and no node is left that could remove them");
+        }
+        // Rights that were given in this namespace go with it, perhaps before the VectorSnapshot.
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            return skipped("the operator has no rights in this namespace any more");
+        }
+        Err(e) => return Err(e.into()),
     };
     let uid = collection.uid().unwrap_or_default();
     let Some(nodes) = client_of(ctx, namespace, name, &uid).await? else {
@@ -135,7 +143,7 @@ async fn remove(ctx: &Context, snapshot: &VectorSnapshot, namespace: &str) -> Re
     Ok(Removal::Later(why))
 }
 
-/// Whether the namespace is being deleted. Not allowed to know is no.
+/// Whether the namespace is being deleted. Not being allowed to know is no.
 async fn terminating(ctx: &Context, namespace: &str) -> Result<bool> {
     let api: Api<Namespace> = Api::all(ctx.client.clone());
     match api.get_opt(namespace).await {

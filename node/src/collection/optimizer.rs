@@ -57,10 +57,11 @@ struct Failed {
 }
 
 impl Looked {
-    /// Whether a shard whose last operation is `seq` is to be looked at.
-    fn is_due(&self, seq: u64, now: Instant) -> bool {
+    /// Whether a shard whose last operation is `seq` is to be looked at. `rests`: whether nothing is left to do now, for
+    /// work comes without an operation too: a snapshot seals what is in memory, and that may be worth a merge.
+    fn is_due(&self, seq: u64, rests: impl FnOnce() -> bool, now: Instant) -> bool {
         let waits = self.failed.as_ref().is_some_and(|f| now < f.again);
-        !self.running && !waits && self.settled_at != Some(seq)
+        !self.running && !waits && (self.settled_at != Some(seq) || !rests())
     }
 
     /// The look ended with an error. True if that is news.
@@ -77,7 +78,7 @@ fn look(registry: &Registry, collection: &Arc<Collection>, id: u32, shard: Arc<S
     {
         let mut optimized = collection.optimized.lock();
         let looked = optimized.entry(id).or_default();
-        if !looked.is_due(seq, clock::now()) {
+        if !looked.is_due(seq, || shard.is_settled(), clock::now()) {
             return;
         }
         looked.running = true;
@@ -115,12 +116,12 @@ mod tests {
     fn what_fails_is_tried_again_less_and_less_often_and_reported_once() {
         let mut now = clock::now();
         let mut looked = Looked::default();
-        assert!(looked.is_due(7, now));
+        assert!(looked.is_due(7, || true, now));
         assert!(looked.fail("the disk is full".into(), now), "the first time it is news");
         let mut waited = Vec::new();
         for _ in 0..8 {
             let failed = looked.failed.clone().expect("it failed");
-            assert!(!looked.is_due(7, now) && looked.is_due(7, failed.again));
+            assert!(!looked.is_due(7, || true, now) && looked.is_due(7, || true, failed.again));
             waited.push(failed.waited.as_millis());
             now = failed.again;
             assert!(!looked.fail("the disk is full".into(), now));
@@ -130,8 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_shard_is_left_alone_until_it_is_written_to() {
+    fn a_settled_shard_is_left_alone_until_there_is_work() {
         let looked = Looked { settled_at: Some(7), ..Looked::default() };
-        assert!(!looked.is_due(7, clock::now()) && looked.is_due(8, clock::now()));
+        assert!(!looked.is_due(7, || true, clock::now()) && looked.is_due(8, || true, clock::now()));
+        assert!(looked.is_due(7, || false, clock::now()), "a snapshot sealed something");
     }
 }

@@ -296,9 +296,8 @@ impl Registry {
         let work = move |_: &_| -> (Result<PathBuf>, bool) {
             let gone = bury(&*disk, &root, &dir).and_then(|gone| {
                 // A start leaves out aliases of collections that are gone, so these may come second.
-                match aliases {
-                    Some(aliases) => atomic::write_json(&*disk, &root.join(ALIASES), &aliases)?,
-                    None => {}
+                if let Some(aliases) = aliases {
+                    atomic::write_json(&*disk, &root.join(ALIASES), &aliases)?;
                 }
                 Ok(gone)
             });

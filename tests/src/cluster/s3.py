@@ -45,9 +45,9 @@ class Server:
         except Exception:  # the server says in several ways that it is still starting
             return False
 
-    def objects(self) -> dict[str, int]:
-        """Name and size of everything in the bucket."""
-        return {o.object_name: o.size for o in self.client.list_objects(BUCKET, recursive=True)}
+    def objects(self) -> dict:
+        """Everything in the bucket by name, each with its `size` and `last_modified`."""
+        return {o.object_name: o for o in self.client.list_objects(BUCKET, recursive=True)}
 
     def destination(self, prefix: str) -> dict:
         """The `destination` of a VectorCollection's snapshots."""

@@ -1,5 +1,6 @@
 """Collections, their settings, aliases, indexes and named vectors, as the pinned client reads them."""
 import pytest
+from harness.node import wait_until
 from qdrant_client import QdrantClient, models
 
 PARAMS = models.VectorParams(size=4, distance=models.Distance.DOT)
@@ -128,3 +129,25 @@ def test_operation_ids_grow_and_say_completed(client):
 def test_first_lines_say_where_and_how(shared_node):
     told = "\n".join(shared_node.log.read_text().splitlines()[:12])
     assert str(shared_node.port) in told and str(shared_node.folder / "storage") in told and "curl" in told, told
+
+
+def test_what_a_snapshot_seals_is_merged_without_another_write(client):
+    """Green comes back by itself: nobody has to write for the optimizer to look again."""
+    client.create_collection("s", vectors_config=PARAMS)
+
+    greens = []
+
+    def is_green() -> bool:
+        return client.get_collection("s").status == models.CollectionStatus.GREEN
+
+    def rests() -> bool:
+        """Green for twenty looks in a row, a second and more: the optimizer has looked too, and found nothing to do."""
+        greens.append(is_green())
+        return len(greens) >= 20 and all(greens[-20:])
+
+    for first, last in ((0, 1500), (1500, 1900)):
+        client.upsert("s", models.Batch(ids=list(range(first, last)), vectors=[[float(i % 97), 1.0, 2.0, 3.0] for i in range(first, last)]), wait=True)
+        greens.clear()
+        wait_until(rests, 30, "s rests")
+    client.create_snapshot("s")
+    wait_until(lambda: is_green() and client.get_collection("s").segments_count == 1, 30, "one segment again")
