@@ -44,7 +44,7 @@ fn files(disk: &SimDisk) -> Vec<(PathBuf, u64)> {
 
 #[test]
 fn flipped_bits_are_detected_or_harmless() {
-    let flips = if full() { 100_000 } else { 20_000 };
+    let flips = if full() { 40_000 } else { 20_000 };
     let (mut detected, mut harmless) = (0, 0);
     for seed in [21, 22, 23, 24] {
         let script = Script::new(seed, 110);
@@ -88,7 +88,7 @@ fn missing_and_cut_files_are_detected_or_harmless() {
         } else if Some(&path) != last_of_log.as_ref() {
             assert!(judge(&copy, model, &format!("{} removed", path.display())), "{}", path.display());
         }
-        for n in 0..if full() { 400 } else { 40 } {
+        for n in 0..if full() { 100 } else { 40 } {
             let cut = if n == 0 { 0 } else { random.below(len) };
             let copy = disk.fork();
             copy.cut(&path, cut);

@@ -112,7 +112,7 @@ fn crash(run: &Run<'_>, point: &CrashPoint<'_>, seeds: u64, states: &mut u64) {
 
 #[test]
 fn no_power_loss_loses_what_was_acknowledged() {
-    let (scripts, seeds) = if full() { (20, 4) } else { (6, 2) };
+    let (scripts, seeds) = if full() { (10, 3) } else { (6, 2) };
     let (mut states, mut calls) = (0, 0);
     for seed in 1..=scripts {
         let script = Script::new(seed, 110);
