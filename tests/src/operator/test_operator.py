@@ -23,9 +23,17 @@ def docs(operator):
     return operator
 
 
+def explained(kind: str) -> str:
+    """What kubectl tells of a kind; nothing while the API server has not published its schema yet."""
+    try:
+        return k.kubectl("explain", f"{kind}.quiver.dev.spec")
+    except k.Refused:
+        return ""
+
+
 def test_kinds_install_and_say_what_they_are(chart):
     for kind in ("vectorcollections", "vectorshards", "vectorsnapshots"):
-        assert k.kubectl("explain", f"{kind}.quiver.dev.spec")
+        assert "FIELDS" in wait_until(lambda: explained(kind), 30, f"an explanation of {kind}", 0.2)
     names = k.kubectl("api-resources", "--api-group=quiver.dev", "--no-headers")
     assert {"vc", "vs", "vsnap"} <= set(names.split())
 
