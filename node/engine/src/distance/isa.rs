@@ -9,8 +9,17 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Codes are scored in lines of this many bytes; rows are padded to it.
 pub(crate) const LINE_BYTES: usize = 64;
 
+/// Links whose one-bit codes are scored together.
+pub(crate) const BLOCK_LINKS: usize = 32;
+
+/// What stands for zero in the tables of [`Isa::sum_groups`], whose entries are below twice of it.
+pub(crate) const TABLE_ZERO: u8 = 32;
+
 /// The primitives of an instruction set. `f32` pointers need no alignment.
 pub(crate) trait Isa {
+    /// Largest code of a quantized query; [`Isa::codes4`] is exact for queries within ± this.
+    const QUERY_CODE_MAX: i32 = 127;
+
     /// Sum of products.
     ///
     /// # Safety
@@ -32,14 +41,36 @@ pub(crate) trait Isa {
     /// Sums of products of one `i8` query with four `u8` rows, modulo 2^32.
     ///
     /// # Safety
-    /// As for [`Isa::dot`], each pointer being good for `lines × LINE_BYTES` bytes.
+    /// As for [`Isa::dot`], each pointer being good for `lines × LINE_BYTES` bytes and aligned to
+    /// a line.
     unsafe fn codes4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4];
 
-    /// Sum of `a × (b - 128)`, modulo 2^32.
+    /// Sum of `(a - 128) × (b - 128)` for codes from 1 to 255, modulo 2^32; `sum_b` is the sum of `b - 128`.
     ///
     /// # Safety
     /// As for [`Isa::codes4`].
-    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32;
+    unsafe fn codes_pair(a: *const u8, b: *const u8, sum_b: i32, lines: usize) -> i32;
+
+    /// For each of 32 links the sum of what its four-bit codes select from the tables of `groups` groups, less
+    /// [`TABLE_ZERO`] for each, modulo 2^16. Each group has 16 bytes in both: of the codes byte `i` holds link `i` in its low half
+    /// and link `i + 16` in its high half (fast scan, André, Kermarrec, Le Scouarnec 2015).
+    ///
+    /// # Safety
+    /// As for [`Isa::dot`], both pointers being good for `groups × 16` bytes and aligned to a line; `groups`
+    /// is a multiple of 16.
+    unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS];
+
+    /// A bit for each value that is above `least`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32;
+
+    /// How many of `runs` × 8 values are not below `least`.
+    ///
+    /// # Safety
+    /// As for [`Isa::dot`], `values` being good for `runs × 8` values.
+    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize;
 
     /// Asks for the cache line at `p`, which may be any address.
     fn prefetch(p: *const u8);

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::isa::{Isa, LINE_BYTES};
+use super::isa::{BLOCK_LINKS, Isa, LINE_BYTES, TABLE_ZERO};
 
 /// The base set of aarch64.
 pub(crate) struct Neon;
@@ -78,19 +78,56 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+    unsafe fn codes_pair(a: *const u8, b: *const u8, _: i32, lines: usize) -> i32 {
         // SAFETY: the caller's conditions; no load goes past `lines` lines.
         unsafe {
-            let offset = vdupq_n_s16(128);
+            let flip = vdupq_n_u8(128);
             let mut sum = vdupq_n_s32(0);
-            for part in 0..lines * LINE_BYTES / 8 {
-                let x = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(a.add(8 * part))));
-                let y = vsubq_s16(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(b.add(8 * part)))), offset);
-                sum = vmlal_s16(sum, vget_low_s16(x), vget_low_s16(y));
-                sum = vmlal_high_s16(sum, x, y);
+            for part in 0..lines * LINE_BYTES / 16 {
+                let x = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(a.add(16 * part)), flip));
+                let y = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(b.add(16 * part)), flip));
+                sum = vpadalq_s16(sum, vmull_s8(vget_low_s8(x), vget_low_s8(y)));
+                sum = vpadalq_s16(sum, vmull_high_s8(x, y));
             }
             vaddvq_s32(sum)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS] {
+        // SAFETY: the caller's conditions; every group has 16 bytes in both.
+        unsafe {
+            let low = vdupq_n_u8(15);
+            let mut sums = [vdupq_n_u16(0); 4];
+            for group in 0..groups {
+                let codes = vld1q_u8(codes.add(16 * group));
+                let table = vld1q_u8(tables.add(16 * group));
+                let near = vqtbl1q_u8(table, vandq_u8(codes, low));
+                let far = vqtbl1q_u8(table, vshrq_n_u8::<4>(codes));
+                sums[0] = vaddw_u8(sums[0], vget_low_u8(near));
+                sums[1] = vaddw_high_u8(sums[1], near);
+                sums[2] = vaddw_u8(sums[2], vget_low_u8(far));
+                sums[3] = vaddw_high_u8(sums[3], far);
+            }
+            let offset = vdupq_n_u16((groups as u16).wrapping_mul(TABLE_ZERO.into()));
+            let mut out = [0i16; BLOCK_LINKS];
+            for (i, sum) in sums.into_iter().enumerate() {
+                vst1q_s16(out.as_mut_ptr().add(8 * i), vreinterpretq_s16_u16(vsubq_u16(sum, offset)));
+            }
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32 {
+        values.iter().rev().fold(0, |bits, &v| bits << 1 | u32::from(v > least))
+    }
+
+    #[inline(always)]
+    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize {
+        // SAFETY: the caller says that so many values are there.
+        let values = unsafe { std::slice::from_raw_parts(values, runs * 8) };
+        values.iter().map(|&v| usize::from(v >= least)).sum()
     }
 
     #[inline(always)]

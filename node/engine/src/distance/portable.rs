@@ -1,6 +1,6 @@
 //! The kernels in plain Rust: for processors without a better set, and the oracle of the tests.
 
-use super::isa::{Isa, LINE_BYTES};
+use super::isa::{BLOCK_LINKS, Isa, LINE_BYTES, TABLE_ZERO};
 
 /// No instruction set beyond the target's base.
 pub(crate) struct Portable;
@@ -59,11 +59,41 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+    unsafe fn codes_pair(a: *const u8, b: *const u8, _: i32, lines: usize) -> i32 {
         let n = lines * LINE_BYTES;
         // SAFETY: the caller says that both are good for `n` bytes.
         let (a, b) = unsafe { (std::slice::from_raw_parts(a, n), std::slice::from_raw_parts(b, n)) };
-        a.iter().zip(b).fold(0i32, |sum, (&a, &b)| sum.wrapping_add(i32::from(a) * (i32::from(b) - 128)))
+        let centred = |code: u8| i32::from(code) - 128;
+        a.iter().zip(b).fold(0i32, |sum, (&a, &b)| sum.wrapping_add(centred(a) * centred(b)))
+    }
+
+    #[inline(always)]
+    unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS] {
+        // SAFETY: the caller says that both are good for `groups × 16` bytes.
+        let (codes, tables) = unsafe {
+            (std::slice::from_raw_parts(codes, groups * 16), std::slice::from_raw_parts(tables, groups * 16))
+        };
+        let mut sums = [0i16; BLOCK_LINKS];
+        for (codes, table) in codes.chunks_exact(16).zip(tables.chunks_exact(16)) {
+            for (i, code) in codes.iter().enumerate() {
+                let value = |code: u8| i16::from(table[usize::from(code)]) - i16::from(TABLE_ZERO);
+                sums[i] = sums[i].wrapping_add(value(code & 15));
+                sums[i + 16] = sums[i + 16].wrapping_add(value(code >> 4));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32 {
+        values.iter().rev().fold(0, |bits, &v| bits << 1 | u32::from(v > least))
+    }
+
+    #[inline(always)]
+    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize {
+        // SAFETY: the caller says that so many values are there.
+        let values = unsafe { std::slice::from_raw_parts(values, runs * 8) };
+        values.iter().map(|&v| usize::from(v >= least)).sum()
     }
 
     #[inline(always)]

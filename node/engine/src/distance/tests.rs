@@ -5,13 +5,17 @@ use proptest::prelude::*;
 use super::isa::{IsaKind, LINE_BYTES, available};
 use super::portable::Portable;
 use super::*;
+use crate::quantization::lines::Lines;
 
-/// All five kernels of one set on the same input.
+/// All kernels of one set on the same input.
 #[derive(Clone, Copy, Debug)]
 struct Results {
     floats: [f32; 3],
     codes: [i32; 4],
     pair: i32,
+    groups: [i16; isa::BLOCK_LINKS],
+    above: u32,
+    not_below: usize,
 }
 
 struct Input<'a> {
@@ -24,14 +28,33 @@ struct Input<'a> {
 #[inline(always)]
 unsafe fn all<I: Isa>(input: &Input) -> Results {
     let (a, b, n) = (input.a.as_ptr(), input.b.as_ptr(), input.a.len());
-    let rows = [0, 1, 2, 3].map(|i| input.rows[i].as_ptr());
+    let aligned = |bytes: &[u8]| {
+        let mut lines = Lines::default();
+        lines.reset(bytes.len()).iter_mut().zip(bytes).for_each(|(to, from)| *to = *from as i8);
+        lines
+    };
+    let kept = [0, 1, 2, 3].map(|i| aligned(&input.rows[i]));
+    let query: Vec<u8> = input.query.iter().map(|&q| q as u8).collect();
+    let query = aligned(&query);
+    let rows = [0, 1, 2, 3].map(|i| kept[i].as_ptr());
+    // Entries of tables are below twice of what stands for zero.
+    let tables: Vec<u8> = input.rows[2].iter().map(|b| b % 64).collect();
+    let tables = aligned(&tables);
     let lines = input.query.len() / LINE_BYTES;
     // SAFETY: the lengths are those of the slices; the caller answers for the instruction set.
     unsafe {
         Results {
             floats: [I::dot(a, b, n), I::euclid(a, b, n), I::manhattan(a, b, n)],
-            codes: I::codes4(rows, input.query.as_ptr(), lines),
-            pair: I::codes_pair(rows[0], rows[1], lines),
+            codes: I::codes4(rows, query.as_ptr().cast(), lines),
+            pair: I::codes_pair(
+                rows[0],
+                rows[1],
+                input.rows[1].iter().map(|&c| i32::from(c) - 128).sum(),
+                lines,
+            ),
+            above: I::above(&std::array::from_fn(|i| f32::from(input.query[i])), 3.0),
+            not_below: I::not_below(a, n / 8, 1.5),
+            groups: I::sum_groups(rows[0], tables.as_ptr(), lines / 4 * 16),
         }
     }
 }
@@ -77,7 +100,8 @@ fn check(input: &Input) {
         for (got, expected) in got.floats.iter().zip(expected) {
             assert!((f64::from(*got) - expected).abs() <= bound, "{kind:?}: {got} for {expected}");
         }
-        assert_eq!((got.codes, got.pair), (twin.codes, twin.pair), "{kind:?}");
+        assert_eq!((got.codes, got.pair, got.groups), (twin.codes, twin.pair, twin.groups), "{kind:?}");
+        assert_eq!((got.above, got.not_below), (twin.above, twin.not_below), "{kind:?}");
     }
 }
 
@@ -87,21 +111,22 @@ proptest! {
     #[test]
     fn every_instruction_set_gives_what_the_portable_kernels_give(
         floats in prop::collection::vec((-10f32..10.0, -10f32..10.0), 1..300),
-        lines in 1usize..5,
-        bytes in prop::collection::vec(any::<u8>(), 5 * 4 * LINE_BYTES),
+        lines in 1usize..9,
+        bytes in prop::collection::vec(any::<u8>(), 5 * 8 * LINE_BYTES),
     ) {
         let (a, b): (Vec<f32>, Vec<f32>) = floats.into_iter().unzip();
-        let mut parts = bytes.chunks_exact(4 * LINE_BYTES).map(|p| p[..lines * LINE_BYTES].to_vec());
-        let query: Vec<i8> = parts.next().expect("five parts").into_iter().map(|q| (q as i8).max(-127)).collect();
-        let rows = [0; 4].map(|_| parts.next().expect("five parts"));
+        let mut parts = bytes.chunks_exact(8 * LINE_BYTES).map(|p| p[..lines * LINE_BYTES].to_vec());
+        let query: Vec<i8> = parts.next().expect("five parts").into_iter().map(|q| (q as i8) / 2).map(|q| q.max(-63)).collect();
+        let codes = |part: Vec<u8>| part.into_iter().map(|code| code.max(1)).collect();
+        let rows = [0; 4].map(|_| codes(parts.next().expect("five parts")));
         check(&Input { a: &a, b: &b, rows: &rows, query: &query });
     }
 }
 
 #[test]
 fn codes_of_full_range_do_not_saturate() {
-    let rows = [0; 4].map(|_| vec![255u8; 1024 * LINE_BYTES]);
-    for q in [-127i8, 127] {
+    for (code, q) in [(255, -63), (255, 63), (1, 63)] {
+        let rows = [0; 4].map(|_| vec![code; 1024 * LINE_BYTES]);
         check(&Input { a: &[1.0], b: &[2.0], rows: &rows, query: &vec![q; 1024 * LINE_BYTES] });
     }
 }

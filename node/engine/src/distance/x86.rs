@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::isa::{Isa, LINE_BYTES};
+use super::isa::{BLOCK_LINKS, Isa, LINE_BYTES, TABLE_ZERO};
 
 /// AVX2 with FMA.
 pub(crate) struct Avx2;
@@ -75,6 +75,8 @@ macro_rules! avx512_sum {
 }
 
 impl Isa for Avx2 {
+    const QUERY_CODE_MAX: i32 = 63;
+
     #[inline(always)]
     unsafe fn dot(a: *const f32, b: *const f32, n: usize) -> f32 {
         // SAFETY: the caller's conditions; no load goes past `n` values.
@@ -117,13 +119,14 @@ impl Isa for Avx2 {
     unsafe fn codes4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
         // SAFETY: the caller's conditions; no load goes past `lines` lines.
         unsafe {
+            let ones = _mm256_set1_epi16(1);
             let mut sums = [_mm256_setzero_si256(); 4];
-            // `maddubs` would saturate on codes of full range: both sides are widened to i16 first.
-            for part in 0..lines * LINE_BYTES / 16 {
-                let q = _mm256_cvtepi8_epi16(_mm_loadu_si128(query.add(16 * part).cast()));
+            // Two products of a code and a query code, 2 × 255 × 63, fit into 16 bits: `maddubs` never saturates.
+            for part in 0..lines * LINE_BYTES / 32 {
+                let q = _mm256_load_si256(query.add(32 * part).cast());
                 for (sum, row) in sums.iter_mut().zip(rows) {
-                    let c = _mm256_cvtepu8_epi16(_mm_loadu_si128(row.add(16 * part).cast()));
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(c, q));
+                    let c = _mm256_load_si256(row.add(32 * part).cast());
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(c, q), ones));
                 }
             }
             let low = _mm256_hadd_epi32(sums[0], sums[1]);
@@ -135,22 +138,87 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+    unsafe fn codes_pair(a: *const u8, b: *const u8, _: i32, lines: usize) -> i32 {
         // SAFETY: the caller's conditions; no load goes past `lines` lines.
         unsafe {
-            let offset = _mm256_set1_epi16(128);
+            let (flip, ones) = (_mm256_set1_epi8(-128), _mm256_set1_epi16(1));
             let mut sums = [_mm256_setzero_si256(); 2];
-            for part in 0..lines * LINE_BYTES / 32 {
+            for part in 0..lines * LINE_BYTES / 64 {
                 for (k, sum) in sums.iter_mut().enumerate() {
-                    let at = 32 * part + 16 * k;
-                    let x = _mm256_cvtepu8_epi16(_mm_loadu_si128(a.add(at).cast()));
-                    let y = _mm256_cvtepu8_epi16(_mm_loadu_si128(b.add(at).cast()));
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(x, _mm256_sub_epi16(y, offset)));
+                    let at = 64 * part + 32 * k;
+                    let x = _mm256_xor_si256(_mm256_load_si256(a.add(at).cast()), flip);
+                    let y = _mm256_xor_si256(_mm256_load_si256(b.add(at).cast()), flip);
+                    // |x| × (y with the sign of x): both within ±127, so that two products fit into 16 bits.
+                    let products = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(y, x));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
                 }
             }
             let all = _mm256_add_epi32(sums[0], sums[1]);
             let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
             std::mem::transmute::<__m128i, [i32; 4]>(all).into_iter().fold(0, i32::wrapping_add)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS] {
+        // SAFETY: the caller's conditions; two groups are 32 bytes of both, and four entries of tables fit into a byte.
+        unsafe {
+            let low = _mm256_set1_epi8(15);
+            // Of each half all bytes as 16-bit numbers, and the odd bytes alone.
+            let (mut all, mut odd) = ([_mm256_setzero_si256(); 2], [_mm256_setzero_si256(); 2]);
+            for part in 0..groups / 8 {
+                let mut sums = [_mm256_setzero_si256(); 2];
+                for i in 0..4 {
+                    let at = 32 * (4 * part + i);
+                    let c = _mm256_load_si256(codes.add(at).cast());
+                    let table = _mm256_load_si256(tables.add(at).cast());
+                    let halves = [_mm256_and_si256(c, low), _mm256_and_si256(_mm256_srli_epi16::<4>(c), low)];
+                    for k in 0..2 {
+                        sums[k] = _mm256_add_epi8(sums[k], _mm256_shuffle_epi8(table, halves[k]));
+                    }
+                }
+                for k in 0..2 {
+                    all[k] = _mm256_add_epi16(all[k], sums[k]);
+                    odd[k] = _mm256_add_epi16(odd[k], _mm256_srli_epi16::<8>(sums[k]));
+                }
+            }
+            let offset = _mm_set1_epi16((groups as u16).wrapping_mul(TABLE_ZERO.into()) as i16);
+            let mut out = [0i16; BLOCK_LINKS];
+            for k in 0..2 {
+                let even = _mm256_sub_epi16(all[k], _mm256_slli_epi16::<8>(odd[k]));
+                let fold = |v| _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+                let (even, odd) = (_mm_sub_epi16(fold(even), offset), _mm_sub_epi16(fold(odd[k]), offset));
+                let at: *mut i16 = out.as_mut_ptr().add(16 * k);
+                _mm_storeu_si128(at.cast(), _mm_unpacklo_epi16(even, odd));
+                _mm_storeu_si128(at.add(8).cast(), _mm_unpackhi_epi16(even, odd));
+            }
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32 {
+        // SAFETY: 32 values are four registers.
+        unsafe {
+            let least = _mm256_set1_ps(least);
+            (0..4).fold(0, |bits, i| {
+                let v = _mm256_loadu_ps(values.as_ptr().add(8 * i));
+                bits | (_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(v, least)) as u32) << (8 * i)
+            })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize {
+        // SAFETY: the caller's conditions; a run is one register.
+        unsafe {
+            let least = _mm256_set1_ps(least);
+            let mut count = 0;
+            for run in 0..runs {
+                let v = _mm256_loadu_ps(values.add(8 * run));
+                count += (_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(v, least)) as u32).count_ones();
+            }
+            count as usize
         }
     }
 
@@ -191,9 +259,9 @@ impl Isa for Avx512 {
             let mut sums = [_mm512_setzero_si512(); 4];
             for line in 0..lines {
                 let at = line * LINE_BYTES;
-                let q = _mm512_loadu_si512(query.add(at).cast());
+                let q = _mm512_load_si512(query.add(at).cast());
                 for (sum, row) in sums.iter_mut().zip(rows) {
-                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_loadu_si512(row.add(at).cast()), q);
+                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_load_si512(row.add(at).cast()), q);
                 }
             }
             let [a, b, c, d] = sums;
@@ -207,18 +275,83 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn codes_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+    unsafe fn codes_pair(a: *const u8, b: *const u8, sum_b: i32, lines: usize) -> i32 {
         // SAFETY: the caller's conditions; no load goes past `lines` lines.
         unsafe {
             let flip = _mm512_set1_epi8(-128);
             let mut sum = _mm512_setzero_si512();
             for line in 0..lines {
                 let at = line * LINE_BYTES;
-                let x = _mm512_loadu_si512(a.add(at).cast());
-                let y = _mm512_xor_si512(_mm512_loadu_si512(b.add(at).cast()), flip);
+                let x = _mm512_load_si512(a.add(at).cast());
+                let y = _mm512_xor_si512(_mm512_load_si512(b.add(at).cast()), flip);
                 sum = _mm512_dpbusd_epi32(sum, x, y);
             }
-            _mm512_reduce_add_epi32(sum)
+            _mm512_reduce_add_epi32(sum).wrapping_sub(sum_b.wrapping_mul(128))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS] {
+        // SAFETY: the caller's conditions; four groups are 64 bytes of both, and four entries of tables fit into a byte.
+        unsafe {
+            let low = _mm512_set1_epi8(15);
+            // Of each half all bytes as 16-bit numbers, and the odd bytes alone.
+            let (mut all, mut odd) = ([_mm512_setzero_si512(); 2], [_mm512_setzero_si512(); 2]);
+            for part in 0..groups / 16 {
+                let mut sums = [_mm512_setzero_si512(); 2];
+                for i in 0..4 {
+                    let at = 64 * (4 * part + i);
+                    let c = _mm512_load_si512(codes.add(at).cast());
+                    let table = _mm512_load_si512(tables.add(at).cast());
+                    let halves = [_mm512_and_si512(c, low), _mm512_and_si512(_mm512_srli_epi16::<4>(c), low)];
+                    for k in 0..2 {
+                        sums[k] = _mm512_add_epi8(sums[k], _mm512_shuffle_epi8(table, halves[k]));
+                    }
+                }
+                for k in 0..2 {
+                    all[k] = _mm512_add_epi16(all[k], sums[k]);
+                    odd[k] = _mm512_add_epi16(odd[k], _mm512_srli_epi16::<8>(sums[k]));
+                }
+            }
+            let offset = _mm_set1_epi16((groups as u16).wrapping_mul(TABLE_ZERO.into()) as i16);
+            let mut out = [0i16; BLOCK_LINKS];
+            for k in 0..2 {
+                let even = _mm512_sub_epi16(all[k], _mm512_slli_epi16::<8>(odd[k]));
+                let fold = |v: __m512i| {
+                    let v = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v));
+                    _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v))
+                };
+                let (even, odd) = (_mm_sub_epi16(fold(even), offset), _mm_sub_epi16(fold(odd[k]), offset));
+                let at: *mut i16 = out.as_mut_ptr().add(16 * k);
+                _mm_storeu_si128(at.cast(), _mm_unpacklo_epi16(even, odd));
+                _mm_storeu_si128(at.add(8).cast(), _mm_unpackhi_epi16(even, odd));
+            }
+            out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32 {
+        // SAFETY: 32 values are two registers.
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(values.as_ptr().add(16)));
+            let least = _mm512_set1_ps(least);
+            let above = |v| u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(v, least));
+            above(low) | above(high) << 16
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize {
+        // SAFETY: the caller's conditions; a run is one register.
+        unsafe {
+            let least = _mm256_set1_ps(least);
+            let mut count = 0;
+            for run in 0..runs {
+                let v = _mm256_loadu_ps(values.add(8 * run));
+                count += (_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(v, least)) as u32).count_ones();
+            }
+            count as usize
         }
     }
 

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use super::sealed::SealedFile;
+use crate::distance::isa::LINE_BYTES;
 use crate::error::{Error, Result};
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -85,10 +86,13 @@ pub enum Section {
 }
 
 impl Section {
-    /// Verifies a range of the body and copies it if it is to be in RAM.
+    /// Verifies a range of the body and copies it if it is to be in RAM. Either way a range that begins at a multiple of
+    /// a line of the body begins at one in memory, as kernels want it.
     pub fn load(file: &SealedFile, range: Range<u64>, ram: bool) -> Result<Self> {
         let bytes = file.checked(range.clone())?;
-        Ok(match ram {
+        // Maps begin at a page, but for those of simulated disks.
+        let aligned = (bytes.as_ptr() as usize).is_multiple_of(LINE_BYTES);
+        Ok(match ram || !aligned {
             true => Section::Ram(HugeBuffer::copy_of(bytes)?),
             false => Section::Mapped(file.clone(), range.start as usize..range.end as usize),
         })

@@ -12,7 +12,7 @@ use super::build_select::{CodePairs, Pairs, RawPairs, select};
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK, Shape};
 use super::search::{Links, beam, climb};
-use super::search_space::{CodeScorer, RawScorer, Scorer};
+use super::search_space::{CodeScorer, RawScorer, Scorer, SketchedScorer};
 use crate::cancel::Cancel;
 use crate::distance::isa::{Isa, per_isa};
 use crate::error::Result;
@@ -341,6 +341,16 @@ per_isa! {
 macro_rules! with_material {
     ($growing:ident, $offset:ident, $scratch:ident, |$scorer:ident, $pairs:ident| $body:expr) => {
         match $growing.recipe.material {
+            Material::Codes { codes, sums, .. } if codes.sketches().is_some() => {
+                let mut query = std::mem::take(&mut $scratch.ctx.query);
+                codes.prepare_sketch($growing.recipe.material.row($offset), &mut query);
+                {
+                    let $scorer = SketchedScorer::<I, 0>::new(codes, &query);
+                    let $pairs = CodePairs::new(codes, sums);
+                    $body
+                }
+                $scratch.ctx.query = query;
+            }
             Material::Codes { codes, sums, .. } => {
                 let mut query = std::mem::take(&mut $scratch.ctx.query);
                 codes.prepare_to_build($growing.recipe.material.row($offset), &mut query);
@@ -433,14 +443,15 @@ unsafe fn candidates_on<I: Isa, S: Scorer>(
     } else {
         ctx.beam.reset(ef);
         ctx.visited.mark(start.1);
-        ctx.beam.insert(start.0, start.1);
+        ctx.beam.begin(start.0, start.1);
         while let Some((_, from)) = ctx.beam.next() {
             for link in growing.links_of(from, level) {
                 if ctx.visited.mark(link) {
                     // SAFETY: links lead to points.
-                    let score = unsafe { scorer.score4([link; 4]) }[0];
+                    let score = unsafe { scorer.score1(link) };
                     if score > ctx.beam.worst() {
-                        ctx.beam.insert(score, link);
+                        // SAFETY: passed on to the caller.
+                        unsafe { ctx.beam.insert::<I>(score, link) };
                     }
                 }
             }

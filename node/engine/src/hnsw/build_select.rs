@@ -67,11 +67,10 @@ impl Pairs for CodePairs<'_> {
         // SAFETY: all arrays have an element for each point.
         unsafe {
             let rows = self.codes.as_ptr();
-            let sum = I::codes_pair(rows.add(a * stride), rows.add(b * stride), self.lines);
             let (sum_a, sum_b) = (*self.sums.get_unchecked(a), *self.sums.get_unchecked(b));
+            let steps = I::codes_pair(rows.add(a * stride), rows.add(b * stride), sum_b, self.lines) as f32;
             let ([mid_a, step_a], [mid_b, step_b]) =
                 (*self.scales.get_unchecked(a), *self.scales.get_unchecked(b));
-            let steps = sum.wrapping_sub(sum_b.wrapping_mul(128)) as f32;
             let mixed = mid_a * (step_b * sum_b as f32) + mid_b * (step_a * sum_a as f32);
             let product = self.dim * (mid_a * mid_b) + mixed + (step_a * step_b) * steps;
             let terms = *self.terms.get_unchecked(a) + *self.terms.get_unchecked(b);

@@ -41,6 +41,12 @@ impl Visited {
         }
     }
 
+    /// Whether a point was met.
+    #[inline(always)]
+    pub(crate) fn contains(&self, offset: u32) -> bool {
+        self.words.get(offset as usize / 64).is_some_and(|word| word >> (offset % 64) & 1 == 1)
+    }
+
     /// Marks a point; false if it was marked before.
     #[inline(always)]
     pub(crate) fn mark(&mut self, offset: u32) -> bool {

@@ -7,8 +7,10 @@ pub(crate) mod build;
 mod build_select;
 mod context;
 pub mod graph;
+pub(crate) mod inline;
 pub(crate) mod search;
 mod search_beam;
+pub(crate) mod search_inline;
 mod search_space;
 #[cfg(test)]
 pub(crate) mod tests;

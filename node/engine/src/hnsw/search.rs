@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK};
-use super::search_space::{CodeScorer, RawScorer, Scorer, Space};
+use super::search_space::{CodeScorer, RawScorer, Scorer, SketchedScorer, Space};
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
 use crate::segment::Deleted;
 
@@ -76,6 +76,10 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
                 12 => walk_in::<I, _>(walk, &CodeScorer::<I, 12>::new(codes, query), ctx),
                 _ => walk_in::<I, _>(walk, &CodeScorer::<I, 0>::new(codes, query), ctx),
             },
+            Space::Sketched { codes, query } => match codes.stride() / LINE_BYTES {
+                6 => walk_in::<I, _>(walk, &SketchedScorer::<I, 6>::new(codes, query), ctx),
+                _ => walk_in::<I, _>(walk, &SketchedScorer::<I, 0>::new(codes, query), ctx),
+            },
             Space::Raw { rows, distance, query } => {
                 walk_in::<I, _>(walk, &RawScorer::<I>::new(rows, distance, query), ctx)
             }
@@ -86,13 +90,9 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
 #[inline(always)]
 unsafe fn walk_in<I: Isa, S: Scorer>(walk: &Walk, scorer: &S, ctx: &mut SearchContext) -> bool {
     let graph = walk.graph;
-    let mut start = (f32::NEG_INFINITY, graph.shape.entry);
     // SAFETY: the entry is a point, and so is every link; passed on to the caller.
     unsafe {
-        start.0 = scorer.score4([start.1; 4])[0];
-        for level in (1..=graph.shape.top).rev() {
-            start = climb(scorer, start, |offset| graph.upper_row(offset, level).iter().copied());
-        }
+        let start = climb_from_entry(graph, scorer, 0);
         let links = Links { rows: atomics(graph.links()), width: graph.shape.m as usize * 2 };
         ctx.visited.reset(graph.shape.len);
         match walk.mode {
@@ -104,6 +104,23 @@ unsafe fn walk_in<I: Isa, S: Scorer>(walk: &Walk, scorer: &S, ctx: &mut SearchCo
             Mode::Through => through::<I, S>(walk, scorer, &links, start, ctx),
             Mode::TwoHops => two_hops::<I, S>(walk, scorer, &links, start, ctx),
         }
+    }
+}
+
+/// The point of the level above `level` that is nearest, as far as following the best link finds it.
+///
+/// # Safety
+/// All points of the graph, which has an entry, are points that `scorer` may score.
+#[inline(always)]
+pub(super) unsafe fn climb_from_entry<S: Scorer>(graph: &Graph, scorer: &S, level: u32) -> (f32, u32) {
+    let entry = graph.shape.entry;
+    // SAFETY: the entry is a point, and so is every link; passed on to the caller.
+    unsafe {
+        let mut start = (scorer.score1(entry), entry);
+        for upper in (level + 1..=graph.shape.top).rev() {
+            start = climb(scorer, start, |offset| graph.upper_row(offset, upper).iter().copied());
+        }
+        start
     }
 }
 
@@ -181,6 +198,9 @@ pub(super) unsafe fn climb<S: Scorer, R: Iterator<Item = u32>>(
     }
 }
 
+/// Candidates whose links are asked for while those of another are followed.
+const AHEAD_LINKS: usize = 2;
+
 /// Scores what was gathered, four at a time, and gives each to `take`.
 ///
 /// # Safety
@@ -218,8 +238,9 @@ pub(super) unsafe fn beam<I: Isa, S: Scorer>(
     let SearchContext { visited, beam, gather, .. } = ctx;
     beam.reset(capacity);
     visited.mark(start.1);
-    beam.insert(start.0, start.1);
+    beam.begin(start.0, start.1);
     while let Some((_, from)) = beam.next() {
+        beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
         gather.clear();
         // SAFETY: links lead to points.
         unsafe {
@@ -230,9 +251,10 @@ pub(super) unsafe fn beam<I: Isa, S: Scorer>(
                 }
             }
             let mut worst = beam.worst();
+            scorer.prune(gather, worst);
             score_all(scorer, gather, |score, offset| {
                 if score > worst {
-                    if beam.insert(score, offset) {
+                    if beam.insert::<I>(score, offset) {
                         links.prefetch::<I>(offset);
                     }
                     worst = beam.worst();
@@ -258,7 +280,7 @@ unsafe fn through<I: Isa, S: Scorer>(
     top.reset(walk.ef);
     beam.reset(walk.beam);
     visited.mark(start.1);
-    beam.insert(start.0, start.1);
+    beam.begin(start.0, start.1);
     if walk.allow.allows(start.1) {
         top.push(start.0, start.1);
     }
@@ -267,6 +289,7 @@ unsafe fn through<I: Isa, S: Scorer>(
         if top.is_full() && score <= top.worst() {
             break;
         }
+        beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
         gather.clear();
         // SAFETY: links lead to points.
         unsafe {
@@ -278,12 +301,13 @@ unsafe fn through<I: Isa, S: Scorer>(
             }
             scored += gather.len();
             let mut worst = beam.worst().max(top.worst());
+            scorer.prune(gather, beam.worst().min(top.worst()));
             score_all(scorer, gather, |score, offset| {
                 if score > worst || score > top.worst() {
                     if walk.allow.allows(offset) {
                         top.push(score, offset);
                     }
-                    if score > beam.worst() && beam.insert(score, offset) {
+                    if score > beam.worst() && beam.insert::<I>(score, offset) {
                         links.prefetch::<I>(offset);
                     }
                     worst = beam.worst().max(top.worst());
@@ -317,9 +341,10 @@ unsafe fn two_hops<I: Isa, S: Scorer>(
     let SearchContext { visited, beam, gather, through, found, .. } = ctx;
     beam.reset(walk.beam);
     visited.mark(start.1);
-    beam.insert(start.0, start.1);
+    beam.begin(start.0, start.1);
     let mut scored = 0;
     while let Some((_, from)) = beam.next() {
+        beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
         gather.clear();
         through.clear();
         // SAFETY: links lead to points.
@@ -348,9 +373,10 @@ unsafe fn two_hops<I: Isa, S: Scorer>(
             }
             scored += gather.len() + through.len() / 2;
             let mut worst = beam.worst();
+            scorer.prune(gather, worst);
             score_all(scorer, gather, |score, offset| {
                 if score > worst {
-                    if beam.insert(score, offset) {
+                    if beam.insert::<I>(score, offset) {
                         links.prefetch::<I>(offset);
                     }
                     worst = beam.worst();
@@ -387,6 +413,10 @@ unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
                 12 => scan_in(&CodeScorer::<I, 12>::new(codes, query), ctx),
                 _ => scan_in(&CodeScorer::<I, 0>::new(codes, query), ctx),
             },
+            Space::Sketched { codes, query } => match codes.stride() / LINE_BYTES {
+                6 => scan_pruned(&SketchedScorer::<I, 6>::new(codes, query), ctx),
+                _ => scan_pruned(&SketchedScorer::<I, 0>::new(codes, query), ctx),
+            },
             Space::Raw { rows, distance, query } => {
                 scan_in(&RawScorer::<I>::new(rows, distance, query), ctx);
             }
@@ -422,6 +452,27 @@ unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
     gather.truncate(count);
 }
 
+/// [`scan_in`] in runs, of which first what is too far away is left out.
+#[inline(always)]
+unsafe fn scan_pruned<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
+    const RUN: usize = 32;
+    let SearchContext { gather, top, through, .. } = ctx;
+    gather[..gather.len().min(RUN)].iter().for_each(|&offset| scorer.prefetch(offset));
+    let mut start = 0;
+    while start < gather.len() {
+        let end = (start + RUN).min(gather.len());
+        gather[end..(end + RUN).min(gather.len())].iter().for_each(|&offset| scorer.prefetch(offset));
+        through.clear();
+        through.extend_from_slice(&gather[start..end]);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            scorer.prune(through, top.worst());
+            score_all(scorer, through, |score, offset| top.push(score, offset));
+        }
+        start = end;
+    }
+}
+
 /// Exact similarities of the query with some rows, in their order; the next rows are asked for while one is compared.
 pub(crate) fn rescore(
     distance: crate::config::Distance,
@@ -448,8 +499,10 @@ unsafe fn rescore_with<I: Isa>(
     take: &mut dyn FnMut(usize, f32),
 ) {
     const AHEAD: usize = 4;
+    /// From there on the processor sees by itself that a row is read.
+    const LINES: usize = 8;
     let ask = |row: &[f32]| {
-        for line in row.chunks(LINE_BYTES / 4) {
+        for line in row.chunks(LINE_BYTES / 4).take(LINES) {
             I::prefetch(line.as_ptr().cast());
         }
     };

@@ -4,20 +4,33 @@ use std::marker::PhantomData;
 
 use crate::config::Distance;
 use crate::distance::isa::{Isa, LINE_BYTES};
+use crate::quantization::sketch::SketchQuery;
 use crate::quantization::{CodeQuery, ScalarCodes};
 
 /// A query and the points it is compared with.
 #[derive(Clone, Copy)]
 pub(crate) enum Space<'a> {
-    Codes { codes: &'a ScalarCodes, query: &'a CodeQuery },
-    Raw { rows: &'a [f32], distance: Distance, query: &'a [f32] },
+    Codes {
+        codes: &'a ScalarCodes,
+        query: &'a CodeQuery,
+    },
+    /// By codes, but for points whose sketches say that they are too far away; the query's sketch is prepared.
+    Sketched {
+        codes: &'a ScalarCodes,
+        query: &'a CodeQuery,
+    },
+    Raw {
+        rows: &'a [f32],
+        distance: Distance,
+        query: &'a [f32],
+    },
 }
 
 impl Space<'_> {
     /// Number of points, so that every smaller offset may be scored.
     pub(crate) fn len(&self) -> u32 {
         match self {
-            Space::Codes { codes, .. } => codes.len(),
+            Space::Codes { codes, .. } | Space::Sketched { codes, .. } => codes.len(),
             Space::Raw { rows, query, .. } => (rows.len() / query.len()) as u32,
         }
     }
@@ -31,7 +44,25 @@ pub(crate) trait Scorer {
     /// All offsets are below the space's length; the processor has the instruction set.
     unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4];
 
-    /// Asks for what `score4` will read of this point.
+    /// Similarity of one point.
+    ///
+    /// # Safety
+    /// As for [`Scorer::score4`].
+    #[inline(always)]
+    unsafe fn score1(&self, offset: u32) -> f32 {
+        // SAFETY: passed on to the caller.
+        let [score, ..] = unsafe { self.score4([offset; 4]) };
+        score
+    }
+
+    /// Leaves out of `gathered` points that are hardly above `least`; asks for what `score4` will read of the others.
+    ///
+    /// # Safety
+    /// As for [`Scorer::score4`].
+    #[inline(always)]
+    unsafe fn prune(&self, _gathered: &mut Vec<u32>, _least: f32) {}
+
+    /// Asks for what will be read of this point first.
     fn prefetch(&self, offset: u32);
 }
 
@@ -74,7 +105,7 @@ impl<I: Isa, const LINES: usize> Scorer for CodeScorer<'_, I, LINES> {
         // row long, as `new` asserts.
         unsafe {
             let rows = offsets.map(|o| self.codes.add(o as usize * stride));
-            let sums = I::codes4(rows, q.codes.as_ptr(), self.lines());
+            let sums = I::codes4(rows, q.codes.as_ptr().cast(), self.lines());
             let mut out = [0f32; 4];
             for k in 0..4 {
                 let [mid, step] = *self.scales.add(offsets[k] as usize);
@@ -97,6 +128,59 @@ impl<I: Isa, const LINES: usize> Scorer for CodeScorer<'_, I, LINES> {
             I::prefetch(row.wrapping_add(line * LINE_BYTES));
         }
         I::prefetch(self.scales.wrapping_add(offset as usize).cast());
+    }
+}
+
+/// Scores by codes after a look at the sketches.
+pub(crate) struct SketchedScorer<'a, I, const LINES: usize> {
+    codes: CodeScorer<'a, I, LINES>,
+    rows: *const u8,
+    row_bytes: usize,
+    query: &'a SketchQuery,
+}
+
+/// Deviations by which an estimate is taken to be too low at most. One point in twenty lies further off, and of those
+/// only the few that are among the best are missed.
+const UNDERESTIMATED: f32 = 1.6;
+
+impl<'a, I: Isa, const LINES: usize> SketchedScorer<'a, I, LINES> {
+    pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
+        let (rows, row_bytes) = codes.sketches().expect("looked at only where there are some").raw();
+        assert!(query.sketch.words() * 64 == codes.width());
+        Self { codes: CodeScorer::new(codes, query), rows, row_bytes, query: &query.sketch }
+    }
+}
+
+impl<I: Isa, const LINES: usize> Scorer for SketchedScorer<'_, I, LINES> {
+    #[inline(always)]
+    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.codes.score4(offsets) }
+    }
+
+    #[inline(always)]
+    unsafe fn prune(&self, gathered: &mut Vec<u32>, least: f32) {
+        let mut kept = 0;
+        for i in 0..gathered.len() {
+            let offset = gathered[i];
+            // SAFETY: every point has a row of as many words as the query, and there is one for each line of codes.
+            let (estimate, deviation) =
+                unsafe { self.query.estimate::<LINES>(self.rows.add(offset as usize * self.row_bytes)) };
+            if estimate + UNDERESTIMATED * deviation > least {
+                self.codes.prefetch(offset);
+                gathered[kept] = offset;
+                kept += 1;
+            }
+        }
+        gathered.truncate(kept);
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, offset: u32) {
+        let row = self.rows.wrapping_add(offset as usize * self.row_bytes);
+        for line in 0..self.row_bytes.div_ceil(LINE_BYTES) {
+            I::prefetch(row.wrapping_add(line * LINE_BYTES));
+        }
     }
 }
 
@@ -131,6 +215,12 @@ impl<'a, I: Isa> RawScorer<'a, I> {
 }
 
 impl<I: Isa> Scorer for RawScorer<'_, I> {
+    #[inline(always)]
+    unsafe fn score1(&self, offset: u32) -> f32 {
+        // SAFETY: passed on to the caller.
+        unsafe { self.score(offset) }
+    }
+
     #[inline(always)]
     unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
         let mut out = [0f32; 4];

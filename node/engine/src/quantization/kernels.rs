@@ -1,6 +1,6 @@
 //! Loops of quantization that are compiled for each instruction set.
 
-use crate::distance::isa::{Isa, per_isa};
+use crate::distance::isa::{Isa, TABLE_ZERO, per_isa};
 
 /// What quantizing a query gives beside its codes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct QueryScale {
     pub(crate) code_sum: i32,
 }
 
-/// Quantizes a query to `i8`, symmetric around zero. `codes` is at least as long; what is past the query's end
+/// Quantizes a query to `i8`, symmetric around zero, as finely as the instruction set can take it. `codes` is at least as long; what is past the query's end
 /// stays as it is.
 pub(crate) fn quantize_query(query: &[f32], codes: &mut [i8]) -> QueryScale {
     assert!(codes.len() >= query.len(), "codes are padded, never shorter");
@@ -33,7 +33,7 @@ unsafe fn quantize_with<I: Isa>(query: *const f32, codes: *mut i8, n: usize) -> 
         unsafe { (std::slice::from_raw_parts(query, n), std::slice::from_raw_parts_mut(codes, n)) };
     // The bits of positive floats are in the order of the floats, and integers have vector instructions for it.
     let largest = query.iter().fold(0u32, |largest, v| largest.max(v.to_bits() & 0x7fff_ffff));
-    let step = (f32::from_bits(largest) / 127.0).max(f32::MIN_POSITIVE);
+    let step = (f32::from_bits(largest) / I::QUERY_CODE_MAX as f32).max(f32::MIN_POSITIVE);
     let inverse = 1.0 / step;
     let mut code_sum = 0i32;
     for (code, v) in codes.iter_mut().zip(query) {
@@ -61,7 +61,7 @@ pub(crate) struct RowScale {
     pub(crate) code_sum: i32,
 }
 
-/// Quantizes a row to `u8` over its own range.
+/// Quantizes a row to codes from 1 to 255 over its own range.
 pub(crate) fn quantize_row(row: &[f32], codes: &mut [u8]) -> RowScale {
     assert!(codes.len() >= row.len(), "codes are padded, never shorter");
     // SAFETY: both pointers are good for `row.len()` values.
@@ -77,13 +77,48 @@ unsafe fn quantize_row_with<I: Isa>(row: *const f32, codes: *mut u8, n: usize) -
         unsafe { (std::slice::from_raw_parts(row, n), std::slice::from_raw_parts_mut(codes, n)) };
     let low = row.iter().fold(f32::INFINITY, |low, &v| if v < low { v } else { low });
     let high = row.iter().fold(f32::NEG_INFINITY, |high, &v| if v > high { v } else { high });
-    let step = (high - low) / 255.0;
+    let step = (high - low) / 254.0;
     let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
     let mut code_sum = 0i32;
     for (code, v) in codes.iter_mut().zip(row) {
         let rounded = ((v - low) * inverse + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i32;
-        *code = rounded.clamp(0, 255) as u8;
+        *code = rounded.clamp(0, 254) as u8 + 1;
         code_sum += i32::from(*code) - 128;
     }
-    RowScale { mid: low + 128.0 * step, step, code_sum }
+    RowScale { mid: low + 127.0 * step, step, code_sum }
+}
+
+/// Sums of each four components of a query with all combinations of signs, as `u8` with [`TABLE_ZERO`] for zero: entry `n` adds
+/// component `i` if bit `i` of `n` is set, else takes it off. Gives the value of one step.
+pub(crate) fn fill_tables(vector: &[f32], tables: &mut [i8]) -> f32 {
+    assert!(vector.len() * 4 == tables.len() && vector.len().is_multiple_of(4));
+    // SAFETY: the lengths fit, as checked.
+    unsafe { tables_any(vector, tables) }
+}
+
+per_isa! { unsafe fn tables_any(vector: &[f32], tables: &mut [i8]) -> f32 => tables_with; }
+
+#[inline(always)]
+unsafe fn tables_with<I: Isa>(vector: &[f32], tables: &mut [i8]) -> f32 {
+    let (mut largest, mut total) = (0f32, 0f32);
+    for four in vector.chunks_exact(4) {
+        let sum = four[0].abs() + four[1].abs() + four[2].abs() + four[3].abs();
+        total += sum;
+        largest = largest.max(sum);
+    }
+    // No entry leaves 6 bits, whatever is rounded, and no sum of entries 16.
+    let step = (largest / f32::from(TABLE_ZERO - 3)).max(total / 28_000.0).max(f32::MIN_POSITIVE);
+    let inverse = 1.0 / step;
+    for (four, table) in vector.chunks_exact(4).zip(tables.chunks_exact_mut(16)) {
+        let rounded = |i: usize| ((four[i] * inverse + ROUNDING).to_bits() as u8) as i8;
+        let [a, b, c, d] = [rounded(0), rounded(1), rounded(2), rounded(3)];
+        let low = [-a - b, a - b, b - a, a + b];
+        let high = [-c - d, c - d, d - c, c + d];
+        for h in 0..4 {
+            for l in 0..4 {
+                table[4 * h + l] = low[l] + high[h] + TABLE_ZERO as i8;
+            }
+        }
+    }
+    step
 }

@@ -2,7 +2,10 @@
 //! the raw vectors then put in order.
 
 pub(crate) mod kernels;
+pub(crate) mod lines;
+pub(crate) mod rotation;
 pub mod scalar;
+pub(crate) mod sketch;
 #[cfg(test)]
 mod tests;
 

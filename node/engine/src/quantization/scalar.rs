@@ -1,15 +1,18 @@
 //! Scalar quantization, one byte a dimension: centred, and scaled for each vector (LVQ, Aguerrebere et al. 2023).
 //!
-//! The collection's mean is taken off, then each vector is laid over 256 steps of its own range, so that a vector
+//! The collection's mean is taken off, then each vector is laid over 254 steps of its own range, so that a vector
 //! with one large component does not cost all others their resolution. `x ≈ mean + mid + step × (code - 128)`.
 //!
 //! `quantile` is accepted and echoed and changes nothing: it exists to keep a *global* range from being
 //! stretched by outliers. Here each vector has its own range, and clipping it would only add error: cutting the
-//! outermost percent of 384 normal components gives about 25 times the error of rounding to 256 steps.
+//! outermost percent of 384 normal components gives about 25 times the error of rounding to 254 steps.
 
 use std::ops::Range;
 
-use super::kernels::{RowScale, quantize_query, quantize_row};
+use super::kernels::{RowScale, fill_tables, quantize_query, quantize_row};
+use super::lines::Lines;
+use super::rotation::Rotation;
+use super::sketch::{SketchQuery, Sketches};
 use crate::config::Distance;
 use crate::distance::{self, isa::LINE_BYTES};
 use crate::error::Result;
@@ -18,34 +21,59 @@ use crate::file::hugepage::{HugeBuffer, Section};
 use crate::file::{SealedFile, SealedWriter};
 
 const KIND_SCALAR: u32 = 1;
+/// The same of rotated vectors.
+const KIND_ROTATED: u32 = 2;
 const HEADER_BYTES: u64 = 64;
+/// The code that stands for nothing.
+const PAD: u8 = 128;
 
 /// The codes of all vectors of one name in a segment.
 pub struct ScalarCodes {
     distance: Distance,
     dim: usize,
     len: u32,
-    /// Bytes of a row, padded to whole lines; the padding is zero.
+    /// Bytes of a row, padded to whole lines with [`PAD`].
     stride: usize,
+    /// Rotated if the codes are.
     mean: Vec<f32>,
+    rotation: Option<Rotation>,
     codes: Section,
     /// (mid, step) of each vector.
     scales: Section,
     /// For Cosine and Euclid the squared length of the centred vector, for Dot its product with the mean.
     terms: Section,
+    /// Of rotated vectors only.
+    sketches: Option<Sketches>,
 }
 
 /// A query prepared for the codes of one segment.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct CodeQuery {
-    pub(crate) codes: Vec<i8>,
-    centred: Vec<f32>,
+    /// `i8`, padded with zeros to whole lines.
+    pub(crate) codes: Lines,
+    /// What the codes stand for: the query, centred for Euclid, rotated if the codes of the points are.
+    pub(crate) vector: Vec<f32>,
+    /// For codes beside links: see [`CodeQuery::fill_tables`].
+    pub(crate) tables: Lines,
+    pub(crate) table_step: f32,
+    /// See [`CodeQuery::fill_sketch`].
+    pub(crate) sketch: SketchQuery,
     /// similarity = add + mid × mid_factor + step × step_factor × (Σ code × query - bias) [- term]
     pub(crate) add: f32,
     pub(crate) mid_factor: f32,
     pub(crate) step_factor: f32,
     pub(crate) bias: i32,
     pub(crate) with_terms: bool,
+    /// Of `vector`.
+    length: f32,
+}
+
+impl CodeQuery {
+    /// Fills the tables from which codes beside links are estimated: for each four components the sums with all
+    /// combinations of signs, in steps of `table_step`.
+    pub(crate) fn fill_tables(&mut self) {
+        self.table_step = fill_tables(&self.vector, self.tables.reset(self.vector.len() * 4));
+    }
 }
 
 /// Bytes of a row of codes.
@@ -59,19 +87,26 @@ impl ScalarCodes {
         distance != Distance::Manhattan
     }
 
-    /// Codes of `rows`, whose mean is `mean`. Also gives the sums of the codes, which building a graph needs.
+    /// Codes of `rows`, whose mean is `mean`; of the rotated rows if `rotate` says so. Also gives the sums of the
+    /// codes, which building a graph needs.
     pub fn encode(
         distance: Distance,
         dim: usize,
         rows: &[f32],
-        mean: Vec<f32>,
+        mut mean: Vec<f32>,
+        rotate: bool,
         pool: &rayon::ThreadPool,
     ) -> Result<(Self, Vec<i32>)> {
         use rayon::prelude::*;
         assert!(Self::serves(distance) && mean.len() == dim && rows.len().is_multiple_of(dim));
         let len = rows.len() / dim;
         let stride = stride_of(dim);
+        let rotation = rotate.then(|| Rotation::new(dim));
+        let width = rotation.as_ref().map_or(dim, Rotation::width);
         let mut codes = HugeBuffer::zeroed(len * stride)?;
+        if stride > width {
+            codes.fill(PAD);
+        }
         let mut scales = HugeBuffer::zeroed(len * 8)?;
         let mut terms = HugeBuffer::zeroed(len * 4)?;
         let mut sums = vec![0i32; len];
@@ -82,30 +117,46 @@ impl ScalarCodes {
             let outputs = codes.par_chunks_mut(stride * BATCH).zip(scale_of.par_chunks_mut(BATCH));
             let outputs = outputs.zip(term_of.par_chunks_mut(BATCH)).zip(sums.par_chunks_mut(BATCH));
             rows.par_chunks(dim * BATCH).zip(outputs).for_each(|(rows, (((codes, scales), terms), sums))| {
-                let mut centred = vec![0f32; dim];
+                let mut centred = vec![0f32; width];
                 for (i, row) in rows.chunks_exact(dim).enumerate() {
                     centred.iter_mut().zip(row.iter().zip(&mean)).for_each(|(c, (v, m))| *c = v - m);
-                    let RowScale { mid, step, code_sum } =
-                        quantize_row(&centred, &mut codes[i * stride..][..dim]);
-                    scales[i] = [mid, step];
-                    sums[i] = code_sum;
+                    centred[dim..].fill(0.0);
                     terms[i] = match distance {
-                        Distance::Dot => distance::dot(&centred, &mean),
+                        Distance::Dot => distance::dot(&centred[..dim], &mean),
                         _ => distance::dot(&centred, &centred),
                     };
+                    if let Some(rotation) = &rotation {
+                        rotation.apply(&mut centred);
+                    }
+                    let RowScale { mid, step, code_sum } =
+                        quantize_row(&centred, &mut codes[i * stride..][..width]);
+                    scales[i] = [mid, step];
+                    sums[i] = code_sum;
                 }
             });
         });
+        if let Some(rotation) = &rotation {
+            mean.resize(width, 0.0);
+            rotation.apply(&mut mean);
+        }
         let (codes, scales, terms) = (Section::Ram(codes), Section::Ram(scales), Section::Ram(terms));
-        Ok((Self { distance, dim, len: len as u32, stride, mean, codes, scales, terms }, sums))
+        let len = len as u32;
+        let mut all =
+            Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches: None };
+        if rotate {
+            all.sketches = Some(Sketches::encode(&all, pool)?);
+        }
+        Ok((all, sums))
     }
 
     /// Writes them as the body of a sealed file.
     pub fn write(&self, w: &mut SealedWriter) -> Result<()> {
-        let header = [KIND_SCALAR, self.dim as u32, self.len, self.stride as u32];
+        let kind = if self.rotation.is_some() { KIND_ROTATED } else { KIND_SCALAR };
+        let header = [kind, self.dim as u32, self.len, self.stride as u32];
         w.write(cast::bytes(&header))?;
         w.align(HEADER_BYTES)?;
-        for part in [cast::bytes(&self.mean), &self.scales, &self.terms, &self.codes] {
+        let sketches: &[u8] = self.sketches.as_ref().map_or(&[], |s| s.rows());
+        for part in [cast::bytes(&self.mean), &self.scales, &self.terms, sketches, &self.codes] {
             w.write(part)?;
             w.align(LINE_BYTES as u64)?;
         }
@@ -116,7 +167,8 @@ impl ScalarCodes {
     pub fn open(file: &SealedFile, distance: Distance, dim: usize, len: u32, ram: bool) -> Result<Self> {
         let header: &[u32] = cast::numbers(file.checked(0..HEADER_BYTES)?)?;
         let stride = stride_of(dim);
-        if header[..4] != [KIND_SCALAR, dim as u32, len, stride as u32] {
+        let rotated = header[0] == KIND_ROTATED;
+        if !(rotated || header[0] == KIND_SCALAR) || header[1..4] != [dim as u32, len, stride as u32] {
             return Err(file.corrupt("codes of another kind or shape than the segment's"));
         }
         let mut position = HEADER_BYTES;
@@ -126,12 +178,20 @@ impl ScalarCodes {
             range
         };
         let rows = u64::from(len);
-        let mean = section(dim as u64 * 4);
+        let rotation = rotated.then(|| Rotation::new(dim));
+        let mean = section(rotation.as_ref().map_or(dim, Rotation::width) as u64 * 4);
         let mean = cast::numbers(file.checked(mean)?)?.to_vec();
         let scales = Section::load(file, section(rows * 8), ram)?;
         let terms = Section::load(file, section(rows * 4), ram)?;
+        let sketches = match &rotation {
+            Some(rotation) => {
+                let width = rotation.width();
+                Some(Sketches::open(file, section(Sketches::bytes(len, width)), width, ram)?)
+            }
+            None => None,
+        };
         let codes = Section::load(file, section(rows * stride as u64), ram)?;
-        Ok(Self { distance, dim, len, stride, mean, codes, scales, terms })
+        Ok(Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches })
     }
 
     /// Number of rows.
@@ -146,12 +206,33 @@ impl ScalarCodes {
 
     /// Bytes held in RAM.
     pub fn ram_bytes(&self) -> u64 {
-        [&self.codes, &self.scales, &self.terms].iter().map(|s| s.ram_bytes()).sum::<u64>()
-            + self.mean.len() as u64 * 4
+        let sketches = self.sketches.as_ref().map(Sketches::rows);
+        let all = [&self.codes, &self.scales, &self.terms].into_iter().chain(sketches);
+        all.map(Section::ram_bytes).sum::<u64>() + self.mean.len() as u64 * 4
     }
 
     pub(crate) fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// Components that codes stand for: more than the dimensions if the vectors are rotated.
+    pub(crate) fn width(&self) -> usize {
+        self.mean.len()
+    }
+
+    pub(crate) fn is_rotated(&self) -> bool {
+        self.rotation.is_some()
+    }
+
+    pub(crate) fn sketches(&self) -> Option<&Sketches> {
+        self.sketches.as_ref()
+    }
+
+    /// Writes to `out` what the codes of a point stand for, without the mean.
+    pub(crate) fn decode(&self, offset: u32, out: &mut [f32]) {
+        let [mid, step] = self.scales()[offset as usize];
+        let codes = &self.codes()[offset as usize * self.stride..][..self.width()];
+        out.iter_mut().zip(codes).for_each(|(v, &c)| *v = mid + step * (f32::from(c) - 128.0));
     }
 
     pub(crate) fn stride(&self) -> usize {
@@ -183,26 +264,53 @@ impl ScalarCodes {
         self.prepare_as(query, self.distance == Distance::Euclid, out);
     }
 
+    /// [`Self::prepare`], for sketches too where there are some.
+    pub(crate) fn prepare_sketch(&self, query: &[f32], out: &mut CodeQuery) {
+        self.prepare(query, out);
+        if self.sketches.is_none() {
+            return;
+        }
+        let mut sketch = std::mem::take(&mut out.sketch);
+        sketch.prepare(self, out);
+        out.sketch = sketch;
+    }
+
     /// Prepares a stored vector for building: Cosine too is compared as Euclid then, which orders unit vectors alike
     /// and has the scale of distances that neighbour selection wants.
     pub(crate) fn prepare_to_build(&self, row: &[f32], out: &mut CodeQuery) {
         self.prepare_as(row, self.distance != Distance::Dot, out);
     }
 
+    /// How far similarities by codes are from the true ones, as a standard deviation: the roundings of the point's
+    /// components and of the query's are independent of each other.
+    pub(crate) fn noise(&self, query: &CodeQuery, offset: u32) -> f32 {
+        let [_, step] = self.scales()[offset as usize];
+        let weight = if query.with_terms { 2.0 } else { 1.0 };
+        // A sixth of the range that the codes cover is about the deviation of components, so that lengths follow.
+        let length = step * (254.0 / 6.0) * (self.width() as f32).sqrt();
+        let (of_point, of_query) = (weight * step * query.length, query.step_factor * length);
+        ((of_point * of_point + of_query * of_query) / 12.0).sqrt()
+    }
+
     fn prepare_as(&self, query: &[f32], euclid: bool, out: &mut CodeQuery) {
         assert_eq!(query.len(), self.dim, "the shard checks dimensions");
-        out.codes.clear();
-        out.codes.resize(self.stride, 0);
         out.with_terms = euclid;
-        let (scale, weight) = if euclid {
-            out.centred.clear();
-            out.centred.extend(query.iter().zip(&self.mean).map(|(v, m)| v - m));
-            out.add = -distance::dot(&out.centred, &out.centred);
-            (quantize_query(&out.centred, &mut out.codes), 2.0)
+        out.vector.clear();
+        out.vector.extend_from_slice(query);
+        out.vector.resize(self.width(), 0.0);
+        if let Some(rotation) = &self.rotation {
+            rotation.apply(&mut out.vector);
+        }
+        let weight = if euclid {
+            out.vector.iter_mut().zip(&self.mean).for_each(|(v, m)| *v -= m);
+            out.add = -distance::dot(&out.vector, &out.vector);
+            2.0
         } else {
-            out.add = distance::dot(query, &self.mean);
-            (quantize_query(query, &mut out.codes), 1.0)
+            out.add = distance::dot(&out.vector, &self.mean);
+            1.0
         };
+        out.length = distance::dot(&out.vector, &out.vector).sqrt();
+        let scale = quantize_query(&out.vector, out.codes.reset(self.stride));
         out.mid_factor = weight * scale.sum;
         out.step_factor = weight * scale.step;
         out.bias = 128i32.wrapping_mul(scale.code_sum);

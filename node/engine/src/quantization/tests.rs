@@ -8,12 +8,12 @@ use crate::hnsw::Space;
 use crate::hnsw::search::scan;
 
 /// All similarities of a query with some rows, by codes, in the order of the rows.
-fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32]) -> Vec<f32> {
+fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32], rotate: bool) -> Vec<f32> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     let len = rows.len() / dim;
     let mut mean = vec![0f32; dim];
     rows.chunks(dim).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / len as f32));
-    let (codes, sums) = ScalarCodes::encode(distance, dim, rows, mean, &pool).expect("memory");
+    let (codes, sums) = ScalarCodes::encode(distance, dim, rows, mean, rotate, &pool).expect("memory");
     assert_eq!(sums.len(), len);
     let mut prepared = CodeQuery::default();
     codes.prepare(query, &mut prepared);
@@ -29,12 +29,15 @@ fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32]) -> Vec<
 fn check(distance: Distance, dim: usize, values: &[f32]) {
     let (query, rows) = values.split_at(dim);
     let scale: f32 = values.iter().map(|v| v * v).sum::<f32>() / (values.len() / dim) as f32;
-    for (got, row) in by_codes(distance, dim, rows, query).into_iter().zip(rows.chunks(dim)) {
-        let exact = distance.similarity(query, row);
-        assert!(
-            (got - exact).abs() <= 0.03 * scale + 1e-4,
-            "{distance:?} dim {dim}: {got} for {exact}, scale {scale}"
-        );
+    for rotate in [false, true] {
+        let all = by_codes(distance, dim, rows, query, rotate);
+        for (got, row) in all.into_iter().zip(rows.chunks(dim)) {
+            let exact = distance.similarity(query, row);
+            assert!(
+                (got - exact).abs() <= 0.03 * scale + 1e-4,
+                "{distance:?} dim {dim} rotated {rotate}: {got} for {exact}, scale {scale}"
+            );
+        }
     }
 }
 
@@ -59,5 +62,33 @@ fn constant_and_zero_vectors_have_codes() {
     for distance in [Distance::Dot, Distance::Euclid] {
         check(distance, 3, &[0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
         check(distance, 1, &[2.0, 1.0, 3.0]);
+    }
+}
+
+/// What a scan finds after a look at the sketches, against what it finds by codes alone.
+#[test]
+fn sketches_leave_out_hardly_anything_that_is_near() {
+    const DIM: usize = 150;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid] {
+        let rows = crate::hnsw::tests::clustered(distance, DIM, 3000, 1);
+        let mut mean = vec![0f32; DIM];
+        rows.chunks(DIM).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / 3000.0));
+        let (codes, _) = ScalarCodes::encode(distance, DIM, &rows, mean, true, &pool).expect("memory");
+        let (mut hits, mut prepared) = (0, CodeQuery::default());
+        for query in crate::hnsw::tests::clustered(distance, DIM, 50, 99).chunks(DIM) {
+            codes.prepare_sketch(query, &mut prepared);
+            let top = |space: &Space| {
+                let mut ctx = crate::hnsw::SearchContext::default();
+                ctx.gather.extend(0..3000);
+                ctx.top.reset(10);
+                scan(space, &mut ctx);
+                ctx.top.as_slice().to_vec()
+            };
+            let by_codes = top(&Space::Codes { codes: &codes, query: &prepared });
+            let sketched = top(&Space::Sketched { codes: &codes, query: &prepared });
+            hits += sketched.iter().filter(|found| by_codes.contains(found)).count();
+        }
+        assert!(hits >= 490, "{distance:?}: {hits} of 500");
     }
 }

@@ -23,6 +23,7 @@ use crate::json_path::JsonPath;
 use crate::payload::{PayloadMap, RawPayload};
 use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
+use crate::quantization::ScalarCodes;
 use crate::shard::manifest::SegmentEntry;
 
 const META: [u8; 8] = *b"segmeta ";
@@ -156,7 +157,12 @@ impl SealedSegment {
         self.meta.vectors.iter().any(|(name, built)| {
             let Some(params) = config.vectors.get(name) else { return false };
             let hnsw = config.hnsw_of(params);
-            built.graph && (hnsw.m != built.hnsw.m || hnsw.ef_construct != built.hnsw.ef_construct)
+            let inline =
+                |hnsw: &HnswConfig| hnsw.inline_storage == Some(true) && ScalarCodes::serves(built.distance);
+            let differs = hnsw.m != built.hnsw.m
+                || hnsw.ef_construct != built.hnsw.ef_construct
+                || inline(&hnsw) != inline(&built.hnsw);
+            built.graph && differs
         })
     }
 

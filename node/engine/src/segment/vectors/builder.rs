@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::raw::{self, RawRows};
-use super::{CODES_KIND, DROPPED, GRAPH_KIND, SegmentVectors, VectorSpec};
+use super::{CODES_KIND, DROPPED, GRAPH_KIND, INLINE_KIND, SegmentVectors, VectorSpec};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::file::{Disk, FileEntry, SealedWriter};
 use crate::hnsw::build::{Material, Old, Recipe, build};
+use crate::hnsw::inline::{self, InlineLinks};
 use crate::quantization::ScalarCodes;
 
 /// One graph for the same points and offsets, whatever the machine; threads may change single links.
@@ -70,7 +71,7 @@ impl VectorsBuilder<'_> {
         let rows = RawRows::open(self.disk, self.dir, &files[0], spec)?;
         let all = rows.all()?;
         let codes = match ScalarCodes::serves(spec.distance) {
-            true => Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, self.pool)?),
+            true => Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, true, self.pool)?),
             false => None,
         };
         self.cancel.check()?;
@@ -84,12 +85,18 @@ impl VectorsBuilder<'_> {
                 Some((codes, sums)) => Material::Codes { codes, sums, rows: all },
                 None => Material::Raw { rows: all, dim: spec.dim, distance: spec.distance },
             };
-            files.push(self.write_graph(material, &rows, graph)?);
+            self.write_graph(material, &rows, graph, &mut files)?;
         }
         Ok(files)
     }
 
-    fn write_graph(&self, material: Material, rows: &RawRows, plan: GraphPlan) -> Result<FileEntry> {
+    fn write_graph(
+        &self,
+        material: Material,
+        rows: &RawRows,
+        plan: GraphPlan,
+        files: &mut Vec<FileEntry>,
+    ) -> Result<()> {
         let hnsw = &self.spec.hnsw;
         let threads = match hnsw.max_indexing_threads {
             0 => self.threads,
@@ -110,7 +117,16 @@ impl VectorsBuilder<'_> {
         let graph = build(&recipe, |offset| rows.has(offset), old, self.pool, self.cancel)?;
         let mut w = SealedWriter::create(self.disk, &self.path("graph"), GRAPH_KIND)?;
         graph.write(&mut w)?;
-        w.finish()
+        files.push(w.finish()?);
+        if let Material::Codes { codes, .. } = material
+            && self.spec.wants_inline()
+            && inline::serves(codes)
+        {
+            let mut w = SealedWriter::create(self.disk, &self.path("inline"), INLINE_KIND)?;
+            InlineLinks::build(&graph, codes, self.pool)?.write(&mut w)?;
+            files.push(w.finish()?);
+        }
+        Ok(())
     }
 
     fn old_graph<'a>(

@@ -22,6 +22,7 @@ use crate::config::{Distance, HnswConfig, Quantization};
 use crate::error::{Error, Result};
 use crate::file::{Disk, FileEntry, SealedFile};
 use crate::hnsw::Graph;
+use crate::hnsw::inline::InlineLinks;
 use crate::quantization::ScalarCodes;
 use crate::query::SearchParams;
 use crate::segment::Deleted;
@@ -32,6 +33,7 @@ pub const DROPPED: u32 = u32::MAX;
 
 const CODES_KIND: [u8; 8] = *b"VECCODES";
 const GRAPH_KIND: [u8; 8] = *b"VECGRAPH";
+const INLINE_KIND: [u8; 8] = *b"VECINLIN";
 
 /// How the vectors of one name are kept and compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +49,11 @@ pub struct VectorSpec {
 }
 
 impl VectorSpec {
+    /// Whether links get codes beside them. With the vectors' own codes they cost about `4 × dim` bytes more a point.
+    fn wants_inline(&self) -> bool {
+        self.hnsw.inline_storage == Some(true)
+    }
+
     fn codes_in_ram(&self) -> bool {
         let always = matches!(self.quantization, Some(Quantization::Scalar { always_ram: Some(true), .. }));
         !self.on_disk || always
@@ -71,6 +78,7 @@ pub struct SegmentVectors {
     raw: RawRows,
     codes_file: Option<SealedFile>,
     graph_file: Option<SealedFile>,
+    inline_file: Option<SealedFile>,
     hot: OnceLock<Hot>,
     loading: Mutex<()>,
 }
@@ -79,6 +87,7 @@ pub struct SegmentVectors {
 struct Hot {
     codes: Option<ScalarCodes>,
     graph: Option<Graph>,
+    inline: Option<InlineLinks>,
 }
 
 impl SegmentVectors {
@@ -105,6 +114,7 @@ impl SegmentVectors {
             raw: RawRows::open(disk, dir, raw, spec)?,
             codes_file: sealed("codes", CODES_KIND)?,
             graph_file: sealed("graph", GRAPH_KIND)?,
+            inline_file: sealed("inline", INLINE_KIND)?,
             hot: OnceLock::new(),
             loading: Mutex::new(()),
         })
@@ -143,7 +153,9 @@ impl SegmentVectors {
     /// Bytes held in RAM.
     pub fn ram_bytes(&self) -> u64 {
         let Some(hot) = self.hot.get() else { return 0 };
-        hot.codes.as_ref().map_or(0, |c| c.ram_bytes()) + hot.graph.as_ref().map_or(0, |g| g.ram_bytes())
+        hot.codes.as_ref().map_or(0, |c| c.ram_bytes())
+            + hot.graph.as_ref().map_or(0, |g| g.ram_bytes())
+            + hot.inline.as_ref().map_or(0, |i| i.ram_bytes())
     }
 
     /// The vector as it is stored; `None` if the point lacks it.
@@ -168,8 +180,17 @@ impl SegmentVectors {
             .codes_file
             .as_ref()
             .map(|file| ScalarCodes::open(file, spec.distance, spec.dim, len, spec.codes_in_ram()));
-        let graph = self.graph_file.as_ref().map(|file| Graph::open(file, len, !spec.hnsw.on_disk));
-        let hot = Hot { codes: codes.transpose()?, graph: graph.transpose()? };
+        let codes = codes.transpose()?;
+        let inline = match (&codes, &self.inline_file) {
+            (Some(codes), Some(file)) => {
+                Some(InlineLinks::open(file, codes, spec.hnsw.m, !spec.hnsw.on_disk)?)
+            }
+            _ => None,
+        };
+        // Walks along links with codes read the plain ones on the upper levels only.
+        let links_in_ram = inline.is_none() && !spec.hnsw.on_disk;
+        let graph = self.graph_file.as_ref().map(|file| Graph::open(file, len, links_in_ram));
+        let hot = Hot { codes, graph: graph.transpose()?, inline };
         Ok(self.hot.get_or_init(|| hot))
     }
 }

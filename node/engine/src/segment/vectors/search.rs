@@ -6,8 +6,10 @@ use crate::cancel::Cancel;
 use crate::config::Distance;
 use crate::distance::TopK;
 use crate::error::{Error, Result};
+use crate::hnsw::inline::InlineLinks;
 use crate::hnsw::search::{Allow, Mode, Walk, rescore, scan, walk};
-use crate::hnsw::{Graph, SearchContext};
+use crate::hnsw::search_inline::walk_inline;
+use crate::hnsw::{Graph, SearchContext, Space};
 use crate::quantization::ScalarCodes;
 use crate::query::Plan;
 
@@ -21,6 +23,10 @@ const BEAM_MAX: usize = 4096;
 const THROUGH_MIN: f64 = 0.3;
 /// A row met at random costs as much as so many in a row.
 const RANDOM_COST: f64 = 3.0;
+/// Deviations by which the codes of two points are never wrong about their order: three of a difference.
+const SURE: f32 = 4.2;
+/// Estimates beside links are less sure than codes: with so many times the candidates a walk by them finds as much.
+const INLINE_WIDER: f64 = 1.5;
 /// Points scored between two looks at the cancel flag.
 const SCAN_BATCH: usize = 16 * 1024;
 
@@ -29,6 +35,7 @@ struct Search<'a> {
     vectors: &'a SegmentVectors,
     query: &'a VectorQuery<'a>,
     codes: Option<&'a ScalarCodes>,
+    inline: Option<&'a InlineLinks>,
     /// Candidates that are scored again.
     candidates: usize,
     ef: usize,
@@ -61,6 +68,7 @@ impl SegmentVectors {
             vectors: self,
             query,
             codes,
+            inline: None,
             candidates: oversampled.min(all).max(query.k.saturating_add(10)),
             ef: ef.min(all.max(EF_MIN)).max(query.k).max(1),
             passing: self.raw.present().saturating_sub(query.deleted.count()) as usize,
@@ -69,6 +77,7 @@ impl SegmentVectors {
             return Ok((Vec::new(), Plan::Scan));
         }
         let graph = if query.params.exact { None } else { hot.graph.as_ref() };
+        search.inline = graph.and(codes).and(hot.inline.as_ref());
         let (found, plan) = search.run(graph, ctx, cancel)?;
         Ok((found.into_iter().map(|(s, offset)| (offset, self.spec.distance.score(s))).collect(), plan))
     }
@@ -148,22 +157,31 @@ impl Search<'_> {
         let this = Walk { graph, mode, allow, ef: self.ef, beam, budget };
         let code_query = std::mem::take(&mut ctx.query);
         let mut prepared = code_query;
-        let space = self.space(&mut prepared)?;
-        let settled = walk(&this, &space, ctx);
+        if let (Some(links), Some(codes)) = (self.inline.filter(|_| mode != Mode::TwoHops), self.codes) {
+            codes.prepare(self.query.vector, &mut prepared);
+            prepared.fill_tables();
+            let wide = Walk { beam: (beam as f64 * INLINE_WIDER) as usize, ..this };
+            let settled = walk_inline(&wide, links, (codes, &prepared), self.candidates, ctx);
+            if settled && ctx.found.len() >= self.query.k.min(self.passing) {
+                ctx.query = prepared;
+                return Ok(true);
+            }
+        }
+        let settled = walk(&this, &self.space(&mut prepared)?, ctx);
         ctx.query = prepared;
         Ok(settled)
     }
 
-    fn space<'a>(
-        &'a self,
-        prepared: &'a mut crate::quantization::CodeQuery,
-    ) -> Result<crate::hnsw::Space<'a>> {
+    fn space<'a>(&'a self, prepared: &'a mut crate::quantization::CodeQuery) -> Result<Space<'a>> {
         Ok(match self.codes {
             Some(codes) => {
-                codes.prepare(self.query.vector, prepared);
-                crate::hnsw::Space::Codes { codes, query: prepared }
+                codes.prepare_sketch(self.query.vector, prepared);
+                match codes.sketches() {
+                    Some(_) => Space::Sketched { codes, query: prepared },
+                    None => Space::Codes { codes, query: prepared },
+                }
             }
-            None => crate::hnsw::Space::Raw {
+            None => Space::Raw {
                 rows: self.vectors.raw.all()?,
                 distance: self.vectors.spec.distance,
                 query: self.query.vector,
@@ -236,6 +254,14 @@ impl Search<'_> {
     /// The answer from `ctx.found`.
     fn settle(&self, ctx: &mut SearchContext) -> Result<Vec<(f32, u32)>> {
         let mut best = ctx.found[..ctx.found.len().min(self.kept())].to_vec();
+        if let Some(codes) = self.codes.filter(|_| self.query.params.quantization.oversampling.is_none())
+            && best.len() > self.query.k
+        {
+            // What codes place far enough behind the last answer is no answer by its vector either.
+            let (last, offset) = best[self.query.k - 1];
+            let least = last - SURE * codes.noise(&ctx.query, offset);
+            best.truncate(best.partition_point(|&(score, _)| score >= least));
+        }
         if self.rescores() {
             let rows = best.iter().map(|&(_, o)| self.vectors.raw.row(o)).collect::<Result<Vec<_>>>()?;
             rescore(self.distance(), self.query.vector, &rows, &mut |i, s| best[i].0 = s);

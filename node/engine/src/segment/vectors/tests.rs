@@ -14,13 +14,17 @@ fn rows(distance: Distance, len: usize, seed: u64) -> Vec<f32> {
     crate::hnsw::tests::clustered(distance, DIM, len, seed)
 }
 
-fn spec(distance: Distance, quantized: bool) -> VectorSpec {
+fn spec(distance: Distance, quantized: bool, inline: bool) -> VectorSpec {
     VectorSpec {
         dim: DIM,
         distance,
         quantization: quantized
             .then_some(Quantization::Scalar { quantile: Some(0.99), always_ram: Some(true) }),
-        hnsw: HnswConfig { full_scan_threshold_kb: 10, ..HnswConfig::default() },
+        hnsw: HnswConfig {
+            full_scan_threshold_kb: 10,
+            inline_storage: Some(inline),
+            ..HnswConfig::default()
+        },
         on_disk: quantized,
     }
 }
@@ -112,14 +116,17 @@ fn share(len: u32, percent: u64) -> Bitset {
 
 #[test]
 fn every_filter_and_metric_is_answered_with_the_nearest() {
-    for (distance, quantized) in [
-        (Distance::Cosine, true),
-        (Distance::Cosine, false),
-        (Distance::Dot, true),
-        (Distance::Euclid, true),
-        (Distance::Manhattan, true),
+    for (distance, quantized, inline) in [
+        (Distance::Cosine, true, false),
+        (Distance::Cosine, false, false),
+        (Distance::Cosine, true, true),
+        (Distance::Dot, true, false),
+        (Distance::Dot, true, true),
+        (Distance::Euclid, true, false),
+        (Distance::Euclid, true, true),
+        (Distance::Manhattan, true, true),
     ] {
-        let f = fixture(spec(distance, quantized), rows(distance, 12_000, 1), 10, GraphPlan::Build);
+        let f = fixture(spec(distance, quantized, inline), rows(distance, 12_000, 1), 10, GraphPlan::Build);
         let none = Deleted::none(f.vectors.len());
         let mut some = none.clone();
         (0..f.vectors.len()).step_by(9).for_each(|o| {
@@ -130,7 +137,10 @@ fn every_filter_and_metric_is_answered_with_the_nearest() {
             let check = |percent: Option<u64>, plan: Plan, params: SearchParams| {
                 let passing = percent.map(|percent| share(f.vectors.len(), percent));
                 let (recall, got) = f.recall(&Ask { deleted, passing: passing.as_ref(), params, k: 10 });
-                assert!(recall >= 0.98, "{distance:?} {quantized} {percent:?} {got:?}: recall {recall}");
+                assert!(
+                    recall >= 0.98,
+                    "{distance:?} {quantized} {inline} {percent:?} {got:?}: recall {recall}"
+                );
                 assert_eq!(got, plan, "{distance:?} {percent:?}");
             };
             check(None, Plan::Graph, params);
@@ -146,7 +156,8 @@ fn every_filter_and_metric_is_answered_with_the_nearest() {
 
 #[test]
 fn exact_answers_are_exact() {
-    let f = fixture(spec(Distance::Euclid, true), rows(Distance::Euclid, 3000, 1), 7, GraphPlan::Build);
+    let f =
+        fixture(spec(Distance::Euclid, true, false), rows(Distance::Euclid, 3000, 1), 7, GraphPlan::Build);
     let deleted = Deleted::none(3000);
     let ask = Ask {
         deleted: &deleted,
@@ -162,7 +173,8 @@ fn exact_answers_are_exact() {
 /// A request may name any number: none of them is worth more memory, or another answer, than all points.
 #[test]
 fn numbers_beyond_all_points_mean_all_points() {
-    let f = fixture(spec(Distance::Euclid, true), rows(Distance::Euclid, 12_000, 1), 7, GraphPlan::Build);
+    let f =
+        fixture(spec(Distance::Euclid, true, false), rows(Distance::Euclid, 12_000, 1), 7, GraphPlan::Build);
     let deleted = Deleted::none(12_000);
     // The twelvefold of the second is 8 again, in 64 bits.
     for ef in [usize::MAX, usize::MAX / 12 + 1, 1 << 40] {
@@ -178,8 +190,12 @@ fn numbers_beyond_all_points_mean_all_points() {
 /// A filter that passes only far points: the walk gives up and the scan answers.
 #[test]
 fn a_filter_against_the_query_is_answered_by_a_scan() {
-    let f =
-        fixture(spec(Distance::Euclid, true), rows(Distance::Euclid, 12_000, 1), u32::MAX, GraphPlan::Build);
+    let f = fixture(
+        spec(Distance::Euclid, true, false),
+        rows(Distance::Euclid, 12_000, 1),
+        u32::MAX,
+        GraphPlan::Build,
+    );
     let deleted = Deleted::none(12_000);
     let params = SearchParams { hnsw_ef: Some(32), ..SearchParams::default() };
     for query in rows(Distance::Euclid, 10, 5).chunks(DIM) {
@@ -194,7 +210,7 @@ fn a_filter_against_the_query_is_answered_by_a_scan() {
 #[test]
 fn a_merge_by_insertion_answers_like_a_new_build() {
     for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
-        let first = fixture(spec(distance, false), rows(distance, 9000, 1), 11, GraphPlan::Build);
+        let first = fixture(spec(distance, false, false), rows(distance, 9000, 1), 11, GraphPlan::Build);
         let mut all = Vec::new();
         let new_offsets: Vec<u32> = (0..9000u32)
             .map(|old| {
@@ -208,7 +224,7 @@ fn a_merge_by_insertion_answers_like_a_new_build() {
         all.extend(rows(distance, 3900, 2));
         // Offsets have moved, so that others lack the vector than before: a point of the graph may have lost its own.
         let plan = GraphPlan::Grow { from: &first.vectors, new_offsets: &new_offsets };
-        let f = fixture(spec(distance, false), all, u32::MAX, plan);
+        let f = fixture(spec(distance, false, false), all, u32::MAX, plan);
         let deleted = Deleted::none(f.vectors.len());
         let params = SearchParams { hnsw_ef: Some(64), ..SearchParams::default() };
         let (recall, plan) = f.recall(&Ask { deleted: &deleted, passing: None, params, k: 10 });
@@ -218,7 +234,8 @@ fn a_merge_by_insertion_answers_like_a_new_build() {
 
 #[test]
 fn without_rescoring_scores_are_those_of_the_codes() {
-    let f = fixture(spec(Distance::Cosine, true), rows(Distance::Cosine, 12_000, 1), 5, GraphPlan::Build);
+    let f =
+        fixture(spec(Distance::Cosine, true, false), rows(Distance::Cosine, 12_000, 1), 5, GraphPlan::Build);
     let deleted = Deleted::none(12_000);
     let quantization = QuantizationSearch { rescore: Some(false), ..Default::default() };
     let params = SearchParams { quantization, ..Default::default() };
@@ -232,7 +249,7 @@ fn without_rescoring_scores_are_those_of_the_codes() {
 
 #[test]
 fn rows_are_kept_bit_for_bit_and_missing_ones_are_missing() {
-    let f = fixture(spec(Distance::Dot, false), rows(Distance::Dot, 100, 1), 3, GraphPlan::None);
+    let f = fixture(spec(Distance::Dot, false, false), rows(Distance::Dot, 100, 1), 3, GraphPlan::None);
     assert_eq!((f.vectors.len(), f.vectors.present(), f.vectors.has_graph()), (100, 66, false));
     for offset in 0..100u32 {
         let row = f.vectors.raw(offset).expect("intact");
@@ -246,13 +263,13 @@ fn rows_are_kept_bit_for_bit_and_missing_ones_are_missing() {
 #[test]
 fn no_points_give_no_answers() {
     for plan in [GraphPlan::None, GraphPlan::Build] {
-        let f = fixture(spec(Distance::Cosine, true), Vec::new(), 2, plan);
+        let f = fixture(spec(Distance::Cosine, true, false), Vec::new(), 2, plan);
         let deleted = Deleted::none(0);
         let ask = Ask { deleted: &deleted, passing: None, params: SearchParams::default(), k: 5 };
         assert_eq!(f.search(&[1.0; DIM], &ask).0, []);
     }
     let all_absent =
-        fixture(spec(Distance::Cosine, true), rows(Distance::Cosine, 50, 1), 1, GraphPlan::Build);
+        fixture(spec(Distance::Cosine, true, false), rows(Distance::Cosine, 50, 1), 1, GraphPlan::Build);
     let deleted = Deleted::none(50);
     let ask = Ask { deleted: &deleted, passing: None, params: SearchParams::default(), k: 5 };
     assert_eq!(all_absent.search(&[1.0; DIM], &ask).0, []);
@@ -262,7 +279,7 @@ fn no_points_give_no_answers() {
 fn a_cancelled_build_stops() {
     let dir = tempfile::tempdir().expect("a folder");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
-    let (cancel, spec) = (Cancel::new(), spec(Distance::Dot, false));
+    let (cancel, spec) = (Cancel::new(), spec(Distance::Dot, false, false));
     cancel.cancel();
     let builder = VectorsBuilder {
         disk: &RealDisk,

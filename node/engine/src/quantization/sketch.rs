@@ -1,0 +1,194 @@
+//! One bit a dimension: the signs of a rotated, centred vector, and what makes of them an unbiased estimate of its
+//! similarity to a query (RaBitQ, Gao, Long 2024).
+//!
+//! A sketch is a sixth of a vector's codes and most often one cache line. Walks and scans read sketches by the
+//! thousand, and the codes of the few that they leave.
+
+use std::ops::Range;
+
+use super::lines::Lines;
+use super::scalar::{CodeQuery, ScalarCodes};
+use crate::config::Distance;
+use crate::distance::{self, isa::Isa, isa::LINE_BYTES, isa::per_isa};
+use crate::error::Result;
+use crate::file::SealedFile;
+use crate::file::hugepage::{HugeBuffer, Section};
+
+/// Bits of a query's component.
+const PLANES: usize = 4;
+/// The largest number of `PLANES` bits.
+const LEVELS: f32 = 15.0;
+/// Behind the signs of a row: scale, shift, number of ones.
+const FACTORS_BYTES: usize = 12;
+
+/// The sketches of all vectors of one name in a segment.
+pub(crate) struct Sketches {
+    rows: Section,
+    /// Components, a multiple of 64.
+    width: usize,
+}
+
+/// Bytes of a row: it lies within as few lines as it can.
+fn row_bytes(width: usize) -> usize {
+    let bytes = width / 8 + FACTORS_BYTES;
+    if bytes <= LINE_BYTES / 2 { LINE_BYTES / 2 } else { bytes.next_multiple_of(LINE_BYTES) }
+}
+
+impl Sketches {
+    /// Sketches of points from their codes, which are of rotated vectors.
+    pub(super) fn encode(codes: &ScalarCodes, pool: &rayon::ThreadPool) -> Result<Self> {
+        use rayon::prelude::*;
+        const BATCH: usize = 256;
+        let width = codes.width();
+        assert!(width.is_multiple_of(64), "rotated vectors are whole words of bits");
+        let bytes = row_bytes(width);
+        let mut rows = HugeBuffer::zeroed(codes.len() as usize * bytes)?;
+        pool.install(|| {
+            rows.par_chunks_mut(bytes * BATCH).enumerate().for_each_init(
+                Vec::new,
+                |vector, (batch, rows)| {
+                    vector.resize(width, 0f32);
+                    for (i, row) in rows.chunks_exact_mut(bytes).enumerate() {
+                        codes.decode((batch * BATCH + i) as u32, vector);
+                        // SAFETY: the mean is as long as a decoded vector.
+                        unsafe { encode_any(vector, codes.mean(), codes.distance(), row) }
+                    }
+                },
+            );
+        });
+        Ok(Self { rows: Section::Ram(rows), width })
+    }
+
+    /// Bytes that the sketches of `len` points take.
+    pub(super) fn bytes(len: u32, width: usize) -> u64 {
+        u64::from(len) * row_bytes(width) as u64
+    }
+
+    /// Opens what was written of [`Self::rows`].
+    pub(super) fn open(file: &SealedFile, range: Range<u64>, width: usize, ram: bool) -> Result<Self> {
+        Ok(Self { rows: Section::load(file, range, ram)?, width })
+    }
+
+    pub(super) fn rows(&self) -> &Section {
+        &self.rows
+    }
+
+    /// Rows as scorers read them: where they begin, and their bytes.
+    pub(crate) fn raw(&self) -> (*const u8, usize) {
+        (self.rows.as_ptr(), row_bytes(self.width))
+    }
+}
+
+per_isa! {
+    unsafe fn encode_any(vector: &[f32], mean: &[f32], distance: Distance, row: &mut [u8]) -> () => encode_with;
+}
+
+#[inline(always)]
+unsafe fn encode_with<I: Isa>(vector: &[f32], mean: &[f32], distance: Distance, row: &mut [u8]) {
+    let n = vector.len();
+    // SAFETY: both are `n` long.
+    let (squared, along) =
+        unsafe { (I::dot(vector.as_ptr(), vector.as_ptr(), n), I::dot(vector.as_ptr(), mean.as_ptr(), n)) };
+    let (mut absolute, mut signed, mut ones) = (0f32, 0f32, 0u32);
+    for ((vector, mean), bits) in
+        vector.chunks_exact(64).zip(mean.chunks_exact(64)).zip(row.chunks_exact_mut(8))
+    {
+        let mut word = 0u64;
+        for i in 0..64 {
+            let positive = vector[i] > 0.0;
+            word |= u64::from(positive) << i;
+            absolute += vector[i].abs();
+            signed += if positive { mean[i] } else { -mean[i] };
+        }
+        ones += word.count_ones();
+        bits.copy_from_slice(&word.to_le_bytes());
+    }
+    let scale = if absolute > 0.0 { squared / absolute } else { 0.0 };
+    let (scale, shift) = match distance {
+        Distance::Euclid => (2.0 * scale, -squared),
+        _ => (scale, along - scale * signed),
+    };
+    let at = n / 8;
+    for (i, factor) in [scale, shift, ones as f32].into_iter().enumerate() {
+        row[at + 4 * i..at + 4 * i + 4].copy_from_slice(&factor.to_le_bytes());
+    }
+}
+
+/// A query as sketches are compared with it.
+#[derive(Default)]
+pub(crate) struct SketchQuery {
+    /// `PLANES` planes of bits, lowest first, each one bit for each component.
+    planes: Lines,
+    words: usize,
+    /// estimate = add + shift + scale × (step × (2 × Σ bits × query - 15 × ones) - sum)
+    add: f32,
+    step: f32,
+    sum: f32,
+    /// What a scale is multiplied by to be the deviation of an estimate.
+    pub(crate) noise: f32,
+}
+
+impl SketchQuery {
+    /// For sketches of the points that `query` was prepared for.
+    pub(crate) fn prepare(&mut self, codes: &ScalarCodes, query: &CodeQuery) {
+        let vector = &query.vector;
+        self.words = vector.len() / 64;
+        self.add = query.add;
+        let bytes = (vector.len() / 8 * PLANES).next_multiple_of(LINE_BYTES);
+        let largest = vector.iter().fold(0f32, |m, v| m.max(v.abs())).max(f32::MIN_POSITIVE);
+        self.step = 2.0 * largest / LEVELS;
+        let planes = self.planes.reset(bytes);
+        let mut total = 0u32;
+        for (word, values) in vector.chunks_exact(64).enumerate() {
+            let mut bits = [0u64; PLANES];
+            for (i, v) in values.iter().enumerate() {
+                let level = ((v + largest) / self.step + 0.5) as u32;
+                total += level;
+                for (plane, bits) in bits.iter_mut().enumerate() {
+                    *bits |= u64::from(level >> plane & 1) << i;
+                }
+            }
+            for (plane, bits) in bits.iter().enumerate() {
+                let at = (plane * self.words + word) * 8;
+                planes[at..at + 8].copy_from_slice(&bits.to_le_bytes().map(|b| b as i8));
+            }
+        }
+        // Of the levels, so that what rounding adds to all components alike is taken off again.
+        self.sum = self.step * (total as f32 - LEVELS / 2.0 * vector.len() as f32);
+        let centred = if query.with_terms { 0.0 } else { distance::dot(codes.mean(), codes.mean()) };
+        let squared =
+            distance::dot(vector, vector) - if query.with_terms { 0.0 } else { 2.0 * query.add } + centred;
+        self.noise =
+            (squared.max(0.0) * (std::f32::consts::FRAC_PI_2 - 1.0) * std::f32::consts::FRAC_2_PI).sqrt();
+    }
+
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// The estimate of a similarity, and the deviation of it.
+    ///
+    /// # Safety
+    /// `row` is that of a point whose vector has as many components as the query's; the processor has the
+    /// instruction set. `words`, if not 0, is [`Self::words`].
+    #[inline(always)]
+    pub(crate) unsafe fn estimate<const WORDS: usize>(&self, row: *const u8) -> (f32, f32) {
+        let words = if WORDS == 0 { self.words } else { WORDS };
+        let planes: *const u64 = self.planes.as_ptr().cast();
+        let bits: *const u64 = row.cast();
+        let mut counts = [0u32; PLANES];
+        // SAFETY: a row has `words` words and three factors behind them, every plane as many words.
+        unsafe {
+            for word in 0..words {
+                let bits = *bits.add(word);
+                for (plane, count) in counts.iter_mut().enumerate() {
+                    *count += (bits & *planes.add(plane * words + word)).count_ones();
+                }
+            }
+            let [scale, shift, ones]: [f32; 3] = *row.add(words * 8).cast();
+            let product = counts[0] + 2 * counts[1] + 4 * counts[2] + 8 * counts[3];
+            let signed = self.step * (2.0 * product as f32 - LEVELS * ones) - self.sum;
+            (self.add + shift + scale * signed, scale * self.noise)
+        }
+    }
+}
