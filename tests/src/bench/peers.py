@@ -1,7 +1,5 @@
 """The peers, each behind the same few calls. Every one searches with one thread; builds take the threads they are given."""
 import importlib
-import shutil
-from pathlib import Path
 
 import numpy as np
 
@@ -130,14 +128,13 @@ class Edge(Peer):
         return self.lib.ScalarQuantizationConfig(self.lib.ScalarType.Int8, quantile=0.99, always_ram=True)
 
     def build(self, vectors, payloads, request, clock):
-        q, folder = self.lib, Path(request["folder"])
-        shutil.rmtree(folder, ignore_errors=True)
+        q = self.lib
         config = q.EdgeConfig(
             vectors=q.EdgeVectorParams(vectors.shape[1], getattr(q.Distance, request["distance"])), quantization_config=self.quantization(),
             hnsw_config=q.HnswIndexConfig(request["m"], request["ef_construct"], full_scan_threshold=10_000, max_indexing_threads=request["threads"]),
             optimizers=q.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=1000, max_segment_size=2**30), max_search_threads=1,
         )
-        self.shard = q.EdgeShard.create(str(folder), config)
+        self.shard = q.EdgeShard.create(request["folder"], config)
         before = request.get("indexes_when") != "after"
         if before:
             self.index_fields(request, clock)
@@ -164,7 +161,7 @@ class Edge(Peer):
             self.shard.optimize()
 
     def open(self, folder):
-        self.shard = self.lib.EdgeShard.load(str(folder))
+        self.shard = self.lib.EdgeShard.load(folder)
 
     def close(self):
         self.shard.close()

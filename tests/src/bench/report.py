@@ -10,7 +10,7 @@ class Report:
     def __init__(self):
         self.suite = ""
         self.lines: list[dict] = []
-        # Plot -> {"kind", "x", "y", "series": {name: [(x, y), ...]}}
+        # Plot -> {"kind", "x", "y", "panels": {title: {series: [(x, y), ...]}}}
         self.curves: dict[str, dict] = {}
 
     def line(self, case, ours=None, theirs=None, *, peer=None, unit="", recall=None, goal=None, less=False, note="") -> None:
@@ -26,8 +26,9 @@ class Report:
         """A figure with a goal of its own, whatever peers do."""
         self.line(case, ours, limit, peer="goal", unit=unit, recall=recall, goal=1.0, less=less, note=note)
 
-    def curve(self, plot: str, name: str, points: list[tuple], x: str, y: str, kind: str = "log") -> None:
-        self.curves.setdefault(plot, {"kind": kind, "x": x, "y": y, "series": {}})["series"][name] = points
+    def curve(self, plot: str, series: str, points: list[tuple], x: str, y: str, kind: str = "recall", panel: str = "") -> None:
+        drawn = self.curves.setdefault(plot, {"kind": kind, "x": x, "y": y, "panels": {}})
+        drawn["panels"].setdefault(panel or plot, {})[series] = points
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,27 +10,27 @@ QUERY_BLOCK = 2**31
 class Mixture:
     """Clusters of unequal size, each a Gaussian that is wide in few directions and thin in the others, as embeddings are.
 
-    The eigenvalues within a cluster fall as a power of their rank; a point's distance to its centre is Student-t with
+    The widths within a cluster fall as a power of their rank; a point's distance to its centre is Student-t with
     `freedom` degrees, so that some points lie far out (none: Gaussian).
     """
 
-    def __init__(self, name: str, dim: int, clusters: int, rank: int, spread: float, noise: float, freedom: float | None, unit: bool):
+    def __init__(self, name: str, dim: int, clusters: int, rank: int, fall: float, spread: float, noise: float, freedom: float | None, unit: bool):
         self.name, self.dim, self.freedom, self.unit, self.noise = name, dim, freedom, unit, noise
         rng = np.random.default_rng([128, dim, clusters])
         weights = 1 / np.arange(1, clusters + 1)
         self.weights = weights / weights.sum()
-        fall = lambda count: (np.arange(1, count + 1) ** -0.5).astype(np.float32)
+        widths = (np.arange(1, rank + 1) ** -fall).astype(np.float32)[:, None]
         # Centres share directions too: topics are not scattered evenly.
-        shared = rng.standard_normal((rank, dim), np.float32) * fall(rank)[:, None]
+        shared = rng.standard_normal((rank, dim), np.float32) * widths
         self.centres = unit_rows(rng.standard_normal((clusters, rank), np.float32) @ shared)
-        self.bases = rng.standard_normal((clusters, rank, dim), np.float32) * fall(rank)[:, None]
+        self.bases = rng.standard_normal((clusters, rank, dim), np.float32) * widths
         self.bases *= spread / np.sqrt((self.bases**2).sum((1, 2), keepdims=True))
-        self.widths = np.exp(rng.standard_normal(clusters, np.float32) * 0.25)
+        self.sizes = np.exp(rng.standard_normal(clusters, np.float32) * 0.25)
 
     def block(self, number: int, count: int) -> np.ndarray:
         rng = np.random.default_rng([self.dim, number])
         of = rng.choice(len(self.weights), count, p=self.weights)
-        scale = self.widths[of]
+        scale = self.sizes[of]
         if self.freedom:
             scale = scale * np.sqrt(self.freedom / rng.chisquare(self.freedom, count)).astype(np.float32)
         inner = rng.standard_normal((count, self.bases.shape[1]), np.float32)

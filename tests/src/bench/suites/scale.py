@@ -28,7 +28,7 @@ def run(options, report) -> None:
         if speed:
             query[size] = 1e6 / speed
     for what, cost in (("query", query), ("build", point)):
-        report.curve("scale", what, sorted(cost.items()), "points", "CPU us a query at recall .98, a point in the build", kind="loglog")
+        report.curve("scale", what, sorted(cost.items()), "points", "CPU us a query at recall .98, a point in the build", kind="size")
         grown(f"g128 {what}", cost, report)
 
 

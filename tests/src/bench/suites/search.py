@@ -1,4 +1,6 @@
 """Queries per second on one core at the same recall, without a filter: ours and every peer on every set."""
+import shutil
+
 from .. import curves, data, process
 from ..options import wanted
 from ..peers import PEERS
@@ -12,9 +14,11 @@ M, EF_CONSTRUCT = 16, 100
 
 
 def build(into: process.Process, shard: str, points: data.Set, options, *, rows=None, **more) -> dict:
-    """The same graph parameters for ours and every peer."""
+    """The same graph parameters for ours and every peer, in a folder of its own that starts empty."""
+    folder = options.scratch / f"{into.name}-{shard}"
+    shutil.rmtree(folder, ignore_errors=True)
     return into.ask(
-        "build", name=shard, folder=str(options.scratch / f"{into.name}-{shard}"), vectors=str(points.vectors), rows=rows or [0, points.rows], distance=points.distance,
+        "build", name=shard, folder=str(folder), vectors=str(points.vectors), rows=rows or [0, points.rows], distance=points.distance,
         **{"m": M, "ef_construct": EF_CONSTRUCT, "quantization": "scalar", "inline": False, "on_disk": False, "threads": THREADS, "payload": None,
            "indexes": [], "indexes_when": "before", **more},
     )
