@@ -23,7 +23,7 @@ def draw(curves: dict[str, dict], folder: Path) -> None:
         columns = math.ceil(math.sqrt(count))
         lines = math.ceil(count / columns)
         size = (7.5, 4.8) if count == 1 else (3.6 * columns, 2.8 * lines)
-        figure, grid = pyplot.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+        figure, grid = pyplot.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
         for axes in grid.flat[count:]:
             axes.set_visible(False)
         for axes, (title, series) in zip(grid.flat, plot["panels"].items()):
@@ -51,7 +51,7 @@ def panel(axes, title: str, series: dict[str, list[tuple]], kind: str) -> None:
         axes.set_xlim(missing(LOWEST), missing(HIGHEST) + 0.05)
     else:
         axes.set_xscale("log")
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=7, which="both")
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3, which="both", lw=0.5)
 

@@ -59,6 +59,6 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 # A name stands for its parameters: the files made once carry it. Change one, change the other.
 MIXTURES = {
-    "g128": lambda: Mixture("g128-v1-c1000-r64-s60-n20-t3", 128, 1000, 64, 0.6, 0.2, 3.0, False),
-    "g1536": lambda: Mixture("g1536-v1-c500-r96-s70-n30", 1536, 500, 96, 0.7, 0.3, None, True),
+    "g128": lambda: Mixture("g128-v1-c1000-r64-f50-s60-n10-t4", 128, 1000, 64, 0.5, 0.6, 0.1, 4.0, False),
+    "g1536": lambda: Mixture("g1536-v1-c500-r96-f40-s75-n55", 1536, 500, 96, 0.4, 0.75, 0.55, None, True),
 }

@@ -97,12 +97,13 @@ def compare(name: str, goal, ours: curves.Side, theirs: curves.Side, report) -> 
     [(recall, speed)] = ours.curve
     reached = curves.best(theirs.curve)
     both = min(recall, reached)
+    other = curves.at(theirs.curve, both)
     note = f"at ours' default recall {recall:.4f}" if reached >= recall else f"at the peer's best recall {reached:.4f}, ours {recall:.4f}"
-    report.line(f"wn {name}", speed, curves.at(theirs.curve, both), peer=PEER, unit="1/CPU s", recall=both, goal=goal, note=note)
-    if both > RECALL_MIN:
+    report.line(f"wn {name}", speed, other, peer=PEER, unit="1/CPU s", recall=both, goal=goal, note=note)
+    usual = curves.at(theirs.curve, min(RECALL_MIN, both))
+    if usual > other:
         # What the peer does where it is content with less; ours stays as it is.
-        line = curves.at(theirs.curve, RECALL_MIN)
-        report.line(f"wn {name}, peer @{RECALL_MIN}", speed, line, peer=PEER, unit="1/CPU s", recall=RECALL_MIN, note=f"ours {recall:.4f}")
+        report.line(f"wn {name}, peer @{RECALL_MIN}", speed, usual, peer=PEER, unit="1/CPU s", recall=RECALL_MIN, note=f"ours {recall:.4f}")
 
 
 def orders(points: data.Set, asked: dict, engine: process.Process, options, report) -> None:
