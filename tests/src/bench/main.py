@@ -1,5 +1,6 @@
 """Runs the suites that were asked for and keeps what they report. Runs in the environment `bench`."""
 import importlib
+import importlib.util
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,9 @@ def main(words: list[str]) -> int:
     for suite in options.suites:
         print(f"== {suite}", flush=True)
         report.suite, start = suite, time.monotonic()
+        if not importlib.util.find_spec(f"bench.suites.{suite}"):
+            report.line(suite, note="this suite is not there")
+            continue
         options.scratch = Path(tempfile.mkdtemp(prefix=f"quiver-bench-{suite}-"))
         try:
             importlib.import_module(f"bench.suites.{suite}").run(options, report)
