@@ -25,9 +25,10 @@ def say(text: str) -> None:
 def python(name: str) -> Path:
     """The interpreter of a virtual environment with `requirements/<name>.txt` in it."""
     lines = (TESTS / "requirements" / f"{name}.txt").read_text().splitlines()
-    # A package marked --no-deps brings its files only: pip has no such mark inside a requirements file.
-    alone = [line.split()[0] for line in lines if line.endswith("--no-deps")]
-    whole = [line for line in lines if line and not line.endswith("--no-deps")]
+    # pip has no such marks inside a requirements file: a package marked --no-deps brings its files only, one marked --optional
+    # may be missing for a machine's processor.
+    marked = {mark: [line.split()[0] for line in lines if line.endswith(mark)] for mark in ("--no-deps", "--optional")}
+    whole = [line for line in lines if line and " --" not in line]
     key = hashlib.sha256("\n".join([sys.version, *lines]).encode()).hexdigest()[:12]
     place = folder() / f"venv-{name}-{key}"
     if not (place / "ready").exists():
@@ -36,8 +37,11 @@ def python(name: str) -> Path:
         subprocess.run([sys.executable, "-m", "venv", place], check=True)
         pip = [place / "bin/python", "-m", "pip", "-q", "--disable-pip-version-check", "install"]
         subprocess.run([*pip, *whole], check=True)
-        if alone:
-            subprocess.run([*pip, "--no-deps", *alone], check=True)
+        if marked["--no-deps"]:
+            subprocess.run([*pip, "--no-deps", *marked["--no-deps"]], check=True)
+        for package in marked["--optional"]:
+            if subprocess.run([*pip, package]).returncode:
+                say(f"{package} can't be installed here")
         (place / "ready").touch()
     return place / "bin/python"
 
