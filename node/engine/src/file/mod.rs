@@ -5,6 +5,7 @@
 
 pub mod atomic;
 pub mod cast;
+pub(crate) mod faults;
 pub mod hugepage;
 mod mmap;
 mod real;

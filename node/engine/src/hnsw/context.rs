@@ -2,6 +2,7 @@
 
 use super::search_beam::Beam;
 use crate::distance::TopK;
+use crate::file::faults::Faults;
 use crate::quantization::CodeQuery;
 
 /// What one thread needs to search; grown to the largest segment it has seen. No search allocates but its answer.
@@ -19,6 +20,7 @@ pub struct SearchContext {
     pub(crate) allowed: Vec<u64>,
     /// What a walk or scan found: similarity by codes, offset; best first.
     pub(crate) found: Vec<(f32, u32)>,
+    pub(crate) faults: Faults,
 }
 
 /// Which points a walk has met. Only the words that were touched are cleared.

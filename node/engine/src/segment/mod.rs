@@ -3,6 +3,7 @@
 pub mod builder;
 mod columns;
 pub mod deleted;
+mod filter_cache;
 mod ids;
 pub mod mutable;
 pub mod sealed;

@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{Payloads, Versions};
 use super::deleted::Deleted;
+use super::filter_cache::FilterCache;
 use super::ids::IdTable;
 use super::vectors::{SegmentVectors, VectorSpec};
+use crate::bitset::Bitset;
+use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, FieldSchema, HnswConfig, Quantization, VectorParams};
 use crate::error::{Error, Result};
 use crate::file::{Disk, FileEntry, SealedFile, SealedWriter};
-use crate::filter::PointSource;
+use crate::filter::{self, Filter, PointSource};
 use crate::json_path::JsonPath;
 use crate::payload::{PayloadMap, RawPayload};
 use crate::payload_index::{FieldIndex, FieldIndexBuilder};
@@ -75,6 +78,8 @@ pub struct SealedSegment {
     payloads: Payloads,
     vectors: BTreeMap<String, Arc<SegmentVectors>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
+    /// Shared by what is made of this segment with other indexes or settings: its points stay the same.
+    filters: Arc<FilterCache>,
 }
 
 impl SealedSegment {
@@ -131,7 +136,13 @@ impl SealedSegment {
             ids,
             vectors,
             indexes,
+            filters: Arc::default(),
         })
+    }
+
+    /// The points that pass a filter, deleted ones too. Filters that come again are not evaluated again.
+    pub fn passing(&self, filter: &Filter, cancel: &Cancel) -> Result<Arc<Bitset>> {
+        self.filters.get(filter, || Ok(filter::evaluate(filter, self, cancel)?.passing))
     }
 
     pub fn meta(&self) -> &Meta {

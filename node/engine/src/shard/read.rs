@@ -16,7 +16,7 @@ use crate::payload::RawPayload;
 use crate::point_id::PointId;
 use crate::query::{Record, SearchOutcome, SearchRequest, WithVectors};
 use crate::segment::mutable::{ChunkState, Tail};
-use crate::segment::sealed::SealedState;
+use crate::segment::sealed::{SealedSegment, SealedState};
 use crate::vector::{NamedVectors, Vector};
 
 /// The state of a shard after some write.
@@ -196,6 +196,17 @@ impl View {
         let live = (!part.is_whole()).then(|| part.live_bits());
         let evaluated = filter::evaluate_among(filter, part.points(), live.as_ref(), cancel);
         Ok(evaluated.inspect_err(|e| self.damage.note(e))?.passing)
+    }
+
+    /// The points of a sealed segment that pass, deleted ones too.
+    pub(super) fn passing_sealed(
+        &self,
+        segment: &SealedSegment,
+        filter: &Filter,
+        cancel: &Cancel,
+    ) -> Result<Arc<Bitset>> {
+        cancel.check()?;
+        segment.passing(filter, cancel).inspect_err(|e| self.damage.note(e))
     }
 
     /// All points that pass, in the order of their ids.

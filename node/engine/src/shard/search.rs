@@ -62,13 +62,13 @@ impl Search<'_> {
         let segment = &state.segment;
         let Some(vectors) = segment.vectors().get(&self.request.using) else { return Ok(None) };
         let passing = match &self.request.filter {
-            Some(filter) => Some(self.view.passing(Part::Sealed(state), filter, self.cancel)?),
+            Some(filter) => Some(self.view.passing_sealed(segment, filter, self.cancel)?),
             None => None,
         };
         let query = VectorQuery {
             vector: self.query,
             deleted: &state.deleted,
-            passing: passing.as_ref(),
+            passing: passing.as_deref(),
             k: self.request.limit.min(segment.len() as usize),
             params: &self.request.params,
         };

@@ -142,16 +142,25 @@ impl Shards {
         let count = number(command, "count").unwrap_or(queries.rows).min(queries.rows);
         let requests: Vec<SearchRequest> = (0..count).map(request).collect();
         let (mut cpu, mut wall, mut ids) = (f64::INFINITY, f64::INFINITY, Vec::new());
+        let mut latencies = Vec::new();
         for _ in 0..number(command, "passes").unwrap_or(3).max(1) {
             let (watch, begun) = (Watch::start(), thread_cpu());
-            let found = requests.iter().map(|r| view.search(r, &Cancel::new()));
-            let found = found.collect::<Result<Vec<_>, _>>()?;
+            latencies.clear();
+            let mut one = |request: &SearchRequest| {
+                let watch = Watch::start();
+                let found = view.search(request, &Cancel::new());
+                latencies.push(watch.read().0);
+                found
+            };
+            let found = requests.iter().map(&mut one).collect::<Result<Vec<_>, _>>()?;
             cpu = cpu.min(thread_cpu() - begun);
             wall = wall.min(watch.read().0);
             ids = found.into_iter().map(|f| f.hits.into_iter().map(|h| numeric(h.id)).collect()).collect();
         }
         let ids: Vec<Vec<u64>> = ids;
-        Ok(json!({"cpu_s": cpu, "wall_s": wall, "ids": ids}))
+        latencies.sort_by(f64::total_cmp);
+        let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied();
+        Ok(json!({"cpu_s": cpu, "wall_s": wall, "p50_s": at(0.5), "p99_s": at(0.99), "ids": ids}))
     }
 }
 
@@ -219,9 +228,17 @@ fn config(command: &Value, size: usize) -> Result<CollectionConfig> {
             m: number(command, "m").unwrap_or(default.m),
             ef_construct: number(command, "ef_construct").unwrap_or(default.ef_construct),
             inline_storage: command["inline"].as_bool(),
+            full_scan_threshold_kb: number(command, "indexing_threshold")
+                .unwrap_or(default.full_scan_threshold_kb),
+            on_disk: on_disk.unwrap_or(false),
             ..default
         },
-        optimizers: OptimizerConfig::default(),
+        optimizers: match number(command, "indexing_threshold") {
+            Some(indexing_threshold_kb) => {
+                OptimizerConfig { indexing_threshold_kb, ..OptimizerConfig::default() }
+            }
+            None => OptimizerConfig::default(),
+        },
         quantization,
         on_disk_payload: true,
     })

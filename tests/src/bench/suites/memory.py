@@ -1,4 +1,7 @@
-"""Memory that can't be given back, for each vector of a shard that was opened anew."""
+"""Memory that can't be given back, for each vector of a shard that was opened anew; and searches with too little of it."""
+from contextlib import contextmanager
+from pathlib import Path
+
 from .. import data, process
 from ..options import wanted
 from .search import build
@@ -7,11 +10,15 @@ from .search import build
 BYTES_MAX = 650
 PEER = "qdrant-edge-int8"
 ASKS_MAX = 20
+# Vectors, codes and links on disk, and memory for a quarter of them.
+SHARE = 4
+CGROUPS = Path("/sys/fs/cgroup")
 
 
 def run(options, report) -> None:
     for name in options.sets:
         points = data.load(name, options)
+        on_disk(points, options, report)
         ours = fresh(process.engine, points, options)
         if name == "wn":
             report.limit("wn anonymous bytes a vector", ours, BYTES_MAX, unit="bytes", less=True)
@@ -24,6 +31,41 @@ def run(options, report) -> None:
             report.line(f"{name} anonymous bytes a vector", ours, theirs, peer=PEER, unit="bytes", less=True, note=note)
         elif name != "wn":
             report.line(f"{name} anonymous bytes a vector", ours, unit="bytes")
+
+
+def on_disk(points: data.Set, options, report) -> None:
+    """A process that may have a quarter of the data in memory, page cache included."""
+    folder = options.scratch / "quiver-disk"
+    with process.engine(options.scratch) as program:
+        build(program, "disk", points, options, on_disk=True, quantization=None)
+    bytes_all = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    try:
+        with limited(bytes_all // SHARE) as join, process.engine(options.scratch) as program:
+            join(program.child.pid)
+            program.ask("open", name="disk", folder=str(folder))
+            for _ in range(2):
+                answer = program.ask("search", name="disk", queries=str(points.queries), ef=100, k=data.K, filters=None, filter_of=None, passes=1, exact=False, oversampling=None)
+    except OSError as error:
+        report.line(f"{points.name} on disk, a quarter in memory", note=f"no control group for memory: {error}")
+        return
+    recall = points.recall(answer["ids"])
+    note = f"{bytes_all >> 20} MiB of files, p50 {answer['p50_s'] * 1e3:.2f} ms, p99 {answer['p99_s'] * 1e3:.2f} ms"
+    report.line(f"{points.name} on disk, a quarter in memory", len(points.asked) / answer["wall_s"], unit="queries/s", recall=recall, note=note)
+
+
+@contextmanager
+def limited(size: int):
+    """A control group with so much memory; gives what puts a process into it."""
+    first = CGROUPS / "memory" if (CGROUPS / "memory").is_dir() else CGROUPS
+    group, limit = first / "quiver-bench", "memory.limit_in_bytes" if first != CGROUPS else "memory.max"
+    if first == CGROUPS:
+        (CGROUPS / "cgroup.subtree_control").write_text("+memory")
+    group.mkdir(exist_ok=True)
+    try:
+        (group / limit).write_text(str(size))
+        yield lambda pid: (group / "cgroup.procs").write_text(str(pid))
+    finally:
+        group.rmdir()
 
 
 def fresh(start, points: data.Set, options) -> float:

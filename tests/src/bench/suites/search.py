@@ -28,7 +28,7 @@ def run(options, report) -> None:
     for name in options.sets:
         points = data.load(name, options)
         with process.engine(options.scratch) as engine:
-            modes = {"plain": False} if name == "wn" else {"plain": False, "inline": True}
+            modes = {"plain": False, "inline": True}
             for mode, inline in modes.items():
                 build(engine, mode, points, options, inline=inline)
             for peer in filter(lambda peer: wanted(options, peer), PEERS):

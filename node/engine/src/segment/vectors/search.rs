@@ -264,7 +264,14 @@ impl Search<'_> {
         }
         if self.rescores() {
             let rows = best.iter().map(|&(_, o)| self.vectors.raw.row(o)).collect::<Result<Vec<_>>>()?;
+            let on_disk = self.vectors.spec.on_disk;
+            if on_disk {
+                ctx.faults.begin(&rows);
+            }
             rescore(self.distance(), self.query.vector, &rows, &mut |i, s| best[i].0 = s);
+            if on_disk {
+                ctx.faults.end();
+            }
         }
         best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         best.truncate(self.query.k);
