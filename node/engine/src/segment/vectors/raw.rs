@@ -93,6 +93,11 @@ impl RawRows {
             && (self.presence.is_empty() || self.presence[offset as usize / 64] >> (offset % 64) & 1 == 1)
     }
 
+    /// Whether every point has the vector.
+    pub(super) fn is_whole(&self) -> bool {
+        self.presence.is_empty()
+    }
+
     /// The presence of 64 points; bits past the end are zero.
     pub(super) fn presence_word(&self, word: usize) -> u64 {
         match self.presence.get(word) {

@@ -7,13 +7,13 @@ use crate::config::Distance;
 use crate::distance::TopK;
 use crate::error::{Error, Result};
 use crate::hnsw::inline::InlineLinks;
-use crate::hnsw::search::{Allow, Mode, Walk, rescore, scan, walk};
+use crate::hnsw::search::{Allow, Mode, Walk, count_ones, rescore, scan, walk};
 use crate::hnsw::search_inline::walk_inline;
 use crate::hnsw::{Graph, SearchContext, Space};
 use crate::quantization::ScalarCodes;
 use crate::query::Plan;
 
-/// Raw rows of so many numbers are scanned without a look at the codes.
+/// Raw rows of so many numbers are scanned without a look at codes that have no sketches.
 const RAW_SCAN_NUMBERS: usize = 256 * 1024;
 /// `ef` if neither the request nor the collection asks for more.
 const EF_MIN: usize = 100;
@@ -120,12 +120,20 @@ impl Search<'_> {
         let raw = &self.vectors.raw;
         let words = (raw.len() as usize).div_ceil(64);
         ctx.allowed.clear();
+        if let Some(passing) =
+            self.query.passing.filter(|_| raw.is_whole() && self.query.deleted.count() == 0)
+        {
+            assert_eq!(passing.len(), raw.len(), "a bitmap of this segment");
+            ctx.allowed.extend_from_slice(passing.words());
+            self.passing = count_ones(passing.words());
+            return;
+        }
         ctx.allowed.extend((0..words).map(|w| raw.presence_word(w) & !self.query.deleted.word(w)));
         if let Some(passing) = self.query.passing {
             assert_eq!(passing.len(), raw.len(), "a bitmap of this segment");
             ctx.allowed.iter_mut().zip(passing.words()).for_each(|(allowed, passing)| *allowed &= passing);
         }
-        self.passing = ctx.allowed.iter().map(|w| w.count_ones() as usize).sum();
+        self.passing = count_ones(&ctx.allowed);
     }
 
     /// Share of the points in the graph that may be answered.
@@ -191,7 +199,12 @@ impl Search<'_> {
 
     /// Compares every allowed point with the query: by codes if there are many, else by raw rows.
     fn scan(&self, ctx: &mut SearchContext, cancel: &Cancel) -> Result<Vec<(f32, u32)>> {
-        let by_codes = self.codes.is_some() && self.passing * self.vectors.spec.dim > RAW_SCAN_NUMBERS;
+        let by_codes = match self.codes.map(|codes| codes.sketches().is_some()) {
+            // Comparing a sketch costs so little that only what would be scored again anyway is better off without.
+            Some(true) => self.passing > 2 * self.candidates,
+            Some(false) => self.passing * self.vectors.spec.dim > RAW_SCAN_NUMBERS,
+            None => false,
+        };
         ctx.top.reset(if by_codes { self.kept() } else { self.query.k });
         let words = std::mem::take(&mut ctx.allowed);
         let done = match by_codes {
