@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod bounds_tests;
 mod checkpoint;
+mod cost;
 #[cfg(test)]
 mod crash_tests;
 mod limits;
