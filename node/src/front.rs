@@ -42,7 +42,8 @@ impl Front {
     /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let call = hot::call_of(&parts.method, parts.uri.path()).filter(|call| self.may(call, &parts.headers));
+        let call =
+            hot::call_of(&parts.method, parts.uri.path()).filter(|call| self.may(call, &parts.headers));
         let Some(call) = call else {
             return self.routed(Request::from_parts(parts, body)).await;
         };

@@ -27,6 +27,10 @@ use quiver_node::{app, telemetry, workers};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
+/// Requests are thousands of small pieces of memory, most of them freed by another thread than took them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long writing memory down may take when the node stops.
 const FLUSH_TIME: Duration = Duration::from_secs(20);
 
@@ -95,7 +99,8 @@ async fn serve(listener: TcpListener, state: AppState, routes: Router, shutdown:
         return server::serve(listener, routes, options, shutdown).await;
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = if node.settings.service.max_workers > 0 { node.settings.service.max_workers } else { cores };
+    let threads =
+        if node.settings.service.max_workers > 0 { node.settings.service.max_workers } else { cores };
     let front = Front::new(state, routes, Some(Handle::current()));
     workers::serve(listener, front, options, shutdown, threads).await
 }

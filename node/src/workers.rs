@@ -102,7 +102,9 @@ impl Worker {
 
     async fn take(self, listener: TcpListener) -> Result<()> {
         listener.set_nonblocking(true).context("serving")?;
-        let listener = AsyncFd::register_with_interest(listener, Interest::READABLE).context("serving")?;
+        // Its successor is unsafe, because a type may lie about its descriptor; a listener of the standard library does not.
+        #[allow(deprecated)]
+        let listener = AsyncFd::with_interest(listener, Interest::READABLE).context("serving")?;
         let tasks = TaskTracker::new();
         loop {
             let stream = tokio::select! {
@@ -119,7 +121,8 @@ impl Worker {
             if all > self.options.connections_max {
                 continue;
             }
-            let (front, options, shutdown) = (self.front.clone(), self.options.clone(), self.shutdown.clone());
+            let (front, options, shutdown) =
+                (self.front.clone(), self.options.clone(), self.shutdown.clone());
             tasks.spawn(async move {
                 let _counted = counted;
                 connection(stream, front, &options, &shutdown).await;

@@ -235,7 +235,9 @@ fn shown_payload(raw: Option<&RawPayload>, selector: Option<&PayloadSelector>) -
     let text = match selector {
         // The block that it was read from was checked, so it is the JSON that was stored.
         PayloadSelector::All => std::str::from_utf8(raw.as_json()).map_err(ApiError::internal)?.to_owned(),
-        part => serde_json::to_string(&payload_edit::project(&raw.parse()?, part)).map_err(ApiError::internal)?,
+        part => {
+            serde_json::to_string(&payload_edit::project(&raw.parse()?, part)).map_err(ApiError::internal)?
+        }
     };
     Ok(Some(RawJson::from_json(text)))
 }

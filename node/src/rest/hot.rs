@@ -169,7 +169,9 @@ mod tests {
         ] {
             check(Method::GET, path, None);
         }
-        for path in ["/collections/a/points/", "/collections//points", "/collections/a/points/delete", "/points"] {
+        for path in
+            ["/collections/a/points/", "/collections//points", "/collections/a/points/delete", "/points"]
+        {
             check(Method::POST, path, None);
         }
     }

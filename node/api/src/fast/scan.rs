@@ -206,8 +206,21 @@ impl<'a> Scan<'a> {
         let mut items = self.array()?;
         let mut all = Vec::with_capacity(384);
         while items.next(self)? {
-            let v = self.float()?;
+            let v = match fraction(&self.bytes()[self.at..]) {
+                Some((v, length)) => {
+                    self.at += length;
+                    v
+                }
+                None => self.float()?,
+            };
             all.push(v.is_finite().then_some(v)?);
+            // Most vectors go on like this, without any space.
+            while self.byte() == Some(b',')
+                && let Some((v, length)) = fraction(&self.bytes()[self.at + 1..])
+            {
+                self.at += 1 + length;
+                all.push(v);
+            }
         }
         Some(all)
     }
@@ -273,21 +286,65 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The number that eight bytes stand for, if all are digits; the first byte is the lowest.
+/// Bytes that are looked at for one number: a sign, a digit, a point, three times eight digits, and what follows.
+const WINDOW: usize = 28;
+
+/// A number as components of vectors mostly are: one digit, a point, at most eighteen digits, then a comma or the
+/// end; and its length. Not the number it is, but `None`, where anything is unusual.
+#[inline]
+fn fraction(bytes: &[u8]) -> Option<(f32, usize)> {
+    let window: &[u8; WINDOW] = bytes.get(..WINDOW)?.try_into().ok()?;
+    let negative = window[0] == b'-';
+    let start = usize::from(negative);
+    let first = window[start].wrapping_sub(b'0');
+    if first > 9 || window[start + 1] != b'.' {
+        return None;
+    }
+    let (mut value, mut at, mut digits) = (u64::from(first), start + 2, 0);
+    loop {
+        let eight = u64::from_le_bytes(window.get(at..at + 8)?.try_into().ok()?) ^ ZEROS;
+        // The lowest byte that is no digit has its top bit set; what a carry does to those above it does not matter.
+        let others = (eight.wrapping_add(0x7676_7676_7676_7676) | eight) & 0x8080_8080_8080_8080;
+        let count = others.trailing_zeros() as usize / 8;
+        if count == 8 {
+            value = value * 100_000_000 + join(eight);
+        } else if count > 0 {
+            // Moved up, the digits are the last of eight of which the first are zeros.
+            value = value * TENS[count] + join(eight << (64 - 8 * count));
+        }
+        (at, digits) = (at + count, digits + count);
+        if digits > 18 {
+            return None;
+        }
+        if count < 8 {
+            break;
+        }
+    }
+    if digits == 0 || !matches!(window[at], b',' | b']') {
+        return None;
+    }
+    let v = value as f64 / POWERS[digits];
+    Some(((if negative { -v } else { v }) as f32, at))
+}
+
+const ZEROS: u64 = 0x3030_3030_3030_3030;
+const TENS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+
+/// The number that eight digits are, the first being the lowest byte: to pairs, to fours, to eight.
+#[inline]
+fn join(digits: u64) -> u64 {
+    let pairs = (digits.wrapping_mul(2561) >> 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = (pairs.wrapping_mul(6_553_601) >> 16) & 0x0000_FFFF_0000_FFFF;
+    fours.wrapping_mul(42_949_672_960_001) >> 32
+}
+
+/// The number that eight bytes stand for, if all are digits.
 #[inline]
 fn eight_digits(eight: u64) -> Option<u64> {
     // Neither a byte below '0' nor one above '9' keeps its upper half, alone and with six added.
     let upper = 0xF0F0_F0F0_F0F0_F0F0;
-    let is_digits =
-        (eight & upper) | ((eight.wrapping_add(0x0606_0606_0606_0606) & upper) >> 4) == 0x3333_3333_3333_3333;
-    if !is_digits {
-        return None;
-    }
-    // Neighbours are put together: digits to pairs, pairs to fours, fours to eight.
-    let digits = eight & 0x0F0F_0F0F_0F0F_0F0F;
-    let pairs = (digits.wrapping_mul(2561) >> 8) & 0x00FF_00FF_00FF_00FF;
-    let fours = (pairs.wrapping_mul(6_553_601) >> 16) & 0x0000_FFFF_0000_FFFF;
-    Some(fours.wrapping_mul(42_949_672_960_001) >> 32)
+    let is_digits = (eight & upper) | ((eight.wrapping_add(0x0606_0606_0606_0606) & upper) >> 4);
+    (is_digits == 0x3333_3333_3333_3333).then(|| join(eight ^ ZEROS))
 }
 
 /// Powers of ten, each as near as an `f64` comes: the numbers that serde_json has.

@@ -58,19 +58,34 @@ fn numbers_are_to_the_bit_what_serde_makes_of_them() {
         }
     }
     assert!(plain * 10 > all * 7, "{plain} of {all} in one pass");
-    for (text, bits) in [("-0", (-0.0f32).to_bits()), ("0", 0), ("-0.0", (-0.0f32).to_bits()), ("1e2", 100f32.to_bits())] {
+    for (text, bits) in
+        [("-0", (-0.0f32).to_bits()), ("0", 0), ("-0.0", (-0.0f32).to_bits()), ("1e2", 100f32.to_bits())]
+    {
         assert_eq!(Scan::new(&format!("[{text}]")).floats().map(|v| v[0].to_bits()), Some(bits), "{text}");
     }
-    for wrong in ["", "-", "01", "1.", ".5", "+1", "1e", "1e+", "1..2", "nan", "1 2", "0x1", "1e40", "1,", "--1", "\"1\""] {
-        assert_eq!(Scan::new(&format!("[{wrong}]")).floats(), if wrong.is_empty() { Some(vec![]) } else { None }, "{wrong}");
+    for wrong in [
+        "", "-", "01", "1.", ".5", "+1", "1e", "1e+", "1..2", "nan", "1 2", "0x1", "1e40", "1,", "--1",
+        "\"1\"",
+    ] {
+        assert_eq!(
+            Scan::new(&format!("[{wrong}]")).floats(),
+            if wrong.is_empty() { Some(vec![]) } else { None },
+            "{wrong}"
+        );
     }
 }
 
 #[test]
 fn queries() {
-    check::<QueryRequest>(r#"{"query":[0.1,-2,3e-1],"limit":5,"with_payload":true,"params":{"hnsw_ef":64}}"#, true);
+    check::<QueryRequest>(
+        r#"{"query":[0.1,-2,3e-1],"limit":5,"with_payload":true,"params":{"hnsw_ef":64}}"#,
+        true,
+    );
     check::<QueryRequest>(r#" { "query" : { "nearest" : [1, 2] } , "offset" : null } "#, true);
-    check::<QueryRequest>(r#"{"query":{"nearest":[1],"mmr":{"diversity":0.5}},"using":"a","score_threshold":0.5}"#, true);
+    check::<QueryRequest>(
+        r#"{"query":{"nearest":[1],"mmr":{"diversity":0.5}},"using":"a","score_threshold":0.5}"#,
+        true,
+    );
     check::<QueryRequest>(r#"{"query":7,"with_vector":["a"],"with_payload":{"exclude":["b"]}}"#, true);
     check::<QueryRequest>(r#"{"query":null,"filter":{"must":[{"key":"a","match":{"value":"b"}}]}}"#, true);
     check::<QueryRequest>("{}", true);
@@ -124,14 +139,19 @@ fn upserts() {
     ] {
         check::<ParsedUpsert>(unusual, false);
     }
-    let deep = format!(r#"{{"points":[{{"id":1,"vector":[1],"payload":{{"a":{}1{}}}}}]}}"#, "[".repeat(110), "]".repeat(110));
+    let deep = format!(
+        r#"{{"points":[{{"id":1,"vector":[1],"payload":{{"a":{}1{}}}}}]}}"#,
+        "[".repeat(110),
+        "]".repeat(110)
+    );
     check::<ParsedUpsert>(&deep, false);
 }
 
 /// Whatever bytes come, both ways agree, or only serde reads them.
 #[test]
 fn broken_bodies_are_never_taken_for_whole_ones() {
-    let whole = r#"{"points":[{"id":12,"vector":[0.25,-1.5],"payload":{"a":[true,null,"x\n"],"b":{"c":1.5}}}]}"#;
+    let whole =
+        r#"{"points":[{"id":12,"vector":[0.25,-1.5],"payload":{"a":[true,null,"x\n"],"b":{"c":1.5}}}]}"#;
     let mut random = Random(0x5EED_0002);
     for _ in 0..50_000 {
         let mut bytes = whole.as_bytes().to_vec();
@@ -145,7 +165,8 @@ fn broken_bodies_are_never_taken_for_whole_ones() {
             }
         }
         if let Some(fast) = ParsedUpsert::read(&bytes) {
-            let slow: ParsedUpsert = serde_json::from_slice(&bytes).expect("serde reads what was taken for whole");
+            let slow: ParsedUpsert =
+                serde_json::from_slice(&bytes).expect("serde reads what was taken for whole");
             assert_eq!(fast, slow, "{}", String::from_utf8_lossy(&bytes));
         }
     }

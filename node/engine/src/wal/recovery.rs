@@ -86,7 +86,8 @@ impl Wal {
         }
         files.push(loaded.entry());
         let open = if torn_tail || scan.records_durable < scan.records.len() {
-            continue_anew(&*disk, &dir, loaded, &scan, &mut files, options.file_bytes)?
+            let reserved = options.reserved_after(loaded.header.reserved);
+            continue_anew(&*disk, &dir, loaded, &scan, &mut files, reserved)?
         } else {
             loaded.into_open(scan.durable, scan.marked)
         };
@@ -186,7 +187,7 @@ fn continue_anew(
     loaded: Loaded,
     scan: &Scan,
     files: &mut Vec<LogFile>,
-    file_bytes: u64,
+    reserved: u64,
 ) -> Result<OpenFile> {
     let from = scan.durable;
     let tail = &scan.records[scan.records_durable..];
@@ -203,7 +204,7 @@ fn continue_anew(
         previous_end: from.offset,
         previous_crc: from.crc,
         synced_end: FILE_HEADER_BYTES + bytes.len() as u64,
-        reserved: file_bytes,
+        reserved,
     };
     match start_file(disk, dir, header, &bytes, 0) {
         Ok(mut open) => {

@@ -133,7 +133,8 @@ fn upsert(command: &Value) -> Result<Value> {
 fn send(command: &Value) -> Result<Value> {
     let list = command["requests"].as_array().context("requests: a list")?;
     let one = |r: &Value| -> Result<Vec<u8>> {
-        let part = |i: usize| r[i].as_str().with_context(|| format!("a request is [method, path, body?]: {r}"));
+        let part =
+            |i: usize| r[i].as_str().with_context(|| format!("a request is [method, path, body?]: {r}"));
         let body = if r[2].is_null() { String::new() } else { r[2].to_string() };
         Ok(head(command, part(0)?, part(1)?, body.as_bytes()))
     };

@@ -71,7 +71,10 @@ pub fn run(load: &Load) -> Result<Outcome> {
     for result in results {
         took.extend(result?);
     }
-    Ok(Outcome { summary: summary(&mut took, wall, used), answers: answers.into_inner().expect("no thread panicked") })
+    Ok(Outcome {
+        summary: summary(&mut took, wall, used),
+        answers: answers.into_inner().expect("no thread panicked"),
+    })
 }
 
 fn summary(took: &mut [u32], wall: f64, cpu: Option<f64>) -> Value {
