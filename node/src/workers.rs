@@ -212,3 +212,97 @@ async fn connection(stream: TcpStream, front: Front, options: &Options, shutdown
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::collection::registry::Registry;
+    use crate::config::Settings;
+    use crate::node::Node;
+    use crate::rest::AppState;
+    use crate::snapshot::catalog::Catalog;
+
+    struct Served {
+        address: SocketAddr,
+        shutdown: Shutdown,
+        served: tokio::task::JoinHandle<Result<()>>,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn start(options: Options) -> Served {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings = Settings::default();
+        settings.storage.storage_path = folder.path().to_owned();
+        let node = Node::new(settings, Shutdown::default()).expect("a node");
+        let registry = Registry::new(node.clone());
+        let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir());
+        let state = AppState { registry, snapshots: snapshots.expect("a folder of snapshots") };
+        let routes = Router::new().route("/", get(|| async { "here" }));
+        let front = Front::new(state, routes, Some(tokio::runtime::Handle::current()));
+        let listener = crate::server::listen("127.0.0.1", 0).await.expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let shutdown = Shutdown::default();
+        let served = tokio::spawn(serve(listener, front, options, shutdown.clone(), 2));
+        Served { address, shutdown, served, _folder: folder }
+    }
+
+    fn options() -> Options {
+        Options {
+            connections_max: 100,
+            first_request: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+            tls: None,
+        }
+    }
+
+    async fn ask(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stopped_server_finishes_and_goes() {
+        let Served { address, shutdown, served, _folder } = start(options()).await;
+        for _ in 0..20 {
+            assert!(ask(address).await.ends_with("here"));
+        }
+        shutdown.begin();
+        served.await.expect("joined").expect("stopped without an error");
+        assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_above_the_limit_are_closed() {
+        let Served { address, shutdown, served, _folder } =
+            start(Options { connections_max: 1, ..options() }).await;
+        let mut first = TcpStream::connect(address).await.expect("connected");
+        first.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        let mut byte = [0u8; 1];
+        first.read_exact(&mut byte).await.expect("the first connection is served");
+        assert_eq!(ask(address).await, "", "the second one is closed");
+        drop(first);
+        shutdown.begin();
+        served.await.expect("joined").expect("stopped");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_sends_no_request_is_not_waited_for() {
+        let Served { address, shutdown, served, _folder } =
+            start(Options { first_request: Duration::from_millis(20), ..options() }).await;
+        let mut silent = TcpStream::connect(address).await.expect("connected");
+        let mut nothing = Vec::new();
+        silent.read_to_end(&mut nothing).await.expect("closed");
+        assert!(nothing.is_empty());
+        shutdown.begin();
+        served.await.expect("joined").expect("stopped");
+    }
+}
