@@ -10,6 +10,7 @@ pub mod collection;
 pub mod config;
 pub mod error;
 pub mod finish;
+pub mod front;
 pub mod guardrails;
 pub mod limits;
 pub mod lock;
@@ -21,6 +22,7 @@ pub mod server;
 pub mod shutdown;
 pub mod snapshot;
 pub mod telemetry;
+pub mod workers;
 
 /// Version of the protocol that is spoken, as clients check it.
 pub const PROTOCOL_VERSION: &str = "1.19.0";

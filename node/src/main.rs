@@ -2,16 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use axum::Router;
 use clap::Parser;
 use quiver_node::cluster::managed;
 use quiver_node::collection::registry::Registry;
 use quiver_node::collection::{optimizer, scrub};
 use quiver_node::config::{self, Flags, Loaded, LogFormat};
+use quiver_node::front::Front;
 use quiver_node::lock::DataLock;
 use quiver_node::node::Node;
 use quiver_node::pool::Deadline;
@@ -20,7 +23,13 @@ use quiver_node::rest::{self, AppState};
 use quiver_node::server::{self, Options, TlsFiles};
 use quiver_node::shutdown::Shutdown;
 use quiver_node::snapshot::catalog::Catalog;
-use quiver_node::{app, telemetry};
+use quiver_node::{app, telemetry, workers};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+/// Requests are thousands of small pieces of memory, most of them freed by another thread than took them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long writing memory down may take when the node stops.
 const FLUSH_TIME: Duration = Duration::from_secs(20);
@@ -62,7 +71,8 @@ async fn run(loaded: Loaded) -> Result<()> {
     let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir())?;
     let state = AppState { registry: registry.clone(), snapshots };
     let routes = rest::router(state.clone());
-    let served = server::serve(listener, app::with_layers(routes, &node), options(&node), shutdown.clone());
+    let routes = app::with_layers(routes, &node);
+    let served = serve(listener, state.clone(), routes, shutdown.clone());
     let working = async {
         match node.settings.cluster.enabled {
             true => run_managed(state).await,
@@ -78,6 +88,21 @@ async fn run(loaded: Loaded) -> Result<()> {
     flush(&registry).await;
     tracing::info!("stopped");
     served
+}
+
+/// Serves the public port: with a thread for each core, or by way of TLS.
+async fn serve(listener: TcpListener, state: AppState, routes: Router, shutdown: Shutdown) -> Result<()> {
+    let node = state.registry.node.clone();
+    let options = options(&node);
+    if options.tls.is_some() {
+        let routes = Router::new().fallback_service(Front::new(state, routes, None));
+        return server::serve(listener, routes, options, shutdown).await;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads =
+        if node.settings.service.max_workers > 0 { node.settings.service.max_workers } else { cores };
+    let front = Front::new(state, routes, Some(Handle::current()));
+    workers::serve(listener, front, options, shutdown, threads).await
 }
 
 /// Opens the collections, then optimizes them for as long as the node runs. A collection that can't be opened is no

@@ -2,6 +2,7 @@
 //!
 //! Requests are counted as they end; everything else is asked for when somebody scrapes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -52,19 +53,23 @@ impl RequestStat {
 }
 
 /// Method, route and status of requests.
-pub type RequestKey = (String, String, u16);
+pub type RequestKey = (Cow<'static, str>, Cow<'static, str>, u16);
 
 /// All requests since the start.
 #[derive(Debug, Default)]
 pub struct Requests(Mutex<BTreeMap<RequestKey, RequestStat>>);
 
 impl Requests {
-    /// Counts one.
-    pub fn add(&self, method: &str, endpoint: &str, status: u16, took: Duration) {
-        let mut all = self.0.lock();
-        // Looked up by parts first: a request that was seen before allocates nothing.
-        let key = (method.to_string(), endpoint.to_string(), status);
-        all.entry(key).or_default().add(took);
+    /// Counts one. Routes whose names are part of the program are counted without a copy of them.
+    pub fn add(
+        &self,
+        method: impl Into<Cow<'static, str>>,
+        endpoint: impl Into<Cow<'static, str>>,
+        status: u16,
+        took: Duration,
+    ) {
+        let key = (method.into(), endpoint.into(), status);
+        self.0.lock().entry(key).or_default().add(took);
     }
 
     /// A copy, sorted by route.
@@ -82,7 +87,7 @@ pub async fn count_requests(State(requests): State<Arc<Requests>>, request: Requ
     let begun = clock::now();
     let response = next.run(request).await;
     let took = clock::now().saturating_duration_since(begun);
-    requests.add(method.as_str(), &endpoint(path.as_str()), response.status().as_u16(), took);
+    requests.add(method.to_string(), endpoint(path.as_str()), response.status().as_u16(), took);
     response
 }
 

@@ -128,6 +128,28 @@ impl Pool {
         result
     }
 
+    /// Runs short work at once, on the thread of the caller: a hop to another thread and back takes longer than most
+    /// searches. Only for work that waits for nothing and is over in about a millisecond, because everything else on this
+    /// thread waits for it; nobody can cancel it meanwhile. The deadline holds as it does for [`Self::run`].
+    pub fn inline<T>(
+        &self,
+        operation: &'static str,
+        deadline: Deadline,
+        work: impl FnOnce(&Cancel) -> T,
+    ) -> Result<T, PoolError> {
+        if deadline.left().is_zero() {
+            return Err(deadline.error(operation));
+        }
+        let done = std::panic::catch_unwind(AssertUnwindSafe(|| work(&Cancel::new())));
+        let value = done.map_err(|_| PoolError::Panicked)?;
+        if deadline.left().is_zero() { Err(deadline.error(operation)) } else { Ok(value) }
+    }
+
+    /// How many threads it has.
+    pub fn width(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
     /// Runs `work` some time; nobody waits. Not refused when the queue is full: it is for finishing what was
     /// begun, such as draining a shard's queue of writes.
     pub fn spawn(&self, work: impl FnOnce() + Send + 'static) {
@@ -216,6 +238,20 @@ mod tests {
             Err::<(), _>(PoolError::Panicked)
         );
         assert_eq!(pool.run("Search", soon(), |_| 1).await, Ok(1), "the pool survives a panic");
+    }
+
+    #[tokio::test]
+    async fn short_work_is_done_at_once() {
+        let pool = Pool::new("t", 1, 0).expect("threads start");
+        let here = std::thread::current().id();
+        assert_eq!(pool.inline("Search", soon(), |_| std::thread::current().id()), Ok(here));
+        assert_eq!(pool.inline("Search", soon(), |_| panic!("a defect")), Err::<(), _>(PoolError::Panicked));
+        let over = PoolError::Timeout { operation: "Search", seconds: 1 };
+        let late = Deadline::after(Duration::ZERO);
+        assert_eq!(pool.inline("Search", late, |_| panic!("not begun")), Err::<(), _>(over.clone()));
+        let short = Deadline::after(Duration::from_millis(5));
+        let slow = |_: &Cancel| while !short.left().is_zero() {};
+        assert_eq!(pool.inline("Search", short, slow), Err(over));
     }
 
     #[tokio::test]

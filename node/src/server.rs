@@ -19,9 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::shutdown::Shutdown;
 
 /// An idle connection is closed after this, and so is one whose next request's head takes longer.
-const IDLE_MAX: Duration = Duration::from_secs(75);
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(75);
 /// Largest head of a request.
-const HEAD_MAX_BYTES: usize = 16 << 10;
+pub(crate) const HEAD_MAX_BYTES: usize = 16 << 10;
 
 /// How a port is served.
 #[derive(Clone, Debug)]

@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod collections;
+pub mod fast;
 pub mod filter;
 pub mod internal;
 pub mod point;
 pub mod points;
+pub mod print;
 pub mod query;
 pub mod shard_call;
 pub mod shard_key;

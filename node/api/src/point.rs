@@ -344,10 +344,38 @@ impl<'de> Deserialize<'de> for Vectors {
     }
 }
 
+/// JSON text as it came, which is never read again on the way to the engine and back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawJson(Box<str>);
+
+impl RawJson {
+    /// Text that the caller knows to be one JSON value.
+    pub fn from_json(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn get(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        serde_json::from_str::<&RawValue>(&self.0).map_err(serde::ser::Error::custom)?.serialize(s)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(d).map(|raw| Self(raw.into()))
+    }
+}
+
 /// A payload as the client's own bytes: one JSON object, or null.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Payload(pub Option<Box<RawValue>>);
+pub struct Payload(pub Option<RawJson>);
 
 impl Payload {
     /// The object's bytes; none if absent or null.
@@ -358,7 +386,7 @@ impl Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(d)?;
+        let raw = RawJson::deserialize(d)?;
         let text = raw.get();
         match text.as_bytes().first() {
             Some(b'{') => {}
@@ -438,7 +466,7 @@ impl<'de> Deserialize<'de> for Readable {
 }
 
 /// A point to be written.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PointStruct {
     pub id: PointId,
     pub vector: Vectors,
@@ -451,7 +479,7 @@ pub struct PointStruct {
 pub struct Record {
     pub id: PointId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Box<RawValue>>,
+    pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vectors>,
 }
@@ -463,7 +491,7 @@ pub struct ScoredPoint {
     pub version: u64,
     pub score: f32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Box<RawValue>>,
+    pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vectors>,
 }

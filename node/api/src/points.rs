@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::filter::Filter;
-use crate::point::{Payload, PointId, PointStruct, Record, Vector, Vectors};
+use crate::point::{Payload, PointId, PointStruct, Vector, Vectors};
 use crate::shard_key::ShardKeySelector;
 use crate::validate::Invalid;
 
 /// Body of an upsert.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpsertRequest {
     pub points: Vec<PointStruct>,
     pub shard_key: Option<ShardKeySelector>,
@@ -132,6 +132,7 @@ impl UpsertRequest {
 }
 
 /// An upsert as it was parsed: a mismatch of the columnar form is found then, and told as a validation error.
+#[derive(Debug, PartialEq)]
 pub struct ParsedUpsert(pub Result<UpsertRequest, Invalid>);
 
 impl<'de> Deserialize<'de> for ParsedUpsert {
@@ -301,13 +302,6 @@ pub struct ScrollRequest {
     pub with_vector: Option<WithVector>,
     pub order_by: Option<Value>,
     pub shard_key: Option<ShardKeySelector>,
-}
-
-/// Answer of scroll.
-#[derive(Clone, Debug, Serialize)]
-pub struct ScrollResult {
-    pub points: Vec<Record>,
-    pub next_page_offset: Option<PointId>,
 }
 
 /// Body of count.

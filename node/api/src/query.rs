@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::filter::Filter;
-use crate::point::{PointId, ScoredPoint, Vector, unless_type, vector_from_seq};
+use crate::point::{PointId, Vector, unless_type, vector_from_seq};
 use crate::points::{WithPayload, WithVector};
 use crate::shard_key::ShardKeySelector;
 use crate::validate::Invalid;
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for NamedQueryVector {
 }
 
 /// Body of the older search.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct SearchRequest {
     pub vector: NamedQueryVector,
     pub limit: usize,
@@ -100,7 +100,7 @@ pub struct SearchRequest {
 }
 
 /// Body of `search/batch`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct SearchBatchRequest {
     pub searches: Vec<SearchRequest>,
 }
@@ -230,7 +230,7 @@ impl<'de> Deserialize<'de> for Query {
 }
 
 /// Body of the universal query.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct QueryRequest {
     pub prefetch: Option<Value>,
     pub query: Option<Query>,
@@ -266,15 +266,9 @@ pub struct LookupFrom {
 }
 
 /// Body of `query/batch`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct QueryBatchRequest {
     pub searches: Vec<QueryRequest>,
-}
-
-/// Answer of the universal query. Typed to the end: by way of a `Value` the scores would lose their shortest form.
-#[derive(Clone, Debug, Serialize)]
-pub struct QueryResult {
-    pub points: Vec<ScoredPoint>,
 }
 
 #[cfg(test)]

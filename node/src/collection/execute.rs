@@ -1,8 +1,6 @@
 //! One request on one local shard. The internal port runs the same code for peers.
 
-use std::collections::BTreeMap;
-
-use quiver_api::point::{Record as WireRecord, ScoredPoint};
+use quiver_api::point::{RawJson, Record as WireRecord, ScoredPoint};
 use quiver_api::points::{UpdateMode as WireMode, WithPayload};
 use quiver_api::shard_call::{ShardAnswer, ShardInfo, ShardRead, ShardSearch, ShardWrite, Target};
 use quiver_engine::operation::{Operation, PointWrite, Selection, UpdateMode};
@@ -10,7 +8,6 @@ use quiver_engine::payload_edit::{self, PayloadSelector};
 use quiver_engine::query::{Record, SearchRequest, WithVectors};
 use quiver_engine::shard::{Shard, ShardStatus, View};
 use quiver_engine::{Cancel, RawPayload};
-use serde_json::value::{RawValue, to_raw_value};
 
 use super::convert;
 use crate::error::{ApiError, Result};
@@ -82,18 +79,12 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
     let view = shard.view();
     match call {
         ShardRead::Search(s) => {
-            let (points, unindexed) = search(&view, s, cancel)?;
+            let (points, unindexed) = Search::new(s)?.run(&view, cancel)?;
             Ok(ShardAnswer::Found { points, unindexed })
         }
         ShardRead::SearchBatch(all) => {
-            let mut answers = Vec::with_capacity(all.len());
-            let mut unindexed = Vec::new();
-            for s in all {
-                cancel.check()?;
-                let (points, mut keys) = search(&view, s, cancel)?;
-                answers.push(points);
-                unindexed.append(&mut keys);
-            }
+            let all = all.into_iter().map(Search::new).collect::<Result<_>>()?;
+            let (answers, unindexed) = search_all(&view, all, cancel)?;
             Ok(ShardAnswer::FoundBatch { answers, unindexed })
         }
         ShardRead::Retrieve { ids, payload, vectors } => {
@@ -118,35 +109,95 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
     }
 }
 
-fn search(view: &View, s: ShardSearch, cancel: &Cancel) -> Result<(Vec<ScoredPoint>, Vec<String>)> {
-    let quiver_engine::Vector::Dense(vector) = convert::vector(s.vector)?;
-    let request = SearchRequest {
-        using: s.using,
-        vector,
-        filter: s.filter.map(convert::filter).transpose()?,
-        params: convert::params(&s.params),
-        limit: s.limit,
-        score_threshold: s.score_threshold,
-    };
-    let outcome = view.search(&request, cancel)?;
-    let selector = convert::with_payload(&s.payload)?;
-    let vectors = convert::with_vectors(&s.vectors);
-    let mut found: BTreeMap<_, Record> = BTreeMap::new();
-    if selector.is_some() || vectors != WithVectors::None {
-        let ids: Vec<_> = outcome.hits.iter().map(|h| h.id).collect();
-        found = view.retrieve(&ids, selector.is_some(), &vectors)?.into_iter().map(|r| (r.id, r)).collect();
+/// Work up to this is done where the request arrived.
+pub const SHORT_NANOSECONDS: u64 = 1_000_000;
+/// What fetching a point takes, about: its payload and a vector.
+const POINT_NANOSECONDS: u64 = 3_000;
+
+/// Whether a read is over so soon that it is not worth another thread.
+pub fn is_short(shard: &Shard, read: &ShardRead) -> bool {
+    let points = |n: usize| (n as u64).saturating_mul(POINT_NANOSECONDS) <= SHORT_NANOSECONDS;
+    match read {
+        ShardRead::Retrieve { ids, .. } => points(ids.len()),
+        ShardRead::Scroll { filter: None, limit, .. } => points(*limit),
+        ShardRead::Count { filter: None } => true,
+        ShardRead::Count { filter: Some(f) } => {
+            let filter = convert::filter(f.clone());
+            filter.is_ok_and(|f| shard.view().filter_nanoseconds(&f) <= SHORT_NANOSECONDS)
+        }
+        _ => false,
     }
-    let points = outcome.hits.iter().map(|hit| {
-        let record = found.get(&hit.id);
-        Ok(ScoredPoint {
-            id: convert::wire_id(hit.id),
-            version: hit.version,
-            score: printable(hit.score),
-            payload: shown_payload(record.map(|r| &r.payload), selector.as_ref())?,
-            vector: record.and_then(|r| convert::wire_vectors(&r.vectors, &vectors)),
-        })
-    });
-    Ok((points.collect::<Result<_>>()?, outcome.unindexed))
+}
+
+/// Several searches of one view, one after another: the answers, and keys that were filtered on without an index.
+pub fn search_all(
+    view: &View,
+    all: Vec<Search>,
+    cancel: &Cancel,
+) -> Result<(Vec<Vec<ScoredPoint>>, Vec<String>)> {
+    let (mut answers, mut unindexed) = (Vec::with_capacity(all.len()), Vec::new());
+    for search in all {
+        cancel.check()?;
+        let (points, mut keys) = search.run(view, cancel)?;
+        answers.push(points);
+        unindexed.append(&mut keys);
+    }
+    Ok((answers, unindexed))
+}
+
+/// A search in the engine's words, and what is shown of the points that it finds.
+pub struct Search {
+    request: SearchRequest,
+    selector: Option<PayloadSelector>,
+    vectors: WithVectors,
+}
+
+impl Search {
+    pub fn new(s: ShardSearch) -> Result<Self> {
+        let quiver_engine::Vector::Dense(vector) = convert::vector(s.vector)?;
+        let request = SearchRequest {
+            using: s.using,
+            vector,
+            filter: s.filter.map(convert::filter).transpose()?,
+            params: convert::params(&s.params),
+            limit: s.limit,
+            score_threshold: s.score_threshold,
+        };
+        let selector = convert::with_payload(&s.payload)?;
+        Ok(Self { request, selector, vectors: convert::with_vectors(&s.vectors) })
+    }
+
+    fn shows_points(&self) -> bool {
+        self.selector.is_some() || self.vectors != WithVectors::None
+    }
+
+    /// What it takes, about.
+    pub fn nanoseconds(&self, view: &View) -> u64 {
+        let shown = if self.shows_points() { self.request.limit as u64 } else { 0 };
+        view.search_nanoseconds(&self.request).saturating_add(shown.saturating_mul(POINT_NANOSECONDS))
+    }
+
+    fn run(self, view: &View, cancel: &Cancel) -> Result<(Vec<ScoredPoint>, Vec<String>)> {
+        let outcome = view.search(&self.request, cancel)?;
+        let mut records = Vec::new();
+        if self.shows_points() {
+            let ids: Vec<_> = outcome.hits.iter().map(|h| h.id).collect();
+            records = view.retrieve(&ids, self.selector.is_some(), &self.vectors)?;
+        }
+        // Records come in the order of the hits, and of one view none is missing.
+        let mut records = records.into_iter().peekable();
+        let points = outcome.hits.iter().map(|hit| {
+            let record: Option<Record> = records.next_if(|r| r.id == hit.id);
+            Ok(ScoredPoint {
+                id: convert::wire_id(hit.id),
+                version: hit.version,
+                score: printable(hit.score),
+                payload: shown_payload(record.as_ref().map(|r| &r.payload), self.selector.as_ref())?,
+                vector: record.and_then(|r| convert::wire_vectors(&r.vectors, &self.vectors)),
+            })
+        });
+        Ok((points.collect::<Result<_>>()?, outcome.unindexed))
+    }
 }
 
 /// Products of very large numbers leave the range of 32 bits, and JSON has no infinity: the largest number stands
@@ -177,21 +228,18 @@ fn records(
 }
 
 /// The payload as it is answered; the client's own bytes unless a part of it was asked for.
-fn shown_payload(
-    raw: Option<&RawPayload>,
-    selector: Option<&PayloadSelector>,
-) -> Result<Option<Box<RawValue>>> {
+fn shown_payload(raw: Option<&RawPayload>, selector: Option<&PayloadSelector>) -> Result<Option<RawJson>> {
     let Some(selector) = selector else { return Ok(None) };
     let empty = RawPayload::empty();
     let raw = raw.unwrap_or(&empty);
-    let shown = match selector {
-        PayloadSelector::All => {
-            let text = String::from_utf8(raw.as_json().to_vec()).map_err(ApiError::internal)?;
-            RawValue::from_string(text).map_err(ApiError::internal)?
+    let text = match selector {
+        // The block that it was read from was checked, so it is the JSON that was stored.
+        PayloadSelector::All => std::str::from_utf8(raw.as_json()).map_err(ApiError::internal)?.to_owned(),
+        part => {
+            serde_json::to_string(&payload_edit::project(&raw.parse()?, part)).map_err(ApiError::internal)?
         }
-        part => to_raw_value(&payload_edit::project(&raw.parse()?, part)).map_err(ApiError::internal)?,
     };
-    Ok(Some(shown))
+    Ok(Some(RawJson::from_json(text)))
 }
 
 fn info(shard: &Shard, view: &View) -> ShardInfo {

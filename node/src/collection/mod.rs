@@ -20,7 +20,8 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use quiver_api::collections::CreateCollection;
-use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead};
+use quiver_api::point::ScoredPoint;
+use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead, ShardSearch};
 use quiver_engine::shard::{GraphThreads, Shard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -130,9 +131,16 @@ pub async fn call_local(
     deadline: Deadline,
 ) -> Result<ShardAnswer> {
     match call {
+        ShardCall::Read(ShardRead::SearchBatch(all)) => {
+            let (answers, unindexed) = search_local(node, shard, all, deadline).await?;
+            Ok(ShardAnswer::FoundBatch { answers, unindexed })
+        }
         ShardCall::Read(read) => {
-            let name = operation_name(&read);
-            node.pools.search.run(name, deadline, move |cancel| execute::read(&shard, read, cancel)).await?
+            let (name, pool) = (operation_name(&read), &node.pools.search);
+            match execute::is_short(&shard, &read) {
+                true => pool.inline(name, deadline, |cancel| execute::read(&shard, read, cancel))?,
+                false => pool.run(name, deadline, move |cancel| execute::read(&shard, read, cancel)).await?,
+            }
         }
         ShardCall::Write(write) => {
             let operation = execute::operation(write)?;
@@ -154,6 +162,39 @@ pub async fn call_local(
             }
         }
     }
+}
+
+/// Searches of one shard: short ones here and now, longer ones spread over the threads of the pool.
+async fn search_local(
+    node: &Arc<Node>,
+    shard: Arc<Shard>,
+    all: Vec<ShardSearch>,
+    deadline: Deadline,
+) -> Result<(Vec<Vec<ScoredPoint>>, Vec<String>)> {
+    let (pool, view) = (&node.pools.search, shard.view());
+    let searches = all.into_iter().map(execute::Search::new).collect::<Result<Vec<_>>>()?;
+    let cost: u64 = searches.iter().map(|s| s.nanoseconds(&view)).fold(0, u64::saturating_add);
+    if cost <= execute::SHORT_NANOSECONDS {
+        return pool.inline("Search", deadline, |cancel| execute::search_all(&view, searches, cancel))?;
+    }
+    // Parts of about the same length, in order.
+    let (mut left, mut parts, width) = (searches, Vec::new(), pool.width());
+    for i in 0..width {
+        let rest = left.split_off(left.len().div_ceil(width - i));
+        let part = std::mem::replace(&mut left, rest);
+        if !part.is_empty() {
+            let view = view.clone();
+            let work = move |cancel: &_| execute::search_all(&view, part, cancel);
+            parts.push(pool.run("Search", deadline, work));
+        }
+    }
+    let (mut answers, mut unindexed) = (Vec::new(), Vec::new());
+    for part in futures::future::try_join_all(parts).await? {
+        let (mut found, mut keys) = part?;
+        answers.append(&mut found);
+        unindexed.append(&mut keys);
+    }
+    Ok((answers, unindexed))
 }
 
 /// The protocol's word for a read, as time-outs name it.

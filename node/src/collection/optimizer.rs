@@ -43,7 +43,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(8);
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     running: bool,
-    /// Nothing was left to do at this sequence number.
+    /// After so many changes nothing was left to do.
     settled_at: Option<u64>,
     failed: Option<Failed>,
 }
@@ -57,11 +57,11 @@ struct Failed {
 }
 
 impl Looked {
-    /// Whether a shard whose last operation is `seq` is to be looked at. `rests`: whether nothing is left to do now, for
-    /// work comes without an operation too: a snapshot seals what is in memory, and that may be worth a merge.
-    fn is_due(&self, seq: u64, rests: impl FnOnce() -> bool, now: Instant) -> bool {
+    /// Whether a shard that was changed so many times is to be looked at. Not only writes change it: a snapshot seals what
+    /// is in memory, and that may be worth a merge.
+    fn is_due(&self, changes: u64, now: Instant) -> bool {
         let waits = self.failed.as_ref().is_some_and(|f| now < f.again);
-        !self.running && !waits && (self.settled_at != Some(seq) || !rests())
+        !self.running && !waits && self.settled_at != Some(changes)
     }
 
     /// The look ended with an error. True if that is news.
@@ -74,11 +74,11 @@ impl Looked {
 }
 
 fn look(registry: &Registry, collection: &Arc<Collection>, id: u32, shard: Arc<Shard>, cancel: &Cancel) {
-    let seq = shard.view().seq();
+    let changes = shard.changes();
     {
         let mut optimized = collection.optimized.lock();
         let looked = optimized.entry(id).or_default();
-        if !looked.is_due(seq, || shard.is_settled(), clock::now()) {
+        if !looked.is_due(changes, clock::now()) {
             return;
         }
         looked.running = true;
@@ -88,14 +88,12 @@ fn look(registry: &Registry, collection: &Arc<Collection>, id: u32, shard: Arc<S
     let threads = pool.clone();
     pool.spawn(move || {
         let result = shard.optimize_within(threads.threads(), &collection.graph_threads, &cancel);
-        // Nothing was done, nothing was written since, nothing waits for its turn. Only then it is left alone.
-        let settled = matches!(result, Ok(false)) && shard.view().seq() == seq && shard.is_settled();
-        // No write came meanwhile: the log notes that it is durable, so that damage is known from a torn end.
-        let result = if settled { shard.mark_idle().map(|()| false) } else { result };
+        // Nothing was done, nothing was changed since, nothing waits for its turn. Only then it is left alone.
+        let settled = matches!(result, Ok(false)) && shard.changes() == changes && shard.is_settled();
         let mut optimized = collection.optimized.lock();
         let looked = optimized.entry(id).or_default();
         looked.running = false;
-        looked.settled_at = settled.then_some(seq);
+        looked.settled_at = settled.then_some(changes);
         match result {
             Ok(_) => looked.failed = None,
             Err(_) if cancel.is_cancelled() => {}
@@ -116,12 +114,12 @@ mod tests {
     fn what_fails_is_tried_again_less_and_less_often_and_reported_once() {
         let mut now = clock::now();
         let mut looked = Looked::default();
-        assert!(looked.is_due(7, || true, now));
+        assert!(looked.is_due(7, now));
         assert!(looked.fail("the disk is full".into(), now), "the first time it is news");
         let mut waited = Vec::new();
         for _ in 0..8 {
             let failed = looked.failed.clone().expect("it failed");
-            assert!(!looked.is_due(7, || true, now) && looked.is_due(7, || true, failed.again));
+            assert!(!looked.is_due(7, now) && looked.is_due(7, failed.again));
             waited.push(failed.waited.as_millis());
             now = failed.again;
             assert!(!looked.fail("the disk is full".into(), now));
@@ -133,7 +131,7 @@ mod tests {
     #[test]
     fn a_settled_shard_is_left_alone_until_there_is_work() {
         let looked = Looked { settled_at: Some(7), ..Looked::default() };
-        assert!(!looked.is_due(7, || true, clock::now()) && looked.is_due(8, || true, clock::now()));
-        assert!(looked.is_due(7, || false, clock::now()), "a snapshot sealed something");
+        assert!(!looked.is_due(7, clock::now()), "nothing has changed");
+        assert!(looked.is_due(8, clock::now()), "something was written, or a snapshot sealed what was there");
     }
 }

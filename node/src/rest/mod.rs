@@ -2,6 +2,7 @@
 
 mod collections;
 mod extract;
+pub mod hot;
 mod points;
 mod query;
 pub mod service;

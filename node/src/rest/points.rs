@@ -5,13 +5,14 @@ use axum::response::Response;
 use quiver_api::point::{PointId, Record, Vector, Vectors};
 use quiver_api::points::{
     BatchOperation, BatchRequest, CountRequest, DeletePayloadRequest, DeleteVectorsRequest, ParsedUpsert,
-    PointsSelector, RetrieveRequest, ScrollRequest, ScrollResult, Selector, SetPayloadRequest, UpdateResult,
+    PointsSelector, RetrieveRequest, ScrollRequest, Selector, SetPayloadRequest, UpdateResult,
     UpdateVectorsRequest, WithPayload, WithVector,
 };
+use quiver_api::print;
 use quiver_api::shard_call::ShardWrite;
 use quiver_api::shard_key::ShardKeySelector;
 use quiver_api::validate::Invalid;
-use serde_json::json;
+use serde::Serialize;
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
@@ -144,15 +145,15 @@ fn refuse_empty_vectors<'a>(all: impl Iterator<Item = &'a Vectors>) -> Result<()
     Ok(())
 }
 
-async fn run(
-    state: AppState,
-    name: String,
-    options: Options,
+pub(super) async fn run(
+    state: &AppState,
+    name: &str,
+    options: &Options,
     operation: BatchOperation,
 ) -> Result<UpdateResult> {
-    let collection = state.registry.get(&name)?;
+    let collection = state.registry.get(name)?;
     let write = write_of(operation, &collection)?;
-    collection.update(write, options.wait(), options.deadline(&state)).await
+    collection.update(write, options.wait(), options.deadline(state)).await
 }
 
 macro_rules! write_handler {
@@ -164,7 +165,7 @@ macro_rules! write_handler {
             at: Started,
             Body(body): Body<$body>,
         ) -> Response {
-            at.answer(run(state, name, options, BatchOperation::$variant(body)).await)
+            at.answer(run(&state, &name, &options, BatchOperation::$variant(body)).await)
         }
     };
 }
@@ -190,7 +191,7 @@ pub async fn batch(
         state.registry.get(&name)?;
         let mut results = Vec::with_capacity(body.operations.len());
         for operation in body.operations {
-            results.push(run(state.clone(), name.clone(), options.clone(), operation).await?);
+            results.push(run(&state, &name, &options, operation).await?);
         }
         Ok(results)
     };
@@ -203,16 +204,26 @@ pub async fn get(
     options: Options,
     at: Started,
 ) -> Response {
+    get_answer(&state, &name, &id, options, at).await
+}
+
+pub(super) async fn get_answer(
+    state: &AppState,
+    name: &str,
+    id: &str,
+    options: Options,
+    at: Started,
+) -> Response {
     let result = async {
-        let collection = state.registry.get(&name)?;
-        let id = PointId::from_path(&id).map_err(ApiError::wrong_input)?;
+        let collection = state.registry.get(name)?;
+        let id = PointId::from_path(id).map_err(ApiError::wrong_input)?;
         let (payload, vectors) = (WithPayload::Bool(true), WithVector::Bool(true));
-        let found = collection.retrieve(vec![id], payload, vectors, options.deadline(&state)).await?;
+        let found = collection.retrieve(vec![id], payload, vectors, options.deadline(state)).await?;
         let missing = || ApiError::not_found(format!("Point with id {id} does not exists!"));
         found.into_iter().next().ok_or_else(missing)
     };
     let result: Result<Record> = result.await;
-    at.answer(result)
+    at.answer_printed(result, print::record)
 }
 
 pub async fn retrieve(
@@ -222,14 +233,24 @@ pub async fn retrieve(
     at: Started,
     Body(body): Body<RetrieveRequest>,
 ) -> Response {
+    retrieve_answer(&state, &name, options, at, body).await
+}
+
+pub(super) async fn retrieve_answer(
+    state: &AppState,
+    name: &str,
+    options: Options,
+    at: Started,
+    body: RetrieveRequest,
+) -> Response {
     let result = async {
-        let collection = state.registry.get(&name)?;
+        let collection = state.registry.get(name)?;
         refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
         let payload = body.with_payload.unwrap_or(WithPayload::Bool(false));
         let vectors = body.with_vector.unwrap_or(WithVector::Bool(false));
-        collection.retrieve(body.ids, payload, vectors, options.deadline(&state)).await
+        collection.retrieve(body.ids, payload, vectors, options.deadline(state)).await
     };
-    at.answer(result.await)
+    at.answer_printed(result.await, |out, points| print::records(out, points))
 }
 
 pub async fn scroll(
@@ -238,6 +259,16 @@ pub async fn scroll(
     options: Options,
     at: Started,
     Body(body): Body<ScrollRequest>,
+) -> Response {
+    scroll_answer(&state, &name, options, at, body).await
+}
+
+pub(super) async fn scroll_answer(
+    state: &AppState,
+    name: &str,
+    options: Options,
+    at: Started,
+    body: ScrollRequest,
 ) -> Response {
     let result = async {
         let mut invalid = Invalid::new();
@@ -249,18 +280,22 @@ pub async fn scroll(
         if body.order_by.is_some_and(|o| !o.is_null()) {
             return Err(ApiError::not_served("order_by"));
         }
-        let collection = state.registry.get(&name)?;
+        let collection = state.registry.get(name)?;
         refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
         let with = (
             body.with_payload.unwrap_or(WithPayload::Bool(true)),
             body.with_vector.unwrap_or(WithVector::Bool(false)),
         );
         let limit = body.limit.unwrap_or(SCROLL_LIMIT);
-        let deadline = options.deadline(&state);
-        let (points, next) = collection.scroll(body.filter, body.offset, limit, with, deadline).await?;
-        Ok(ScrollResult { points, next_page_offset: next })
+        collection.scroll(body.filter, body.offset, limit, with, options.deadline(state)).await
     };
-    at.answer(result.await)
+    at.answer_printed(result.await, |out, (points, next)| {
+        out.extend_from_slice(b"{\"points\":");
+        print::records(out, points);
+        out.extend_from_slice(b",\"next_page_offset\":");
+        serde_json::to_writer(&mut *out, next).expect("an id always prints");
+        out.push(b'}');
+    })
 }
 
 pub async fn count(
@@ -270,16 +305,29 @@ pub async fn count(
     at: Started,
     Body(body): Body<CountRequest>,
 ) -> Response {
+    count_answer(&state, &name, options, at, body).await
+}
+
+pub(super) async fn count_answer(
+    state: &AppState,
+    name: &str,
+    options: Options,
+    at: Started,
+    body: CountRequest,
+) -> Response {
+    #[derive(Serialize)]
+    struct Count {
+        count: u64,
+    }
     let result = async {
         let mut invalid = Invalid::new();
         if let Some(filter) = &body.filter {
             filter.validate("count_request.filter", &mut invalid);
         }
         invalid.done()?;
-        let collection = state.registry.get(&name)?;
+        let collection = state.registry.get(name)?;
         refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
-        let count = collection.count(body.filter, options.deadline(&state)).await?;
-        Ok(json!({ "count": count }))
+        Ok(Count { count: collection.count(body.filter, options.deadline(state)).await? })
     };
     at.answer(result.await)
 }

@@ -6,9 +6,9 @@ use futures::{StreamExt, TryStreamExt};
 use quiver_api::filter::{Condition, Conditions, Filter};
 use quiver_api::point::{PointId, ScoredPoint, Vector, Vectors};
 use quiver_api::points::{WithPayload, WithVector};
+use quiver_api::print;
 use quiver_api::query::{
-    MMR_CANDIDATES_MAX, Mmr, Query, QueryBatchRequest, QueryRequest, QueryResult, SearchBatchRequest,
-    SearchRequest,
+    MMR_CANDIDATES_MAX, Mmr, Query, QueryBatchRequest, QueryRequest, SearchBatchRequest, SearchRequest,
 };
 use quiver_api::shard_call::ShardSearch;
 use quiver_api::validate::Invalid;
@@ -76,13 +76,23 @@ pub async fn search(
     at: Started,
     Body(body): Body<SearchRequest>,
 ) -> Response {
+    search_answer(&state, &name, options, at, body).await
+}
+
+pub(super) async fn search_answer(
+    state: &AppState,
+    name: &str,
+    options: Options,
+    at: Started,
+    body: SearchRequest,
+) -> Response {
     let result = async {
         let search = search_of(body, "search_request.")?;
-        let collection = state.registry.get(&name)?;
-        let mut found = run(&state, &collection, vec![search], options.deadline(&state)).await?;
+        let collection = state.registry.get(name)?;
+        let mut found = run(state, &collection, vec![search], options.deadline(state)).await?;
         Ok(found.pop().unwrap_or_default())
     };
-    at.answer(result.await)
+    at.answer_printed(result.await, |out, points| print::scored_points(out, points))
 }
 
 pub async fn search_batch(
@@ -92,15 +102,25 @@ pub async fn search_batch(
     at: Started,
     Body(body): Body<SearchBatchRequest>,
 ) -> Response {
+    search_batch_answer(&state, &name, options, at, body).await
+}
+
+pub(super) async fn search_batch_answer(
+    state: &AppState,
+    name: &str,
+    options: Options,
+    at: Started,
+    body: SearchBatchRequest,
+) -> Response {
     let result = async {
         let searches = body.searches.into_iter().enumerate();
         let searches = searches
             .map(|(i, r)| search_of(r, &format!("searches[{i}].search_request.")))
             .collect::<Result<Vec<_>>>()?;
-        let collection = state.registry.get(&name)?;
-        run(&state, &collection, searches, options.deadline(&state)).await
+        let collection = state.registry.get(name)?;
+        run(state, &collection, searches, options.deadline(state)).await
     };
-    at.answer(result.await)
+    at.answer_printed(result.await, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
 }
 
 pub async fn query(
@@ -110,13 +130,22 @@ pub async fn query(
     at: Started,
     Body(body): Body<QueryRequest>,
 ) -> Response {
+    query_answer(&state, &name, options, at, body).await
+}
+
+pub(super) async fn query_answer(
+    state: &AppState,
+    name: &str,
+    options: Options,
+    at: Started,
+    body: QueryRequest,
+) -> Response {
     let result = async {
         check(&body, "internal.")?;
-        let collection = state.registry.get(&name)?;
-        let points = answer(&state, &collection, body, options.deadline(&state)).await?;
-        Ok(QueryResult { points })
+        let collection = state.registry.get(name)?;
+        answer(state, &collection, body, options.deadline(state)).await
     };
-    at.answer(result.await)
+    at.answer_printed(result.await, |out, points| print_query(out, points))
 }
 
 pub async fn query_batch(
@@ -126,18 +155,57 @@ pub async fn query_batch(
     at: Started,
     Body(body): Body<QueryBatchRequest>,
 ) -> Response {
+    query_batch_answer(&state, &name, options, at, body).await
+}
+
+pub(super) async fn query_batch_answer(
+    state: &AppState,
+    name: &str,
+    options: Options,
+    at: Started,
+    body: QueryBatchRequest,
+) -> Response {
     let result = async {
         for (i, request) in body.searches.iter().enumerate() {
             check(request, &format!("searches[{i}]."))?;
         }
-        let collection = state.registry.get(&name)?;
-        let deadline = options.deadline(&state);
+        let collection = state.registry.get(name)?;
+        let deadline = options.deadline(state);
+        if body.searches.iter().all(|r| matches!(r.query, Some(Query::Vector(_)))) {
+            // Nothing but searches: they are spread over the cores together.
+            let searches = body.searches.into_iter().filter_map(plain_search).collect();
+            return run(state, &collection, searches, deadline).await;
+        }
         // A few at a time: a long batch must not fill the queue that all requests wait in.
-        let all = body.searches.into_iter().map(|r| answer(&state, &collection, r, deadline));
-        let all = futures::stream::iter(all).buffered(BATCH_AT_ONCE);
-        all.map_ok(|points| QueryResult { points }).try_collect::<Vec<_>>().await
+        let all = body.searches.into_iter().map(|r| answer(state, &collection, r, deadline));
+        futures::stream::iter(all).buffered(BATCH_AT_ONCE).try_collect::<Vec<_>>().await
     };
-    at.answer(result.await)
+    at.answer_printed(result.await, |out, all| print::list(out, all, |out, points| print_query(out, points)))
+}
+
+/// What the universal query answers. The scores are printed as they are: by way of a `Value` they would lose their
+/// shortest form.
+fn print_query(out: &mut Vec<u8>, points: &[ScoredPoint]) {
+    out.extend_from_slice(b"{\"points\":");
+    print::scored_points(out, points);
+    out.push(b'}');
+}
+
+/// The search that a query by a vector is, and its offset; `None` for any other query.
+fn plain_search(r: QueryRequest) -> Option<(ShardSearch, usize)> {
+    let Some(Query::Vector(vector)) = r.query else { return None };
+    let offset = r.offset.unwrap_or(0);
+    let search = ShardSearch {
+        using: r.using.unwrap_or_default(),
+        vector,
+        filter: r.filter,
+        params: r.params.unwrap_or_default(),
+        limit: r.limit.unwrap_or(QUERY_LIMIT).saturating_add(offset),
+        score_threshold: r.score_threshold,
+        payload: r.with_payload.unwrap_or(WithPayload::Bool(false)),
+        vectors: r.with_vector.unwrap_or(WithVector::Bool(false)),
+    };
+    Some((search, offset))
 }
 
 fn check(r: &QueryRequest, path: &str) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
@@ -12,12 +11,13 @@ use super::AppState;
 use crate::app;
 use crate::collection::registry::Registry;
 use crate::config::Settings;
+use crate::front::Front;
 use crate::node::Node;
 use crate::shutdown::Shutdown;
 use crate::snapshot::catalog::Catalog;
 
 struct TestNode {
-    routes: Router,
+    routes: Front,
     _folder: tempfile::TempDir,
 }
 
@@ -33,8 +33,8 @@ impl TestNode {
         node.readiness.set_ready();
         let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir());
         let state = AppState { registry, snapshots: snapshots.expect("a folder of snapshots") };
-        let routes = app::with_layers(super::router(state), &Arc::clone(&node));
-        Self { routes, _folder: folder }
+        let routes = app::with_layers(super::router(state.clone()), &Arc::clone(&node));
+        Self { routes: Front::new(state, routes, None), _folder: folder }
     }
 
     /// `call` is a method and a path.

@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod bounds_tests;
 mod checkpoint;
+mod cost;
 #[cfg(test)]
 mod crash_tests;
 mod limits;
@@ -33,7 +34,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -98,6 +99,8 @@ pub struct Shard {
     keeper: Mutex<Keeper>,
     writer: Mutex<Writer>,
     view: ArcSwap<View>,
+    /// Views that were published so far.
+    published: AtomicU64,
     /// Writers that wait for an index to be built.
     index_waiters: AtomicUsize,
     optimizer: Mutex<optimize::Optimizer>,
@@ -219,6 +222,7 @@ impl Shard {
         let damage = scrub::Damage::default();
         Ok(Self {
             view: ArcSwap::from_pointee(writer.state.view(&damage)),
+            published: AtomicU64::new(0),
             keeper: Mutex::new(Keeper { manifest, durable, next_segment_id }),
             writer: Mutex::new(writer),
             queue: Mutex::default(),
@@ -241,6 +245,12 @@ impl Shard {
     /// The state after the last finished write. Never blocks; what is read through one view is consistent.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// A number that is another one after every change: by a write, of the configuration, or of the segments. For as
+    /// long as it stays the same the optimizer finds what it found before.
+    pub fn changes(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
     }
 
     /// Why writes are refused, if they are.
@@ -299,6 +309,7 @@ impl Shard {
     /// Shows the state to readers.
     fn publish(&self, writer: &Writer) {
         self.view.store(Arc::new(writer.state.view(&self.damage)));
+        self.published.fetch_add(1, Ordering::Release);
     }
 
     /// An error of the manifest; unless the disk is full, no write can be kept any more.

@@ -32,11 +32,24 @@ pub struct WalIdentity {
 /// Sizes of the log's files.
 #[derive(Clone, Copy, Debug)]
 pub struct WalOptions {
-    /// Reserved for each file when it is started; it never grows. A batch that doesn't fit goes into a new file,
-    /// which is larger if the batch is.
+    /// Reserved for each file when it is started; it never grows. The first file is smaller, and each that follows is
+    /// larger up to this: what hardly holds anything takes hardly any space. A batch that doesn't fit goes into a new
+    /// file, which is larger if the batch is.
     pub file_bytes: u64,
     /// No batch is larger.
     pub batch_bytes_max: usize,
+}
+
+/// Reserved for the first file of a log.
+const FIRST_FILE_BYTES: u64 = 256 << 10;
+/// A file is so many times as large as the one before it.
+const GROWTH: u64 = 8;
+
+impl WalOptions {
+    /// What is reserved for the file after one that has `previous` bytes; 0 if there is none.
+    fn reserved_after(&self, previous: u64) -> u64 {
+        previous.saturating_mul(GROWTH).max(FIRST_FILE_BYTES).min(self.file_bytes)
+    }
 }
 
 impl Default for WalOptions {

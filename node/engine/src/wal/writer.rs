@@ -76,7 +76,7 @@ impl Wal {
             previous_end: 0,
             previous_crc: 0,
             synced_end: FILE_HEADER_BYTES,
-            reserved: options.file_bytes,
+            reserved: options.reserved_after(0),
         };
         let open = start_file(&*disk, &dir, header, &[], 0)?;
         Ok(Self::assemble(disk, dir, identity, options, vec![LogFile { index: 1, first_seq }], open))
@@ -304,7 +304,7 @@ impl Wal {
             previous_end: end.offset,
             previous_crc: end.crc,
             synced_end: FILE_HEADER_BYTES,
-            reserved: self.options.file_bytes,
+            reserved: self.options.reserved_after(self.open.reserved),
         };
         match start_file(&*self.disk, &self.dir, header, &[], need) {
             Ok(open) => self.open = open,

@@ -1,0 +1,104 @@
+//! What stands before the routes: frequent calls are answered here, everything else goes through router and layers.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header;
+use axum::response::Response;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use tower::{Service, ServiceExt};
+
+use crate::app;
+use crate::auth::{Access, Right};
+use crate::clock;
+use crate::rest::AppState;
+use crate::rest::hot::{self, Call};
+
+/// The service of the public port.
+#[derive(Clone)]
+pub struct Front(Arc<Inner>);
+
+struct Inner {
+    state: AppState,
+    routes: Router,
+    /// Where everything else than frequent calls runs; where the caller is, if unset.
+    elsewhere: Option<Handle>,
+}
+
+impl Front {
+    /// `routes` have all their layers.
+    pub fn new(state: AppState, routes: Router, elsewhere: Option<Handle>) -> Self {
+        Self(Arc::new(Inner { state, routes, elsewhere }))
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let call =
+            hot::call_of(&parts.method, parts.uri.path()).filter(|call| self.may(call, &parts.headers));
+        let Some(call) = call else {
+            return self.routed(Request::from_parts(parts, body)).await;
+        };
+        let begun = clock::now();
+        let answering = hot::answer(&self.0.state, call, &parts, body);
+        let response = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(app::panicked);
+        let took = clock::now().saturating_duration_since(begun);
+        let requests = &self.0.state.registry.node.requests;
+        requests.add(call.method, call.endpoint, response.status().as_u16(), took);
+        match parts.headers.get(header::ACCEPT_ENCODING) {
+            Some(accepted) if app::is_large(&response) => app::compressed(accepted, response).await,
+            _ => response,
+        }
+    }
+
+    /// Whether nothing stands against answering here: what is refused, and what browsers ask, is the layers' business.
+    fn may(&self, call: &Call<'_>, headers: &axum::http::HeaderMap) -> bool {
+        let registry = &self.0.state.registry;
+        registry.is_open()
+            && !headers.contains_key(header::ORIGIN)
+            && match registry.node.keys.access(headers) {
+                Ok(Access::Full) => true,
+                Ok(Access::ReadOnly) => call.right != Right::Manage,
+                Err(_) => false,
+            }
+    }
+
+    async fn routed(&self, request: Request) -> Response {
+        let answering = self.0.routes.clone().oneshot(request);
+        let answered = match &self.0.elsewhere {
+            None => answering.await,
+            // A client that goes away ends it, as if it ran here.
+            Some(handle) => match AbortOnDropHandle::new(handle.spawn(answering)).await {
+                Ok(answered) => answered,
+                Err(e) => return app::panicked(Box::new(e)),
+            },
+        };
+        match answered {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let front = self.clone();
+        Box::pin(async move { Ok(front.answer(request).await) })
+    }
+}
