@@ -15,9 +15,13 @@ pub(crate) const BLOCK_LINKS: usize = 32;
 /// What stands for zero in the tables of [`Isa::sum_groups`], whose entries are below twice of it.
 pub(crate) const TABLE_ZERO: u8 = 32;
 
+/// From so many lines on the roundings of a query's components even out, and its codes may be coarser.
+pub(crate) const LONG_LINES: usize = 4;
+
 /// The primitives of an instruction set. `f32` pointers need no alignment.
 pub(crate) trait Isa {
-    /// Largest code of a quantized query; [`Isa::codes4`] is exact for queries within ± this.
+    /// Largest code of a quantized query for rows of [`LONG_LINES`] and more; [`Isa::codes4`] is exact for queries within
+    /// ± this, and for shorter rows within ± 127.
     const QUERY_CODE_MAX: i32 = 127;
 
     /// Sum of products.

@@ -116,7 +116,7 @@ proptest! {
     ) {
         let (a, b): (Vec<f32>, Vec<f32>) = floats.into_iter().unzip();
         let mut parts = bytes.chunks_exact(8 * LINE_BYTES).map(|p| p[..lines * LINE_BYTES].to_vec());
-        let query: Vec<i8> = parts.next().expect("five parts").into_iter().map(|q| (q as i8) / 2).map(|q| q.max(-63)).collect();
+        let query: Vec<i8> = parts.next().expect("five parts").into_iter().map(|q| if lines < isa::LONG_LINES { (q as i8).max(-127) } else { (q as i8 / 2).max(-63) }).collect();
         let codes = |part: Vec<u8>| part.into_iter().map(|code| code.max(1)).collect();
         let rows = [0; 4].map(|_| codes(parts.next().expect("five parts")));
         check(&Input { a: &a, b: &b, rows: &rows, query: &query });

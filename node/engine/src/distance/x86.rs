@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::isa::{BLOCK_LINKS, Isa, LINE_BYTES, TABLE_ZERO};
+use super::isa::{BLOCK_LINKS, Isa, LINE_BYTES, LONG_LINES, TABLE_ZERO};
 
 /// AVX2 with FMA.
 pub(crate) struct Avx2;
@@ -16,6 +16,22 @@ pub(crate) struct Avx512;
 fn fetch(p: *const u8) {
     // SAFETY: a prefetch reads nothing and may be given any address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+}
+
+/// The sum of the lanes of each.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn added(sums: [__m256i; 4]) -> [i32; 4] {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let low = _mm256_hadd_epi32(sums[0], sums[1]);
+        let high = _mm256_hadd_epi32(sums[2], sums[3]);
+        let all = _mm256_hadd_epi32(low, high);
+        let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+        std::mem::transmute::<__m128i, [i32; 4]>(all)
+    }
 }
 
 /// Four accumulators of eight lanes over the bulk, the tail one by one.
@@ -121,6 +137,17 @@ impl Isa for Avx2 {
         unsafe {
             let ones = _mm256_set1_epi16(1);
             let mut sums = [_mm256_setzero_si256(); 4];
+            if lines < LONG_LINES {
+                // Codes of full range would saturate `maddubs`: both sides are widened to 16 bits.
+                for part in 0..lines * LINE_BYTES / 16 {
+                    let q = _mm256_cvtepi8_epi16(_mm_load_si128(query.add(16 * part).cast()));
+                    for (sum, row) in sums.iter_mut().zip(rows) {
+                        let c = _mm256_cvtepu8_epi16(_mm_load_si128(row.add(16 * part).cast()));
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(c, q));
+                    }
+                }
+                return added(sums);
+            }
             // Two products of a code and a query code, 2 × 255 × 63, fit into 16 bits: `maddubs` never saturates.
             for part in 0..lines * LINE_BYTES / 32 {
                 let q = _mm256_load_si256(query.add(32 * part).cast());
@@ -129,11 +156,7 @@ impl Isa for Avx2 {
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(c, q), ones));
                 }
             }
-            let low = _mm256_hadd_epi32(sums[0], sums[1]);
-            let high = _mm256_hadd_epi32(sums[2], sums[3]);
-            let all = _mm256_hadd_epi32(low, high);
-            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
-            std::mem::transmute::<__m128i, [i32; 4]>(all)
+            added(sums)
         }
     }
 

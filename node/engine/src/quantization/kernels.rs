@@ -1,6 +1,6 @@
 //! Loops of quantization that are compiled for each instruction set.
 
-use crate::distance::isa::{Isa, TABLE_ZERO, per_isa};
+use crate::distance::isa::{Isa, LINE_BYTES, LONG_LINES, TABLE_ZERO, per_isa};
 
 /// What quantizing a query gives beside its codes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,22 +18,22 @@ pub(crate) struct QueryScale {
 pub(crate) fn quantize_query(query: &[f32], codes: &mut [i8]) -> QueryScale {
     assert!(codes.len() >= query.len(), "codes are padded, never shorter");
     // SAFETY: both pointers are good for `query.len()` values.
-    unsafe { quantize_any(query.as_ptr(), codes.as_mut_ptr(), query.len()) }
+    unsafe { quantize_any(query.as_ptr(), codes, query.len()) }
 }
 
-per_isa! { unsafe fn quantize_any(query: *const f32, codes: *mut i8, n: usize) -> QueryScale => quantize_with; }
+per_isa! { unsafe fn quantize_any(query: *const f32, codes: &mut [i8], n: usize) -> QueryScale => quantize_with; }
 
 /// Adding this to a small float leaves its nearest integer in the low bits.
 const ROUNDING: f32 = 12_582_912.0;
 
 #[inline(always)]
-unsafe fn quantize_with<I: Isa>(query: *const f32, codes: *mut i8, n: usize) -> QueryScale {
-    // SAFETY: the caller says that both are good for `n` values, and the codes are nobody else's.
-    let (query, codes) =
-        unsafe { (std::slice::from_raw_parts(query, n), std::slice::from_raw_parts_mut(codes, n)) };
+unsafe fn quantize_with<I: Isa>(query: *const f32, codes: &mut [i8], n: usize) -> QueryScale {
+    // SAFETY: the caller says that it is good for `n` values.
+    let query = unsafe { std::slice::from_raw_parts(query, n) };
     // The bits of positive floats are in the order of the floats, and integers have vector instructions for it.
     let largest = query.iter().fold(0u32, |largest, v| largest.max(v.to_bits() & 0x7fff_ffff));
-    let step = (f32::from_bits(largest) / I::QUERY_CODE_MAX as f32).max(f32::MIN_POSITIVE);
+    let largest_code = if codes.len() >= LONG_LINES * LINE_BYTES { I::QUERY_CODE_MAX } else { 127 };
+    let step = (f32::from_bits(largest) / largest_code as f32).max(f32::MIN_POSITIVE);
     let inverse = 1.0 / step;
     let mut code_sum = 0i32;
     for (code, v) in codes.iter_mut().zip(query) {

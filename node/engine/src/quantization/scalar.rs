@@ -24,6 +24,8 @@ const KIND_SCALAR: u32 = 1;
 /// The same of rotated vectors.
 const KIND_ROTATED: u32 = 2;
 const HEADER_BYTES: u64 = 64;
+/// Vectors of fewer components have no sketches: their codes are hardly longer.
+const SKETCHED_MIN: usize = 256;
 /// The code that stands for nothing.
 const PAD: u8 = 128;
 
@@ -42,7 +44,7 @@ pub struct ScalarCodes {
     scales: Section,
     /// For Cosine and Euclid the squared length of the centred vector, for Dot its product with the mean.
     terms: Section,
-    /// Of rotated vectors only.
+    /// Of rotated vectors that are long enough.
     sketches: Option<Sketches>,
 }
 
@@ -85,6 +87,11 @@ impl ScalarCodes {
     /// Whether codes serve this metric. Manhattan has no product form, so it is compared on raw vectors.
     pub fn serves(distance: Distance) -> bool {
         distance != Distance::Manhattan
+    }
+
+    /// Whether vectors so long get sketches, which want them rotated.
+    pub(crate) fn is_sketched(dim: usize) -> bool {
+        stride_of(dim) >= SKETCHED_MIN
     }
 
     /// Codes of `rows`, whose mean is `mean`; of the rotated rows if `rotate` says so. Also gives the sums of the
@@ -143,7 +150,7 @@ impl ScalarCodes {
         let len = len as u32;
         let mut all =
             Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches: None };
-        if rotate {
+        if rotate && Self::is_sketched(dim) {
             all.sketches = Some(Sketches::encode(&all, pool)?);
         }
         Ok((all, sums))
@@ -152,7 +159,8 @@ impl ScalarCodes {
     /// Writes them as the body of a sealed file.
     pub fn write(&self, w: &mut SealedWriter) -> Result<()> {
         let kind = if self.rotation.is_some() { KIND_ROTATED } else { KIND_SCALAR };
-        let header = [kind, self.dim as u32, self.len, self.stride as u32];
+        let sketched = u32::from(self.sketches.is_some());
+        let header = [kind, self.dim as u32, self.len, self.stride as u32, sketched];
         w.write(cast::bytes(&header))?;
         w.align(HEADER_BYTES)?;
         let sketches: &[u8] = self.sketches.as_ref().map_or(&[], |s| s.rows());
@@ -183,12 +191,12 @@ impl ScalarCodes {
         let mean = cast::numbers(file.checked(mean)?)?.to_vec();
         let scales = Section::load(file, section(rows * 8), ram)?;
         let terms = Section::load(file, section(rows * 4), ram)?;
-        let sketches = match &rotation {
-            Some(rotation) => {
+        let sketches = match (&rotation, header[4]) {
+            (Some(rotation), 1) => {
                 let width = rotation.width();
                 Some(Sketches::open(file, section(Sketches::bytes(len, width)), width, ram)?)
             }
-            None => None,
+            _ => None,
         };
         let codes = Section::load(file, section(rows * stride as u64), ram)?;
         Ok(Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches })

@@ -68,7 +68,7 @@ fn constant_and_zero_vectors_have_codes() {
 /// What a scan finds after a look at the sketches, against what it finds by codes alone.
 #[test]
 fn sketches_leave_out_hardly_anything_that_is_near() {
-    const DIM: usize = 150;
+    const DIM: usize = 300;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid] {
         let rows = crate::hnsw::tests::clustered(distance, DIM, 3000, 1);

@@ -71,7 +71,10 @@ impl VectorsBuilder<'_> {
         let rows = RawRows::open(self.disk, self.dir, &files[0], spec)?;
         let all = rows.all()?;
         let codes = match ScalarCodes::serves(spec.distance) {
-            true => Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, true, self.pool)?),
+            true => {
+                let rotate = spec.wants_inline() || ScalarCodes::is_sketched(spec.dim);
+                Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, rotate, self.pool)?)
+            }
             false => None,
         };
         self.cancel.check()?;
