@@ -37,7 +37,7 @@ pub fn with_layers(routes: Router, node: &Arc<Node>) -> Router {
     Router::new().fallback_service(NormalizePathLayer::trim_trailing_slash().layer(app))
 }
 
-fn compression() -> CompressionLayer<impl Predicate + Clone> {
+fn compression() -> CompressionLayer<impl Predicate> {
     let large = SizeAbove::new(COMPRESS_FROM_BYTES).and(NotForContentType::new("application/octet-stream"));
     CompressionLayer::new().compress_when(large)
 }

@@ -1,3 +1,5 @@
+//! Bodies read in one pass against what serde reads of them.
+
 use super::*;
 
 /// What is read in one pass is what serde reads; `plain`: it is expected to be read that way.

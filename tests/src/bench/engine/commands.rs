@@ -131,16 +131,18 @@ impl Shards {
                 ..QuantizationSearch::default()
             },
         };
-        let request = |i: usize| SearchRequest {
-            using: String::new(),
-            vector: queries.row(i),
-            filter: filters[command["filter_of"][i].as_u64().unwrap_or(0) as usize].clone(),
-            params,
-            limit: number(command, "k").unwrap_or(10),
-            score_threshold: None,
+        let request = |i: usize| -> Result<SearchRequest> {
+            Ok(SearchRequest {
+                using: String::new(),
+                vector: queries.row(i)?,
+                filter: filters[command["filter_of"][i].as_u64().unwrap_or(0) as usize].clone(),
+                params,
+                limit: number(command, "k").unwrap_or(10),
+                score_threshold: None,
+            })
         };
         let count = number(command, "count").unwrap_or(queries.rows).min(queries.rows);
-        let requests: Vec<SearchRequest> = (0..count).map(request).collect();
+        let requests: Vec<SearchRequest> = (0..count).map(request).collect::<Result<_>>()?;
         let (mut cpu, mut wall, mut ids) = (f64::INFINITY, f64::INFINITY, Vec::new());
         let mut latencies = Vec::new();
         for _ in 0..number(command, "passes").unwrap_or(3).max(1) {
@@ -176,7 +178,7 @@ impl Open {
                 Some(lines) => RawPayload::from_json_bytes(lines.next().context("a line a row")??.as_bytes()),
                 None => RawPayload::empty(),
             };
-            let vectors = NamedVectors::unnamed(matrix.row(row));
+            let vectors = NamedVectors::unnamed(matrix.row(row)?);
             points.push(PointWrite { id: PointId::Num(row as u64), vectors, payload });
             if points.len() == BATCH || row + 1 == rows.end {
                 let points = std::mem::take(&mut points);
