@@ -49,7 +49,8 @@ impl Matrix {
     pub fn row(&self, row: usize) -> Result<Vec<f32>> {
         let width = if self.half { 2 } else { 4 };
         let mut bytes = vec![0u8; self.columns * width];
-        self.file.read_exact_at(&mut bytes, (self.start + row * bytes.len()) as u64)?;
+        let at = (self.start + row * bytes.len()) as u64;
+        self.file.read_exact_at(&mut bytes, at)?;
         Ok(match self.half {
             true => bytes.chunks_exact(2).map(|b| from_half(u16::from_le_bytes([b[0], b[1]]))).collect(),
             false => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),

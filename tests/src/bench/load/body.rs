@@ -64,7 +64,7 @@ pub fn batch(queries: &[String]) -> String {
 }
 
 /// An upsert of some rows, whose ids are their numbers.
-pub fn upsert(vectors: &Matrix, rows: std::ops::Range<usize>, payloads: Option<&[String]>) -> String {
+pub fn upsert(vectors: &Matrix, rows: std::ops::Range<usize>, payloads: Option<&[String]>) -> Result<String> {
     let mut body = String::with_capacity((rows.end - rows.start) * vectors.columns * 20);
     body.push_str("{\"points\":[");
     for row in rows.clone() {
@@ -72,14 +72,14 @@ pub fn upsert(vectors: &Matrix, rows: std::ops::Range<usize>, payloads: Option<&
             body.push(',');
         }
         let _ = write!(body, "{{\"id\":{row},\"vector\":");
-        vector(&mut body, &vectors.row(row));
+        vector(&mut body, &vectors.row(row)?);
         if let Some(payloads) = payloads {
             let _ = write!(body, ",\"payload\":{}", payloads[row]);
         }
         body.push('}');
     }
     body.push_str("]}");
-    body
+    Ok(body)
 }
 
 /// The first lines of a file, each a payload.

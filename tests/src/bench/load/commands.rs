@@ -69,7 +69,8 @@ fn query(command: &Value) -> Result<Value> {
         let number = command["filter_of"][i].as_u64().unwrap_or(0) as usize;
         filters.and_then(|f| f.get(number)).filter(|f| !f.is_null())
     };
-    let bodies: Vec<String> = (0..rows).map(|i| body::query(&ask, &queries.row(i), filter(i))).collect();
+    let body = |i: usize| Ok(body::query(&ask, &queries.row(i)?, filter(i)));
+    let bodies: Vec<String> = (0..rows).map(body).collect::<Result<_>>()?;
     let path = format!("/collections/{}/points/{endpoint}", text(command, "collection")?);
     let batch = number(command, "batch").unwrap_or(1);
     let requests: Vec<Vec<u8>> = match batch {
@@ -118,10 +119,10 @@ fn upsert(command: &Value) -> Result<Value> {
     let batch = number(command, "batch").unwrap_or(100).max(1);
     let starts: Vec<usize> = (from..to).step_by(batch).collect();
     let make = |start: &usize| {
-        let body = body::upsert(&vectors, *start..(start + batch).min(to), payloads.as_deref());
-        head(command, "PUT", &path, body.as_bytes())
+        let body = body::upsert(&vectors, *start..(start + batch).min(to), payloads.as_deref())?;
+        Ok(head(command, "PUT", &path, body.as_bytes()))
     };
-    let requests: Vec<Vec<u8>> = starts.iter().map(make).collect();
+    let requests: Vec<Vec<u8>> = starts.iter().map(make).collect::<Result<_>>()?;
     let mut outcome = send_as(command, &requests, requests.len(), false)?;
     let sent = outcome.summary["requests"].as_u64().unwrap_or(0) as usize * batch;
     let wall = outcome.summary["wall_s"].as_f64().unwrap_or(f64::INFINITY);
