@@ -181,16 +181,17 @@ impl SegmentVectors {
             .as_ref()
             .map(|file| ScalarCodes::open(file, spec.distance, spec.dim, len, spec.codes_in_ram()));
         let codes = codes.transpose()?;
-        let inline = match (&codes, &self.inline_file) {
-            (Some(codes), Some(file)) => {
-                Some(InlineLinks::open(file, codes, spec.hnsw.m, !spec.hnsw.on_disk)?)
+        // Walks along links with codes read the plain ones on the upper levels only.
+        let links_in_ram = self.inline_file.is_none() && !spec.hnsw.on_disk;
+        let graph = self.graph_file.as_ref().map(|file| Graph::open(file, len, links_in_ram)).transpose()?;
+        let inline = match (&codes, &graph, &self.inline_file) {
+            // The graph's own `m`: the collection's may have been changed since it was built.
+            (Some(codes), Some(graph), Some(file)) => {
+                Some(InlineLinks::open(file, codes, graph.shape.m as usize, !spec.hnsw.on_disk)?)
             }
             _ => None,
         };
-        // Walks along links with codes read the plain ones on the upper levels only.
-        let links_in_ram = inline.is_none() && !spec.hnsw.on_disk;
-        let graph = self.graph_file.as_ref().map(|file| Graph::open(file, len, links_in_ram));
-        let hot = Hot { codes, graph: graph.transpose()?, inline };
+        let hot = Hot { codes, graph, inline };
         Ok(self.hot.get_or_init(|| hot))
     }
 }

@@ -30,7 +30,8 @@ fn spec(distance: Distance, quantized: bool, inline: bool) -> VectorSpec {
 }
 
 struct Fixture {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+    files: Vec<FileEntry>,
     spec: VectorSpec,
     rows: Vec<f32>,
     vectors: SegmentVectors,
@@ -56,7 +57,7 @@ fn fixture(spec: VectorSpec, rows: Vec<f32>, absent: u32, plan: GraphPlan) -> Fi
     };
     let files = builder.write((rows.len() / DIM) as u32, &mut fill, plan).expect("written");
     let vectors = SegmentVectors::open(&RealDisk, dir.path(), "v", &spec, &files).expect("open");
-    Fixture { _dir: dir, spec, rows, vectors }
+    Fixture { dir, files, spec, rows, vectors }
 }
 
 struct Ask<'a> {
@@ -205,6 +206,16 @@ fn a_filter_against_the_query_is_answered_by_a_scan() {
         let ask = Ask { deleted: &deleted, passing: Some(&far), params, k: 10 };
         assert_eq!(f.search(query, &ask).0, f.exact(query, &ask));
     }
+}
+
+/// A collection's `m` may change while its segments still have graphs of the old one.
+#[test]
+fn links_with_codes_are_read_with_the_m_they_were_built_with() {
+    let built = spec(Distance::Euclid, true, true);
+    let f = fixture(built, rows(Distance::Euclid, 12_000, 1), u32::MAX, GraphPlan::Build);
+    let changed = VectorSpec { hnsw: HnswConfig { m: 40, ..built.hnsw }, ..built };
+    let again = SegmentVectors::open(&RealDisk, f.dir.path(), "v", &changed, &f.files).expect("opens");
+    again.warm().expect("what was built is intact");
 }
 
 #[test]
