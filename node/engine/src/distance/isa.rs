@@ -68,13 +68,21 @@ pub(crate) trait Isa {
     ///
     /// # Safety
     /// The processor has the instruction set.
-    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32;
+    #[inline(always)]
+    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32 {
+        values.iter().rev().fold(0, |bits, &v| bits << 1 | u32::from(v > least))
+    }
 
     /// How many of `runs` × 8 values are not below `least`.
     ///
     /// # Safety
     /// As for [`Isa::dot`], `values` being good for `runs × 8` values.
-    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize;
+    #[inline(always)]
+    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize {
+        // SAFETY: the caller says that so many values are there.
+        let values = unsafe { std::slice::from_raw_parts(values, runs * 8) };
+        values.iter().map(|&v| usize::from(v >= least)).sum()
+    }
 
     /// Asks for the cache line at `p`, which may be any address.
     fn prefetch(p: *const u8);

@@ -119,18 +119,6 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn above(values: &[f32; BLOCK_LINKS], least: f32) -> u32 {
-        values.iter().rev().fold(0, |bits, &v| bits << 1 | u32::from(v > least))
-    }
-
-    #[inline(always)]
-    unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize {
-        // SAFETY: the caller says that so many values are there.
-        let values = unsafe { std::slice::from_raw_parts(values, runs * 8) };
-        values.iter().map(|&v| usize::from(v >= least)).sum()
-    }
-
-    #[inline(always)]
     fn prefetch(p: *const u8) {
         // SAFETY: a prefetch reads nothing and may be given any address.
         unsafe {

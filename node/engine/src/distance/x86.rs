@@ -366,16 +366,8 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     unsafe fn not_below(values: *const f32, runs: usize, least: f32) -> usize {
-        // SAFETY: the caller's conditions; a run is one register.
-        unsafe {
-            let least = _mm256_set1_ps(least);
-            let mut count = 0;
-            for run in 0..runs {
-                let v = _mm256_loadu_ps(values.add(8 * run));
-                count += (_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(v, least)) as u32).count_ones();
-            }
-            count as usize
-        }
+        // SAFETY: passed on to the caller; a run is one register of AVX2, which every processor with this set has.
+        unsafe { Avx2::not_below(values, runs, least) }
     }
 
     #[inline(always)]
