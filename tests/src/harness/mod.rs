@@ -1,11 +1,13 @@
 //! Processes under test, and the little it takes to talk to them. It never asserts anything.
 
+mod commands;
 mod http;
 mod node;
 mod random;
 
 use std::time::{Duration, Instant};
 
+pub use commands::answer_commands;
 pub use http::{Answer, request};
 pub use node::Node;
 pub use random::Random;
