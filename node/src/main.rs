@@ -23,6 +23,7 @@ use quiver_node::rest::{self, AppState};
 use quiver_node::server::{self, Options, TlsFiles};
 use quiver_node::shutdown::Shutdown;
 use quiver_node::snapshot::catalog::Catalog;
+use quiver_node::snapshot::checksums;
 use quiver_node::{app, telemetry, workers};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -69,6 +70,7 @@ async fn run(loaded: Loaded) -> Result<()> {
     say_hello(&node, listener.local_addr().context("the address that was bound")?);
     let registry = Registry::new(node.clone());
     let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir())?;
+    tokio::spawn(checksums::run(snapshots.clone(), node.clone()));
     let state = AppState { registry: registry.clone(), snapshots };
     let routes = rest::router(state.clone());
     let routes = app::with_layers(routes, &node);

@@ -163,6 +163,19 @@ impl Pool {
         });
     }
 
+    /// Runs a step of what was begun, such as the next piece of an answer, and waits for it. Not refused when the queue is
+    /// full.
+    pub async fn step<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let (done, answer) = oneshot::channel();
+        self.spawn(move || {
+            let _ = done.send(work());
+        });
+        answer.await.map_err(|_| PoolError::Panicked)
+    }
+
     fn slot(&self) -> Result<Slot, PoolError> {
         let before = self.unfinished.fetch_add(1, Ordering::Relaxed);
         let slot = Slot(self.unfinished.clone());

@@ -10,7 +10,6 @@ use quiver_api::internal::{
 };
 use quiver_engine::Cancel;
 use quiver_engine::shard::Shard;
-use rayon::prelude::*;
 
 use super::registry::{Registry, shard_dir, shard_options};
 use super::route::HashRange;
@@ -19,8 +18,8 @@ use crate::clock;
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 use crate::snapshot::archive;
-use crate::snapshot::catalog::{Catalog, Description, Scratch};
-use crate::snapshot::hash::Digests;
+use crate::snapshot::catalog::{Catalog, Description, Kept, Scratch};
+use crate::snapshot::folder::{Folder, UNKNOWN_DIGEST};
 
 /// Takes a snapshot of the shards that this node holds.
 pub async fn create(
@@ -39,7 +38,7 @@ pub async fn create(
         let mut indexes = Vec::new();
         for route in collection.routes.load().iter() {
             if let Place::Local(shard) = &route.place {
-                shards.push(link(&*disk, &scratch, route, shard, cancel)?);
+                shards.push(link(&*disk, &scratch, route, shard)?);
                 indexes = indexes_of(shard)?;
             }
         }
@@ -62,7 +61,7 @@ pub async fn create(
             aliases: Vec::new(),
             shards,
         };
-        Ok(catalog.add(&manifest, &scratch, cancel)?)
+        Ok(catalog.add(manifest, &scratch, cancel)?)
     };
     let made = registry.node.pools.update.run("Create snapshot", deadline, work).await??;
     registry.node.snapshots.created(&name);
@@ -75,7 +74,7 @@ fn unused(catalog: &Catalog, collection: &str, name: String) -> String {
     let numbered = (1..1000).map(|i| format!("{stem}-{i}.snapshot"));
     std::iter::once(name.clone())
         .chain(numbered)
-        .find(|n| catalog.path(collection, n).is_err())
+        .find(|n| catalog.find(collection, n).is_err())
         .unwrap_or(name)
 }
 
@@ -96,20 +95,22 @@ fn link(
     scratch: &Scratch,
     route: &Route,
     shard: &Shard,
-    cancel: &Cancel,
 ) -> Result<ShardManifest> {
     let dir = shard_dir(scratch.path(), route.shard);
     let parent = dir.parent().unwrap_or(scratch.path());
     disk.create_dir_all(parent)
         .map_err(|e| ApiError::internal(format!("making {}: {e}", parent.display())))?;
     let linked = shard.snapshot_to(&dir)?;
-    let digests = Digests::default();
-    // On all threads of the pool that this runs on: most of the time of a snapshot goes into it.
-    let digest = |name: &PathBuf| -> Result<SnapshotFile> {
-        let (sha256, size_bytes) = digests.of(disk, &dir.join(name), cancel)?;
-        Ok(SnapshotFile { name: name.to_string_lossy().into_owned(), sha256, size_bytes })
+    // Digests are made later: they take longer than everything else.
+    let file = |name: &PathBuf| -> Result<SnapshotFile> {
+        let path = dir.join(name);
+        let size_bytes = disk.size(&path);
+        let size_bytes =
+            size_bytes.map_err(|e| ApiError::internal(format!("looking at {}: {e}", path.display())))?;
+        let name = name.to_string_lossy().into_owned();
+        Ok(SnapshotFile { name, sha256: UNKNOWN_DIGEST.into(), size_bytes })
     };
-    let files = linked.files.par_iter().map(digest).collect::<Result<Vec<_>>>()?;
+    let files = linked.files.iter().map(file).collect::<Result<Vec<_>>>()?;
     Ok(ShardManifest {
         shard: route.shard,
         range: WireRange { first: route.range.from, last: route.range.to },
@@ -142,7 +143,7 @@ pub async fn recover(
     registry: &Arc<Registry>,
     catalog: &Catalog,
     name: &str,
-    file: PathBuf,
+    from: Kept,
     checksum: Option<String>,
     deadline: Deadline,
 ) -> Result<()> {
@@ -153,8 +154,15 @@ pub async fn recover(
     let root = registry.node.settings.storage.storage_path.join("collections");
     let unpacked = scratch.path().join("unpacked");
     let work = move |cancel: &Cancel| -> Result<(PathBuf, Definition, Vec<Shard>)> {
-        catalog.check(&file, checksum.as_deref(), cancel)?;
-        let manifest = archive::unpack(&*disk, &file, &unpacked, cancel)?;
+        let manifest = match from {
+            Kept::Folder(path) => {
+                Folder::read(&*disk, &path)?.link_into(&disk, &unpacked, checksum.as_deref(), cancel)?
+            }
+            Kept::Archive(path) => {
+                catalog.check(&path, checksum.as_deref(), cancel)?;
+                archive::unpack(&*disk, &path, &unpacked, cancel)?
+            }
+        };
         let definition = definition_of(&for_work, &manifest)?;
         let dir = root.join(definition.uid.simple().to_string());
         let restored = restore_shards(&disk, &unpacked, &dir, &definition);

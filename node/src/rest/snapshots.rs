@@ -1,10 +1,12 @@
-//! REST snapshots: one tar file a collection, on this node.
+//! REST snapshots: one tar a collection, made of what this node keeps while it is downloaded.
 
 use std::time::Duration;
 
+use axum::body::{Body as Content, Bytes};
 use axum::extract::{FromRequest, Multipart, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures::Stream;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
@@ -14,13 +16,17 @@ use crate::cluster::allowed::Change;
 use crate::collection::backup;
 use crate::error::{ApiError, Result};
 use crate::finish::to_the_end;
-use crate::pool::Deadline;
+use crate::pool::{Deadline, Pool};
+use crate::snapshot::catalog::Kept;
+use crate::snapshot::layout::Reader;
 use crate::snapshot::{SnapshotError, fetch};
 
 /// Snapshots take as long as the disk needs.
 const SNAPSHOT_TIME: Duration = Duration::from_secs(24 * 3600);
 /// An upload that stands still for so long has ended.
 const CHUNK_TIME: Duration = Duration::from_secs(60);
+/// A download is sent in pieces of this.
+const PIECE_BYTES: usize = 1 << 20;
 
 impl From<SnapshotError> for ApiError {
     fn from(e: SnapshotError) -> Self {
@@ -109,24 +115,13 @@ pub async fn download(
     Path((name, snapshot)): Path<(String, String)>,
     at: Started,
 ) -> Response {
-    let result = async {
-        let collection = state.registry.get(&name)?.name();
-        let path = state.snapshots.path(&collection, &snapshot)?;
-        let file = tokio::fs::File::open(&path).await;
-        let file = file.map_err(|e| ApiError::internal(format!("opening the snapshot: {e}")))?;
-        let length =
-            file.metadata().await.map_err(|e| ApiError::internal(format!("the snapshot: {e}")))?.len();
-        Ok((file, length))
-    };
-    match result.await {
+    match content(&state, &name, &snapshot).await {
         // The protocol answers a missing snapshot in plain text here.
         Err(ApiError { code: StatusCode::NOT_FOUND, text, .. }) if text.contains("Snapshot") => {
             (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], text).into_response()
         }
         Err(e) => at.answer::<()>(Err(e)),
-        Ok((file, length)) => {
-            let body =
-                axum::body::Body::from_stream(tokio_util::io::ReaderStream::with_capacity(file, 1 << 20));
+        Ok((body, length)) => {
             let named = format!("attachment; filename=\"{snapshot}\"");
             let mut response = body.into_response();
             let headers = response.headers_mut();
@@ -138,6 +133,47 @@ pub async fn download(
             response
         }
     }
+}
+
+/// The tar of a snapshot, and its length.
+async fn content(state: &AppState, name: &str, snapshot: &str) -> Result<(Content, u64)> {
+    let collection = state.registry.get(name)?.name();
+    let (pool, deadline) = (state.registry.node.pools.update.clone(), Deadline::after(SNAPSHOT_TIME));
+    let (catalog, wanted) = (state.snapshots.clone(), snapshot.to_owned());
+    let found = pool.run("Download", deadline, move |_| catalog.find(&collection, &wanted)).await??;
+    match found {
+        Kept::Folder(path) => {
+            let tar = state.snapshots.tar(&pool, &path, deadline).await?;
+            let length = tar.size();
+            Ok((Content::from_stream(pieces(tar.reader(state.registry.disk.clone()), pool)), length))
+        }
+        Kept::Archive(path) => {
+            let error = |e| ApiError::internal(format!("opening the snapshot: {e}"));
+            let file = tokio::fs::File::open(&path).await.map_err(error)?;
+            let length = file.metadata().await.map_err(error)?.len();
+            let pieces = tokio_util::io::ReaderStream::with_capacity(file, PIECE_BYTES);
+            Ok((Content::from_stream(pieces), length))
+        }
+    }
+}
+
+/// A tar by pieces, each read on the pool when the one before it was taken. An error ends the connection, so a part never
+/// looks like the whole.
+fn pieces(tar: Reader, pool: Pool) -> impl Stream<Item = std::io::Result<Bytes>> {
+    futures::stream::try_unfold(tar, move |mut tar| {
+        let pool = pool.clone();
+        async move {
+            let read = pool.step(move || tar.piece(PIECE_BYTES).map(|piece| (piece, tar)));
+            let read = read.await.map_err(SnapshotError::from).and_then(|read| read);
+            match read {
+                Ok((piece, tar)) => Ok(piece.map(|piece| (Bytes::from(piece), tar))),
+                Err(e) => {
+                    tracing::warn!("the download of a snapshot ends early: {e}");
+                    Err(std::io::Error::other(e))
+                }
+            }
+        }
+    })
 }
 
 pub async fn upload(
@@ -166,7 +202,8 @@ pub async fn upload(
     let work = async move {
         let _scratch = scratch;
         let deadline = Deadline::after(SNAPSHOT_TIME);
-        backup::recover(&state.registry, &state.snapshots, &name, path, checksum, deadline).await?;
+        let from = Kept::Archive(path);
+        backup::recover(&state.registry, &state.snapshots, &name, from, checksum, deadline).await?;
         Ok(true)
     };
     run(&options, at, work).await
@@ -252,19 +289,22 @@ pub async fn recover(
                 ApiError::from(e)
                     .hint("Or download the file and send it to POST /collections/{name}/snapshots/upload")
             })?;
-            return Ok((Some(scratch), path));
+            return Ok((Some(scratch), Kept::Archive(path)));
         }
-        Ok((None, state.snapshots.local(&body.location)?))
+        let (catalog, location) = (state.snapshots.clone(), body.location.clone());
+        let work = move |_: &_| catalog.local(&location);
+        let pool = &state.registry.node.pools.update;
+        Ok((None, pool.run("Recover snapshot", Deadline::after(SNAPSHOT_TIME), work).await??))
     }
     .await;
-    let (scratch, path) = match result {
+    let (scratch, from) = match result {
         Ok(found) => found,
         Err(e) => return at.answer::<()>(Err(e)),
     };
     let work = async move {
         let _scratch = scratch;
         let deadline = Deadline::after(SNAPSHOT_TIME);
-        backup::recover(&state.registry, &state.snapshots, &name, path, body.checksum, deadline).await?;
+        backup::recover(&state.registry, &state.snapshots, &name, from, body.checksum, deadline).await?;
         Ok(true)
     };
     run(&options, at, work).await

@@ -1,4 +1,4 @@
-//! A snapshot in one tar file: `manifest.json` first, then every file it names, in its order.
+//! Reading a snapshot's tar: `manifest.json` first, then every file it names, in its order.
 //!
 //! Unpacking believes nothing: only regular files, only names and lengths that the manifest has, each once, every
 //! SHA-256 checked. It writes into a folder that did not exist before and never outside of it.
@@ -16,7 +16,7 @@ use super::name::SafePath;
 use super::store::check_file;
 use super::{Result, SnapshotError, io};
 
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 const MANIFEST_MAX_BYTES: u64 = 64 << 20;
 const FILES_MAX: usize = 100_000;
 
@@ -91,42 +91,6 @@ pub fn member(shard: u32, file: &SnapshotFile) -> String {
     format!("shards/{shard}/{}", file.name)
 }
 
-/// Writes the archive of `manifest`, whose files are below `dir/shards/<n>`. Gives its digest and length.
-pub fn pack(
-    disk: &dyn Disk,
-    manifest: &SnapshotManifest,
-    dir: &Path,
-    archive: &Path,
-    cancel: &Cancel,
-) -> Result<(String, u64)> {
-    let what = || format!("writing {}", archive.display());
-    let mut tar = tar::Builder::new(HashedWriter::create(disk, archive)?);
-    let json = serde_json::to_vec(manifest).map_err(|e| SnapshotError::BadInput(e.to_string()))?;
-    append(&mut tar, MANIFEST, json.len() as u64, &json[..]).map_err(io(what()))?;
-    for shard in &manifest.shards {
-        for file in &shard.files {
-            cancel.check()?;
-            let name = member(shard.shard, file);
-            let reader = Reader::open(disk, &SafePath::parse(&name)?.below(dir))?;
-            append(&mut tar, &name, file.size_bytes, reader).map_err(io(what()))?;
-        }
-    }
-    tar.into_inner().and_then(HashedWriter::finish).map_err(io(what()))
-}
-
-fn append<W: Write>(
-    tar: &mut tar::Builder<W>,
-    name: &str,
-    size: u64,
-    content: impl Read,
-) -> stdio::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_entry_type(tar::EntryType::Regular);
-    tar.append_data(&mut header, name, content)
-}
-
 /// Reads an archive into `dir`, which must not exist: `dir/shards/<n>/…`. On an error the caller removes `dir`.
 pub fn unpack(disk: &dyn Disk, archive: &Path, dir: &Path, cancel: &Cancel) -> Result<SnapshotManifest> {
     let size_max = disk.size(archive).map_err(io(format!("looking at {}", archive.display())))?;
@@ -181,12 +145,16 @@ fn read_manifest(entry: tar::Entry<'_, impl Read>) -> Result<SnapshotManifest> {
     }
     let mut json = Vec::new();
     entry.take(MANIFEST_MAX_BYTES).read_to_end(&mut json).map_err(malformed)?;
-    serde_json::from_slice(&json)
-        .map_err(|e| SnapshotError::Malformed(format!("{MANIFEST} of the archive: {e}")))
+    parse_manifest(&json)
+}
+
+pub(super) fn parse_manifest(json: &[u8]) -> Result<SnapshotManifest> {
+    serde_json::from_slice(json)
+        .map_err(|e| SnapshotError::Malformed(format!("{MANIFEST} of the snapshot: {e}")))
 }
 
 /// What a manifest from outside may say.
-fn check(manifest: &SnapshotManifest, archive_bytes: u64) -> Result<()> {
+pub(super) fn check(manifest: &SnapshotManifest, archive_bytes: u64) -> Result<()> {
     let refuse = |text: String| Err(SnapshotError::Malformed(text));
     if manifest.format_version > SNAPSHOT_FORMAT_VERSION {
         return refuse(format!(

@@ -1,6 +1,7 @@
 //! The folder of REST snapshots: `<snapshots>/<collection>/<name>.snapshot` and a `.checksum` beside each.
 //!
-//! A snapshot appears under its name only when it is whole and durable; until then it lies in `tmp`.
+//! A snapshot is a folder of links, see [`super::folder`], or a tar that an earlier version made or somebody put there. It
+//! appears under its name only when it is whole and durable; until then, and while it is removed, it lies in `tmp`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::archive;
+use super::checksums::Shared;
+use super::folder::Folder;
 use super::hash::{file_digest, is_digest};
 use super::name::SafeName;
 use super::{Result, SnapshotError, io};
@@ -21,6 +23,8 @@ use quiver_api::internal::SnapshotManifest;
 
 /// File systems take names of 255 bytes.
 const FOLDER_NAME_BYTES_MAX: usize = 250;
+/// Of a snapshot up to this size the checksum is made at once: that takes no longer than the rest.
+const SMALL_BYTES: u64 = 16 << 20;
 
 /// A snapshot as REST describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,16 +32,38 @@ pub struct Description {
     pub name: String,
     /// `2026-11-24T11:33:19`.
     pub creation_time: Option<String>,
+    /// Length of the tar.
     pub size: u64,
-    /// SHA-256 of the file.
+    /// SHA-256 of the tar. Of a large snapshot it is made in the background; until then there is none.
     pub checksum: Option<String>,
+}
+
+/// A snapshot on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A folder of links.
+    Folder(PathBuf),
+    /// A tar.
+    Archive(PathBuf),
+}
+
+impl Kept {
+    fn at(path: PathBuf) -> Self {
+        if is_folder(&path) { Self::Folder(path) } else { Self::Archive(path) }
+    }
+}
+
+/// Whether a folder is there, and not just a link to one.
+pub(super) fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|m| m.is_dir())
 }
 
 /// The snapshots of all collections on this node.
 #[derive(Clone)]
 pub struct Catalog {
-    disk: Arc<dyn Disk>,
+    pub(super) disk: Arc<dyn Disk>,
     root: PathBuf,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// A folder that is removed when it is done with.
@@ -70,7 +96,7 @@ impl Catalog {
             disk.remove_dir_all(&tmp).map_err(io(format!("clearing {}", tmp.display())))?;
         }
         disk.create_dir_all(&tmp).map_err(io(format!("making {}", tmp.display())))?;
-        Ok(Self { disk, root })
+        Ok(Self { disk, root, shared: Arc::default() })
     }
 
     /// Where snapshots are; what `recover` may name lies below.
@@ -96,34 +122,69 @@ impl Catalog {
         self.root.join(format!("c-{escaped}"))
     }
 
-    /// Packs what was linked below `scratch/shards/<n>` and gives it its name.
-    pub fn add(
-        &self,
-        manifest: &SnapshotManifest,
-        scratch: &Scratch,
-        cancel: &Cancel,
-    ) -> Result<Description> {
-        let name = SafeName::parse(&manifest.name)?;
-        let packed = scratch.path().join("packed");
-        let (checksum, size) = archive::pack(&*self.disk, manifest, scratch.path(), &packed, cancel)?;
-        self.keep(&manifest.collection, &name, &packed, &checksum)?;
-        self.describe(&manifest.collection, &name).map(|d| Description { size, ..d })
+    /// Folders of collections that have, or had, snapshots.
+    pub(super) fn folders(&self) -> Result<Vec<PathBuf>> {
+        let names = self.disk.list(&self.root).map_err(io(format!("listing {}", self.root.display())))?;
+        let own = names.iter().filter(|n| n.starts_with("c-") || n.starts_with("h-"));
+        Ok(own.map(|n| self.root.join(n)).filter(|p| p.is_dir()).collect())
     }
 
-    /// Moves a file that is whole and durable to where it is listed.
-    fn keep(&self, collection: &str, name: &SafeName, file: &Path, checksum: &str) -> Result<()> {
+    /// Gives what was linked below `scratch/shards/<n>` its manifest and its name. Nothing is read of a large one.
+    pub fn add(&self, manifest: SnapshotManifest, scratch: &Scratch, cancel: &Cancel) -> Result<Description> {
+        let name = SafeName::parse(&manifest.name)?;
+        let collection = manifest.collection.clone();
+        let mut folder = Folder::new(scratch.path(), manifest)?;
+        let mut checksum = None;
+        if folder.layout()?.size() <= SMALL_BYTES {
+            folder.digest(&*self.disk, cancel)?;
+            checksum = Some(folder.checksum(&self.disk, cancel)?);
+        }
+        folder.write(&*self.disk)?;
+        self.keep(&collection, &name, scratch.path(), checksum.as_deref())?;
+        self.shared.wake.notify_one();
+        self.describe(&collection, &name)
+    }
+
+    /// Moves a folder that is whole and durable to where it is listed.
+    fn keep(&self, collection: &str, name: &SafeName, made: &Path, checksum: Option<&str>) -> Result<()> {
         let folder = self.folder(collection);
+        let path = folder.join(name.as_str());
         let what = || format!("keeping the snapshot in {}", folder.display());
         self.disk.create_dir_all(&folder).map_err(io(what()))?;
-        let note = folder.join(format!("{name}.checksum"));
-        if self.disk.exists(&note) {
-            self.disk.remove_file(&note).map_err(io(what()))?;
+        match checksum {
+            Some(checksum) => self.note(&path, checksum)?,
+            None => self.forget(&path)?,
         }
+        self.disk.rename(made, &path).map_err(io(what()))?;
+        self.disk.sync_dir(&folder).map_err(io(what()))?;
+        self.disk.sync_dir(&self.root.join("tmp")).map_err(io(what()))
+    }
+
+    /// Writes a checksum beside a snapshot; durable when this returns.
+    pub(super) fn note(&self, path: &Path, checksum: &str) -> Result<()> {
+        self.forget(path)?;
+        let note = beside(path);
+        let what = || format!("writing {}", note.display());
         let noted = self.disk.create(&note).map_err(io(what()))?;
         noted.write_all_at(checksum.as_bytes(), 0).map_err(io(what()))?;
         noted.sync_data().map_err(io(what()))?;
-        self.disk.rename(file, &folder.join(name.as_str())).map_err(io(what()))?;
-        self.disk.sync_dir(&folder).map_err(io(what()))
+        self.disk.sync_dir(note.parent().unwrap_or(&self.root)).map_err(io(what()))
+    }
+
+    /// Removes the checksum beside a snapshot.
+    fn forget(&self, path: &Path) -> Result<()> {
+        let note = beside(path);
+        if !self.disk.exists(&note) {
+            return Ok(());
+        }
+        let what = || format!("removing {}", note.display());
+        self.disk.remove_file(&note).map_err(io(what()))?;
+        self.disk.sync_dir(note.parent().unwrap_or(&self.root)).map_err(io(what()))
+    }
+
+    /// The checksum beside a snapshot.
+    pub(super) fn noted(&self, path: &Path) -> Option<String> {
+        self.read_small(&beside(path)).filter(|c| is_digest(c))
     }
 
     /// Newest last, as their names sort.
@@ -134,32 +195,43 @@ impl Catalog {
         }
         let names = self.disk.list(&folder).map_err(io(format!("listing {}", folder.display())))?;
         let snapshots = names.iter().filter(|n| n.ends_with(".snapshot"));
-        snapshots.filter_map(|n| SafeName::parse(n).ok()).map(|n| self.describe(collection, &n)).collect()
+        let described = |name: SafeName| match self.describe(collection, &name) {
+            Ok(described) => Some(described),
+            Err(e) => {
+                // Deleted in between, or damaged: the others are there all the same.
+                tracing::warn!("the snapshot {name} is not listed: {e}");
+                None
+            }
+        };
+        Ok(snapshots.filter_map(|n| SafeName::parse(n).ok()).filter_map(described).collect())
     }
 
-    /// The file of a snapshot. An error says `Snapshot x not found`.
-    pub fn path(&self, collection: &str, name: &str) -> Result<PathBuf> {
+    /// A snapshot by its name. An error says `Snapshot x not found`.
+    pub fn find(&self, collection: &str, name: &str) -> Result<Kept> {
         let missing = || SnapshotError::NotFound(format!("Snapshot {name} not found"));
         let safe = SafeName::parse(name).map_err(|_| missing())?;
         let path = self.folder(collection).join(safe.as_str());
         if safe.as_str().ends_with(".snapshot") && self.disk.exists(&path) {
-            Ok(path)
+            Ok(Kept::at(path))
         } else {
             Err(missing())
         }
     }
 
     fn describe(&self, collection: &str, name: &SafeName) -> Result<Description> {
-        let path = self.folder(collection).join(name.as_str());
-        let meta = std::fs::metadata(&path).map_err(io(format!("looking at {}", path.display())))?;
-        let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let modified = modified.and_then(|t| Timestamp::from_second(i64::try_from(t.as_secs()).ok()?).ok());
-        let note = path.with_file_name(format!("{name}.checksum"));
+        let kept = Kept::at(self.folder(collection).join(name.as_str()));
+        let (path, size) = match &kept {
+            Kept::Folder(path) => (path, Folder::read(&*self.disk, path)?.layout()?.size()),
+            Kept::Archive(path) => {
+                (path, self.disk.size(path).map_err(io(format!("looking at {}", path.display())))?)
+            }
+        };
+        let made = made_unix(path).and_then(|t| Timestamp::from_second(i64::try_from(t).ok()?).ok());
         Ok(Description {
             name: name.to_string(),
-            creation_time: modified.map(|t| t.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
-            size: meta.len(),
-            checksum: self.read_small(&note).filter(|c| is_digest(c)),
+            creation_time: made.map(|t| t.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
+            size,
+            checksum: self.noted(path),
         })
     }
 
@@ -173,27 +245,35 @@ impl Catalog {
     /// Unix seconds of the newest snapshot of a collection.
     pub fn newest_unix(&self, collection: &str) -> Option<u64> {
         let names = self.disk.list(&self.folder(collection)).ok()?;
-        let ages = names.iter().filter(|n| n.ends_with(".snapshot")).filter_map(|n| {
-            let modified = std::fs::metadata(self.folder(collection).join(n)).ok()?.modified().ok()?;
-            Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs())
-        });
-        ages.max()
+        let folder = self.folder(collection);
+        names.iter().filter(|n| n.ends_with(".snapshot")).filter_map(|n| made_unix(&folder.join(n))).max()
     }
 
-    /// Removes a snapshot and its checksum.
+    /// Removes a snapshot and its checksum. Whoever downloads it is cut off.
     pub fn delete(&self, collection: &str, name: &str) -> Result<()> {
-        let path = self.path(collection, name)?;
-        let what = || format!("removing {}", path.display());
-        self.disk.remove_file(&path).map_err(io(what()))?;
-        let note = path.with_file_name(format!("{name}.checksum"));
-        if self.disk.exists(&note) {
-            self.disk.remove_file(&note).map_err(io(what()))?;
-        }
-        self.disk.sync_dir(&self.folder(collection)).map_err(io(what()))
+        match self.find(collection, name)? {
+            Kept::Folder(path) => {
+                // Renamed first: what is half removed is never listed.
+                let scratch = self.scratch()?;
+                self.shared.without(&path, || self.take_away(&path, &scratch))
+            }
+            Kept::Archive(path) => {
+                self.disk.remove_file(&path).map_err(io(format!("removing {}", path.display())))?;
+                self.forget(&path)
+            }
+        }?;
+        let folder = self.folder(collection);
+        self.disk.sync_dir(&folder).map_err(io(format!("syncing {}", folder.display())))
     }
 
-    /// The file that a `location` of `recover` means: `file://` and below the snapshots folder, nothing else.
-    pub fn local(&self, location: &str) -> Result<PathBuf> {
+    fn take_away(&self, path: &Path, scratch: &Scratch) -> Result<()> {
+        self.forget(path)?;
+        let removed = self.disk.rename(path, &scratch.path().join("removed"));
+        removed.map_err(io(format!("removing {}", path.display())))
+    }
+
+    /// What a `location` of `recover` means: `file://` and below the snapshots folder, nothing else.
+    pub fn local(&self, location: &str) -> Result<Kept> {
         let rest = location.strip_prefix("file://").ok_or_else(|| {
             SnapshotError::BadInput(format!("Invalid snapshot URI `{location}`: use file:// or http(s)://"))
         })?;
@@ -217,22 +297,34 @@ impl Catalog {
         // Links are followed before the folders are compared.
         let real = std::fs::canonicalize(path)
             .map_err(|_| SnapshotError::BadInput(format!("Snapshot file \"{rest}\" does not exist")))?;
-        if !real.starts_with(&root) || !real.is_file() {
+        let is_snapshot = is_folder(&real) && real.extension().is_some_and(|e| e == "snapshot");
+        if !real.starts_with(&root) || !(real.is_file() || is_snapshot) {
             return Err(outside());
         }
-        Ok(real)
+        Ok(Kept::at(real))
     }
 
-    /// Compares a file with the digest that the client gave, or that lies beside it.
+    /// Compares a tar with the digest that the client gave, or that lies beside it.
     pub fn check(&self, file: &Path, given: Option<&str>, cancel: &Cancel) -> Result<()> {
-        let beside =
-            file.file_name().map(|n| file.with_file_name(format!("{}.checksum", n.to_string_lossy())));
-        let Some(expected) = given.map(str::to_string).or_else(|| self.read_small(&beside?)) else {
+        let Some(expected) = given.map(str::to_string).or_else(|| self.read_small(&beside(file))) else {
             return Ok(());
         };
         let actual = file_digest(&*self.disk, file, cancel)?;
         if actual == expected { Ok(()) } else { Err(SnapshotError::Checksum { expected, actual }) }
     }
+}
+
+/// Where the checksum of a snapshot is noted.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.checksum"))
+}
+
+/// When a snapshot was made, in unix seconds. A folder itself changes once more when its digests are noted, the one of its
+/// shards never does.
+fn made_unix(path: &Path) -> Option<u64> {
+    let meta = std::fs::metadata(path.join("shards")).or_else(|_| std::fs::metadata(path)).ok()?;
+    Some(meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
 /// Letters, digits, `-` and `_` as they are, everything else as `%XX` of its bytes.
@@ -248,80 +340,5 @@ fn escaped(name: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // Tests lay out files as somebody else would.
-mod tests {
-    use quiver_engine::file::RealDisk;
-    use serde_json::json;
-
-    use super::*;
-
-    fn catalog() -> (Catalog, tempfile::TempDir) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let catalog = Catalog::open(Arc::new(RealDisk), folder.path().join("snapshots")).expect("opened");
-        (catalog, folder)
-    }
-
-    fn manifest(collection: &str, name: &str) -> SnapshotManifest {
-        SnapshotManifest {
-            format_version: 1,
-            name: name.into(),
-            collection: collection.into(),
-            collection_uid: String::new(),
-            created_at: String::new(),
-            schema: json!({}),
-            payload_indexes: Vec::new(),
-            aliases: Vec::new(),
-            shards: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_snapshot_is_listed_found_checked_and_removed() {
-        let (catalog, _folder) = catalog();
-        let scratch = catalog.scratch().expect("a scratch folder");
-        let made = catalog.add(&manifest("dé/../x", "a.snapshot"), &scratch, &Cancel::new()).expect("made");
-        drop(scratch);
-        assert_eq!(catalog.list("dé/../x").expect("listed"), vec![made.clone()]);
-        assert_eq!(catalog.list("other").expect("listed"), vec![]);
-        let path = catalog.path("dé/../x", "a.snapshot").expect("found");
-        catalog.check(&path, made.checksum.as_deref(), &Cancel::new()).expect("right");
-        catalog.check(&path, Some(&"0".repeat(64)), &Cancel::new()).expect_err("wrong");
-        assert!(catalog.newest_unix("dé/../x").is_some());
-        catalog.delete("dé/../x", "a.snapshot").expect("removed");
-        assert_eq!(catalog.list("dé/../x").expect("listed"), vec![]);
-        assert!(catalog.path("dé/../x", "../../a").is_err());
-    }
-
-    #[test]
-    fn names_may_be_as_long_as_collections_allow() {
-        let (catalog, _folder) = catalog();
-        for name in ["x".repeat(255), "ä".repeat(127)] {
-            let scratch = catalog.scratch().expect("a scratch folder");
-            let made = catalog.add(&manifest(&name, "a.snapshot"), &scratch, &Cancel::new()).expect("made");
-            assert_eq!(catalog.list(&name).expect("listed"), vec![made]);
-            assert_eq!(catalog.list(&name[2..]).expect("listed"), vec![]);
-        }
-    }
-
-    #[test]
-    fn recovery_reads_nothing_outside_the_snapshots_folder() {
-        let (catalog, folder) = catalog();
-        let outside = folder.path().join("outside");
-        std::fs::File::create(&outside).expect("made");
-        let inside = catalog.root().join("inside.snapshot");
-        std::fs::File::create(&inside).expect("made");
-        std::os::unix::fs::symlink(&outside, catalog.root().join("link")).expect("linked");
-        let refused = |location: String| catalog.local(&location).expect_err("refused").to_string();
-        assert!(catalog.local(&format!("file://{}", inside.display())).is_ok());
-        assert!(catalog.local(&format!("file://localhost{}", inside.display())).is_ok());
-        assert!(refused(format!("file://{}", outside.display())).contains("must be inside"));
-        assert!(refused(format!("file://{}/link", catalog.root().display())).contains("must be inside"));
-        assert!(
-            refused(format!("file://{}/../outside", catalog.root().display())).contains("must be inside")
-        );
-        assert!(refused("file://host/etc/passwd".into()).contains("absolute or on localhost"));
-        assert!(refused("file:///nowhere".into()).contains("must be inside"));
-        assert!(refused(format!("file://{}/none", catalog.root().display())).contains("does not exist"));
-        assert!(refused("ftp://x".into()).contains("Invalid snapshot URI"));
-    }
-}
+#[path = "catalog_tests.rs"]
+mod tests;

@@ -1,12 +1,15 @@
-//! Snapshots: of a collection in one tar file for REST, and of a node set in an object store.
+//! Snapshots: of a collection for REST, a folder that is sent as one tar, and of a node set in an object store.
 //!
 //! Both have the same content: immutable files of shards, and a [`quiver_api::internal::SnapshotManifest`] that
 //! names each with its length and SHA-256. Nothing read from a snapshot is believed before that is checked.
 
 pub mod archive;
 pub mod catalog;
+pub mod checksums;
 pub mod fetch;
+pub mod folder;
 pub mod hash;
+pub mod layout;
 pub mod name;
 pub mod store;
 
