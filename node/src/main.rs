@@ -70,7 +70,6 @@ async fn run(loaded: Loaded) -> Result<()> {
     say_hello(&node, listener.local_addr().context("the address that was bound")?);
     let registry = Registry::new(node.clone());
     let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir())?;
-    tokio::spawn(checksums::run(snapshots.clone(), node.clone()));
     let state = AppState { registry: registry.clone(), snapshots };
     let routes = rest::router(state.clone());
     let routes = app::with_layers(routes, &node);
@@ -78,7 +77,7 @@ async fn run(loaded: Loaded) -> Result<()> {
     let working = async {
         match node.settings.cluster.enabled {
             true => run_managed(state).await,
-            false => run_alone(registry.clone()).await,
+            false => run_alone(state).await,
         }
     };
     // Work only ends with an error, or because the node stops: then the port has to be drained first.
@@ -109,18 +108,19 @@ async fn serve(listener: TcpListener, state: AppState, routes: Router, shutdown:
 
 /// Opens the collections, then optimizes them for as long as the node runs. A collection that can't be opened is no
 /// reason to answer as if it were not there: it is an error.
-async fn run_alone(registry: Arc<Registry>) -> Result<()> {
+async fn run_alone(state: AppState) -> Result<()> {
+    let registry = state.registry.clone();
     let (pool, opening) = (registry.node.pools.update.clone(), registry.clone());
     pool.run("Open", Deadline::after(Duration::MAX), move |_| opening.open_all()).await??;
     registry.set_open();
     registry.node.readiness.set_ready();
-    tokio::join!(optimizer::run(registry.clone()), scrub::run(registry));
+    maintain(state).await;
     std::future::pending().await
 }
 
 /// The same for one of the pods of a VectorCollection: what it opens, others decide.
 async fn run_managed(state: AppState) -> Result<()> {
-    let registry = state.registry.clone();
+    let (registry, maintained) = (state.registry.clone(), state.clone());
     let issues = move || {
         let state = state.clone();
         Box::pin(async move { current_issues(&state).await }) as futures::future::BoxFuture<'static, _>
@@ -129,9 +129,16 @@ async fn run_managed(state: AppState) -> Result<()> {
     let _ = registry.managed.set(managed.cluster.clone());
     tokio::select! {
         result = managed.run() => result?,
-        ((), ()) = async { tokio::join!(optimizer::run(registry.clone()), scrub::run(registry.clone())) } => {}
+        () = maintain(maintained) => {}
     }
     std::future::pending().await
+}
+
+/// What goes on in the background until the node stops.
+async fn maintain(state: AppState) {
+    let registry = state.registry;
+    let checksums = checksums::run(state.snapshots, registry.node.clone());
+    tokio::join!(optimizer::run(registry.clone()), scrub::run(registry.clone()), checksums);
 }
 
 /// Makes everything part of sealed segments, so that the next start has no log to replay. Nothing is lost without it.

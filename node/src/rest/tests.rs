@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
 use super::AppState;
@@ -15,10 +16,11 @@ use crate::front::Front;
 use crate::node::Node;
 use crate::shutdown::Shutdown;
 use crate::snapshot::catalog::Catalog;
+use crate::snapshot::hash::hex;
 
 struct TestNode {
     routes: Front,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl TestNode {
@@ -34,7 +36,7 @@ impl TestNode {
         let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir());
         let state = AppState { registry, snapshots: snapshots.expect("a folder of snapshots") };
         let routes = app::with_layers(super::router(state.clone()), &Arc::clone(&node));
-        Self { routes: Front::new(state, routes, None), _folder: folder }
+        Self { routes: Front::new(state, routes, None), folder: folder }
     }
 
     /// `call` is a method and a path.
@@ -477,4 +479,36 @@ async fn aliases_of_one_request_apply_together_or_not_at_all() {
     let all = node.ok("GET /aliases", Value::Null).await;
     assert_eq!(all, json!({"aliases": [{"alias_name": "al", "collection_name": "c"}]}));
     assert_eq!(node.ok("DELETE /collections/al", Value::Null).await, false);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_sent_as_a_tar_and_recovered_where_it_is() {
+    let node = TestNode::with_collection().await;
+    let text = "x".repeat(1 << 16);
+    let points: Vec<Value> =
+        (2..20).map(|i| json!({"id": i, "vector": [i, 1, 2, 3], "payload": {"t": text}})).collect();
+    node.ok("PUT /collections/c/points?wait=true", json!({ "points": points })).await;
+    let made = node.ok("POST /collections/c/snapshots", Value::Null).await;
+    assert_eq!(made["checksum"], Value::Null, "it is large");
+    let (name, size) = (made["name"].as_str().expect("a name"), made["size"].as_u64().expect("a size"));
+    let call = format!("/collections/c/snapshots/{name}");
+    let request = Request::get(&call).body(Body::empty()).expect("a request");
+    let response = node.routes.clone().oneshot(request).await.expect("an answer");
+    assert_eq!(response.headers()["content-length"], size.to_string());
+    let tar = axum::body::to_bytes(response.into_body(), 1 << 26).await.expect("a body");
+    assert_eq!(tar.len() as u64, size);
+    let checksum = hex(&Sha256::digest(&tar));
+    node.ok("POST /collections/c/points/delete?wait=true", json!({"filter": {}})).await;
+    let location = format!("file://{}/snapshots/c-c/{name}", node.folder.path().display());
+    let wrong = json!({"location": location, "checksum": "1".repeat(64)}).to_string();
+    let (code, text) = node.raw("PUT /collections/c/snapshots/recover", &wrong).await;
+    assert!(code == 400 && text.contains(&checksum), "{text}");
+    for body in [json!({"location": location}), json!({"location": location, "checksum": checksum})] {
+        assert_eq!(node.ok("PUT /collections/copy/snapshots/recover", body).await, true);
+        assert_eq!(node.ok("POST /collections/copy/points/count", json!({})).await["count"], 19);
+    }
+    assert_eq!(node.ok(&format!("DELETE {call}"), Value::Null).await, true);
+    assert_eq!(node.raw(&format!("GET {call}"), "").await.0, 404);
+    assert_eq!(node.ok("GET /collections/c/snapshots", Value::Null).await, json!([]));
+    assert_eq!(node.ok("POST /collections/copy/points/count", json!({})).await["count"], 19);
 }

@@ -2,39 +2,13 @@
 
 #![allow(clippy::disallowed_methods)] // Tests lay out files as somebody else would.
 
-use quiver_api::internal::{HashRange, ShardManifest};
+use std::sync::Arc;
+
 use quiver_engine::file::RealDisk;
 
+use super::super::layout::Layout;
+use super::super::testing::{lay_out, manifest};
 use super::*;
-
-fn manifest(files: &[(&str, &[u8])]) -> SnapshotManifest {
-    let file = |(name, content): &(&str, &[u8])| SnapshotFile {
-        name: (*name).into(),
-        sha256: hex(&Sha256::digest(content)),
-        size_bytes: content.len() as u64,
-    };
-    SnapshotManifest {
-        format_version: SNAPSHOT_FORMAT_VERSION,
-        name: "s".into(),
-        collection: "docs".into(),
-        collection_uid: String::new(),
-        created_at: String::new(),
-        schema: serde_json::json!({"vectors": {"size": 4, "distance": "Dot"}}),
-        payload_indexes: Vec::new(),
-        aliases: Vec::new(),
-        shards: vec![ShardManifest {
-            shard: 0,
-            range: HashRange::ALL,
-            term: 0,
-            seq: 1,
-            points: 1,
-            engine_version: String::new(),
-            files: files.iter().map(file).collect(),
-            uploaded_bytes: 0,
-            reused_bytes: 0,
-        }],
-    }
-}
 
 /// An archive with these entries as they are, whatever they are.
 fn raw(entries: &[(&str, tar::EntryType, &[u8])]) -> Vec<u8> {
@@ -77,16 +51,15 @@ fn what_is_packed_is_what_is_unpacked() {
     let large = vec![5u8; PIECE_BYTES * 2 + 17];
     let files: [(&str, &[u8]); 3] = [("segments/1/v.raw", &large), ("CURRENT", b"x"), ("empty", b"")];
     let source = folder.path().join("in");
-    for (name, content) in files {
-        let path = source.join("shards/0").join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::File::create(&path).and_then(|mut f| f.write_all(content)).expect("written");
-    }
+    lay_out(&source, &files);
     let archive = folder.path().join("a.snapshot");
-    let (digest, size) =
-        pack(&RealDisk, &manifest(&files), &source, &archive, &Cancel::new()).expect("packed");
+    let json = serde_json::to_vec(&manifest(&files)).expect("printed");
+    let layout = || Layout::of(&manifest(&files), &json, &source).expect("laid out");
+    let mut out = std::fs::File::create(&archive).expect("made");
+    layout().reader(Arc::new(RealDisk)).write_to(&mut out).expect("packed");
+    let digest = layout().reader(Arc::new(RealDisk)).digest(&Cancel::new()).expect("hashed");
     assert_eq!(super::super::hash::file_digest(&RealDisk, &archive, &Cancel::new()).expect("hashed"), digest);
-    assert_eq!(RealDisk.size(&archive).expect("there"), size);
+    assert_eq!(RealDisk.size(&archive).expect("there"), layout().size());
     let out = folder.path().join("out");
     assert_eq!(unpack(&RealDisk, &archive, &out, &Cancel::new()).expect("unpacked"), manifest(&files));
     for (name, content) in files {

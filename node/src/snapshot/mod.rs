@@ -12,6 +12,8 @@ pub mod hash;
 pub mod layout;
 pub mod name;
 pub mod store;
+#[cfg(test)]
+mod testing;
 
 use thiserror::Error;
 
