@@ -36,7 +36,7 @@ impl TestNode {
         let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir());
         let state = AppState { registry, snapshots: snapshots.expect("a folder of snapshots") };
         let routes = app::with_layers(super::router(state.clone()), &Arc::clone(&node));
-        Self { routes: Front::new(state, routes, None), folder: folder }
+        Self { routes: Front::new(state, routes, None), folder }
     }
 
     /// `call` is a method and a path.
