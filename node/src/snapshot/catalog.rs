@@ -157,8 +157,7 @@ impl Catalog {
             None => self.forget(&path)?,
         }
         self.disk.rename(made, &path).map_err(io(what()))?;
-        self.disk.sync_dir(&folder).map_err(io(what()))?;
-        self.disk.sync_dir(&self.root.join("tmp")).map_err(io(what()))
+        self.disk.sync_dir(&folder).map_err(io(what()))
     }
 
     /// Writes a checksum beside a snapshot; durable when this returns.
