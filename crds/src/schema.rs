@@ -71,13 +71,25 @@ pub struct Hnsw {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(self.type == 'Scalar') || !has(self.scalar)")
-        .message("quantization.scalar belongs to type Scalar: set quantization.type to Scalar, or leave scalar out")
+        .message("quantization.scalar belongs to type Scalar: set quantization.type to Scalar, or leave scalar out"),
+    validation = Rule::new("(self.type == 'Product') == has(self.product)")
+        .message("quantization.product belongs to type Product, which needs it: set both or neither"),
+    validation = Rule::new("(self.type == 'Binary') || !has(self.binary)")
+        .message("quantization.binary belongs to type Binary: set quantization.type to Binary, or leave binary out"),
+    validation = Rule::new("(self.type == 'Turbo') || !has(self.turbo)")
+        .message("quantization.turbo belongs to type Turbo: set quantization.type to Turbo, or leave turbo out")
 )]
 pub struct Quantization {
     #[serde(default, rename = "type")]
     pub kind: QuantizationType,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scalar: Option<ScalarQuantization>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<ProductQuantization>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<BinaryQuantization>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turbo: Option<TurboQuantization>,
 }
 
 /// Kinds of quantization.
@@ -87,6 +99,12 @@ pub enum QuantizationType {
     None,
     /// One byte for each dimension.
     Scalar,
+    /// A share of the vectors' size; of fewer than eight bits for each dimension one bit stays in RAM.
+    Product,
+    /// One bit for each dimension stays in RAM.
+    Binary,
+    /// One bit for each dimension stays in RAM.
+    Turbo,
 }
 
 /// One byte for each dimension.
@@ -100,6 +118,76 @@ pub struct ScalarQuantization {
     /// The codes stay in RAM even when the vectors are on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ram: Option<bool>,
+}
+
+/// Codes of a size that is given as a ratio to the vectors'.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductQuantization {
+    pub compression: Compression,
+    /// The codes stay in RAM even when the vectors are on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub always_ram: Option<bool>,
+}
+
+/// How much smaller than the vectors their codes are; above X4 one bit for each dimension stays in RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Compression {
+    X4,
+    X8,
+    X16,
+    X32,
+    X64,
+}
+
+/// One bit for each dimension stays in RAM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BinaryQuantization {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<BinaryEncoding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_encoding: Option<BinaryQueryEncoding>,
+    /// The codes stay in RAM even when the vectors are on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub always_ram: Option<bool>,
+}
+
+/// Bits for each dimension of a stored vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BinaryEncoding {
+    OneBit,
+    TwoBits,
+    OneAndHalfBits,
+}
+
+/// Bits for each dimension of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BinaryQueryEncoding {
+    Default,
+    Binary,
+    Scalar4Bits,
+    Scalar8Bits,
+}
+
+/// One bit for each dimension stays in RAM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TurboQuantization {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<TurboBits>,
+    /// The codes stay in RAM even when the vectors are on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub always_ram: Option<bool>,
+}
+
+/// Bits for each dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TurboBits {
+    Bits1,
+    Bits1_5,
+    Bits2,
+    Bits4,
 }
 
 /// When segments are sealed, indexed, merged and vacuumed; what is left out is the node's default.

@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::quantization::{QuantizationConfig, QuantizationUpdate};
 use crate::strict_mode::StrictMode;
 use crate::validate::Invalid;
 
@@ -85,71 +86,6 @@ impl HnswDiff {
         take(&mut self.on_disk, newer.on_disk);
         take(&mut self.payload_m, newer.payload_m);
         take(&mut self.inline_storage, newer.inline_storage);
-    }
-}
-
-/// Quantization of a collection or a vector.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QuantizationConfig {
-    Scalar(ScalarQuantization),
-    Product(Value),
-    Binary(Value),
-    Turbo(Value),
-}
-
-/// One byte a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScalarQuantization {
-    #[serde(rename = "type")]
-    pub kind: ScalarType,
-    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "as_written")]
-    pub quantile: Option<f32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub always_ram: Option<bool>,
-}
-
-/// 0.99 as 0.99 and not as the nearest number that 32 bits have, in whatever it is printed by.
-fn as_written<S: serde::Serializer>(value: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
-    let shown = value.map(|v| v.to_string().parse::<f64>().unwrap_or(f64::from(v)));
-    shown.serialize(serializer)
-}
-
-/// The only scalar type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScalarType {
-    Int8,
-}
-
-impl QuantizationConfig {
-    fn validate(&self, path: &str, invalid: &mut Invalid) {
-        if let QuantizationConfig::Scalar(s) = self
-            && let Some(q) = s.quantile.filter(|q| !(0.5..=1.0).contains(q))
-        {
-            invalid.add(
-                format!("{path}.scalar.quantile"),
-                format!("value {q:?} invalid, must be from 0.5 to 1.0"),
-            );
-        }
-    }
-}
-
-/// Quantization in an update: a configuration, or `"Disabled"`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum QuantizationUpdate {
-    Disabled,
-    Set(QuantizationConfig),
-}
-
-impl<'de> Deserialize<'de> for QuantizationUpdate {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        match Value::deserialize(d)? {
-            Value::String(s) if s == "Disabled" => Ok(QuantizationUpdate::Disabled),
-            other => serde_json::from_value(other).map(QuantizationUpdate::Set).map_err(|_| {
-                de::Error::custom("data did not match any variant of untagged enum QuantizationConfigDiff")
-            }),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod internal;
 pub mod point;
 pub mod points;
 pub mod print;
+pub mod quantization;
 pub mod query;
 pub mod shard_call;
 pub mod shard_key;

@@ -92,7 +92,8 @@ impl HnswDiff {
     }
 }
 
-/// Quantization of a vector's codes.
+/// Which codes of a vector stay in RAM. All kinds are searched alike; those that ask for fewer than eight bits a
+/// dimension keep sketches of one bit in RAM and leave the one-byte codes in the mapped file.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Quantization {
     /// One byte a dimension.
@@ -102,6 +103,77 @@ pub enum Quantization {
         /// Codes stay in RAM even when the vectors are on disk.
         always_ram: Option<bool>,
     },
+    Product {
+        compression: Compression,
+        always_ram: Option<bool>,
+    },
+    Binary {
+        encoding: Option<BinaryEncoding>,
+        /// Recorded and echoed: queries are compared with four bits a dimension.
+        query_encoding: Option<BinaryQueryEncoding>,
+        always_ram: Option<bool>,
+    },
+    Turbo {
+        bits: Option<TurboBits>,
+        always_ram: Option<bool>,
+    },
+}
+
+/// How much smaller than four bytes a dimension codes are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Compression {
+    X4,
+    X8,
+    X16,
+    X32,
+    X64,
+}
+
+/// Bits a dimension of binary codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BinaryEncoding {
+    OneBit,
+    TwoBits,
+    OneAndHalfBits,
+}
+
+/// Bits a dimension of a query that is compared with binary codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BinaryQueryEncoding {
+    Default,
+    Binary,
+    Scalar4Bits,
+    Scalar8Bits,
+}
+
+/// Bits a dimension of turbo codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TurboBits {
+    Bits1,
+    Bits1_5,
+    Bits2,
+    Bits4,
+}
+
+impl Quantization {
+    /// Whether what stays in RAM does so even when the vectors are on disk.
+    pub fn always_ram(&self) -> bool {
+        match *self {
+            Quantization::Scalar { always_ram, .. }
+            | Quantization::Product { always_ram, .. }
+            | Quantization::Binary { always_ram, .. }
+            | Quantization::Turbo { always_ram, .. } => always_ram == Some(true),
+        }
+    }
+
+    /// Whether fewer than eight bits a dimension are asked for.
+    pub fn keeps_sketches_only(&self) -> bool {
+        match self {
+            Quantization::Scalar { .. } => false,
+            Quantization::Product { compression, .. } => *compression != Compression::X4,
+            Quantization::Binary { .. } | Quantization::Turbo { .. } => true,
+        }
+    }
 }
 
 /// What a vector's quantization says beside the collection's.
@@ -223,6 +295,32 @@ impl FieldSchema {
             on_disk: None,
             enable_hnsw: None,
             with_params: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Quantization as versions wrote it that knew one kind, and as it is written now.
+    #[test]
+    fn quantization_is_read_as_it_was_written() {
+        let scalar = Quantization::Scalar { quantile: Some(0.5), always_ram: None };
+        let old = r#"{"Scalar":{"quantile":0.5,"always_ram":null}}"#;
+        assert_eq!(serde_json::from_str::<Quantization>(old).expect("an older file"), scalar);
+        assert_eq!(serde_json::to_string(&scalar).expect("it prints"), old);
+        for kind in [
+            Quantization::Product { compression: Compression::X64, always_ram: Some(true) },
+            Quantization::Binary {
+                encoding: Some(BinaryEncoding::OneAndHalfBits),
+                query_encoding: Some(BinaryQueryEncoding::Scalar8Bits),
+                always_ram: None,
+            },
+            Quantization::Turbo { bits: Some(TurboBits::Bits1_5), always_ram: Some(false) },
+        ] {
+            let text = serde_json::to_string(&kind).expect("it prints");
+            assert_eq!(serde_json::from_str::<Quantization>(&text).expect("it reads"), kind);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use quiver_api::collections::{self as api, CreateCollection};
 use quiver_api::shard_call::ShardError;
-use quiver_engine::config::{Distance, Quantization, QuantizationDiff, VectorParams};
+use quiver_engine::config::{Distance, QuantizationDiff, VectorParams};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ use super::{Place as Where, ShardPlace};
 use crate::clock;
 use crate::collection::registry::Registry;
 use crate::collection::route::HashRange;
-use crate::collection::{Definition, Place, Route, call_local, convert};
+use crate::collection::{Definition, Place, Route, call_local, convert, quantization};
 use crate::error::ApiError;
 use crate::guardrails::Issue;
 use crate::pool::Deadline;
@@ -238,13 +238,7 @@ fn wire_vector(p: &VectorParams) -> api::VectorParams {
             inline_storage: h.inline_storage,
         }),
         quantization_config: match p.quantization {
-            Some(QuantizationDiff::Set(Quantization::Scalar { quantile, always_ram })) => {
-                Some(api::QuantizationConfig::Scalar(api::ScalarQuantization {
-                    kind: api::ScalarType::Int8,
-                    quantile,
-                    always_ram,
-                }))
-            }
+            Some(QuantizationDiff::Set(q)) => Some(quantization::to_wire(q)),
             Some(QuantizationDiff::Disabled) | None => None,
         },
         on_disk: p.on_disk,

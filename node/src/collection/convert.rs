@@ -9,7 +9,7 @@ use quiver_api::point::{PointId as WireId, Vector as WireVector, Vectors as Wire
 use quiver_api::points as points_api;
 use quiver_api::query::SearchParams as WireParams;
 use quiver_engine::config::{
-    CollectionConfig, Distance, FieldSchema, FieldType, HnswConfig, HnswDiff, OptimizerConfig, Quantization,
+    CollectionConfig, Distance, FieldSchema, FieldType, HnswConfig, HnswDiff, OptimizerConfig,
     QuantizationDiff, VectorParams,
 };
 use quiver_engine::filter::expr::Bounds;
@@ -19,6 +19,7 @@ use quiver_engine::payload_edit::PayloadSelector;
 use quiver_engine::query::{QuantizationSearch, SearchParams, WithVectors};
 use quiver_engine::{NamedVectors, PointId, Vector};
 
+use super::quantization;
 use crate::error::{ApiError, Result};
 
 /// An id for the engine.
@@ -283,7 +284,7 @@ pub fn collection_config(c: &api::CreateCollection, defaults: &Defaults) -> Resu
         vectors,
         hnsw: hnsw_diff(c.hnsw_config.as_ref()).over(defaults.hnsw),
         optimizers: optimizers(c.optimizers_config.as_ref(), defaults.optimizers)?,
-        quantization: c.quantization_config.as_ref().map(quantization).transpose()?,
+        quantization: c.quantization_config.map(quantization::to_engine),
         on_disk_payload: c.on_disk_payload.unwrap_or(defaults.on_disk_payload),
     })
 }
@@ -305,12 +306,7 @@ pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
             api::Distance::Manhattan => Distance::Manhattan,
         },
         hnsw: p.hnsw_config.as_ref().map(|h| hnsw_diff(Some(h))),
-        quantization: p
-            .quantization_config
-            .as_ref()
-            .map(quantization)
-            .transpose()?
-            .map(QuantizationDiff::Set),
+        quantization: p.quantization_config.map(|q| QuantizationDiff::Set(quantization::to_engine(q))),
         on_disk: p.on_disk,
     })
 }
@@ -325,17 +321,6 @@ fn hnsw_diff(d: Option<&api::HnswDiff>) -> HnswDiff {
         on_disk: d.on_disk,
         payload_m: d.payload_m,
         inline_storage: d.inline_storage,
-    }
-}
-
-fn quantization(q: &api::QuantizationConfig) -> Result<Quantization> {
-    match q {
-        api::QuantizationConfig::Scalar(s) => {
-            Ok(Quantization::Scalar { quantile: s.quantile, always_ram: s.always_ram })
-        }
-        api::QuantizationConfig::Product(_) => Err(ApiError::not_served("product quantization")),
-        api::QuantizationConfig::Binary(_) => Err(ApiError::not_served("binary quantization")),
-        api::QuantizationConfig::Turbo(_) => Err(ApiError::not_served("turbo quantization")),
     }
 }
 

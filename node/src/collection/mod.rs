@@ -7,6 +7,7 @@ pub mod execute;
 pub mod info;
 pub mod mmr;
 pub mod optimizer;
+pub mod quantization;
 pub mod read;
 pub mod registry;
 pub mod route;

@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use quiver_api::collections::{
-    CreateCollection, CreateVector, QuantizationUpdate, UpdateCollection, VectorParams,
-};
+use quiver_api::collections::{CreateCollection, CreateVector, UpdateCollection, VectorParams};
+use quiver_api::quantization::QuantizationUpdate;
 use quiver_api::shard_call::ShardWrite;
 use quiver_engine::Error as EngineError;
 use quiver_engine::file::{Disk, RealDisk, atomic};

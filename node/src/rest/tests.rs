@@ -467,6 +467,64 @@ async fn a_collection_shows_what_was_set_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn every_kind_of_quantization_is_taken_shown_changed_and_switched_off() {
+    let node = TestNode::start();
+    let kinds = [
+        json!({"scalar": {"type": "int8", "quantile": 0.99}}),
+        json!({"product": {"compression": "x16", "always_ram": true}}),
+        json!({"binary": {"encoding": "two_bits", "query_encoding": "scalar8bits"}}),
+        json!({"turbo": {"bits": "bits1_5", "always_ram": false}}),
+    ];
+    for (i, kind) in kinds.iter().enumerate() {
+        let vector = json!({"size": 64, "distance": "Cosine", "quantization_config": kind});
+        let body = json!({"vectors": {"own": vector, "other": {"size": 64, "distance": "Dot"}},
+            "quantization_config": kind});
+        let collection = format!("PUT /collections/c{i}");
+        node.ok(&collection, body).await;
+        let get = format!("GET /collections/c{i}");
+        let shown = async |at: &str| {
+            let info = node.ok(&get, Value::Null).await;
+            info.pointer(&format!("/config/{at}")).cloned().unwrap_or_default()
+        };
+        let row: Vec<f32> = (0..64).map(|n| (n % 7) as f32).collect();
+        let points = json!({"points": [{"id": 1, "vector": {"own": row, "other": row}}]});
+        node.ok(&format!("{collection}/points?wait=true"), points).await;
+        let of_vector = "params/vectors/own/quantization_config";
+        assert_eq!(
+            (shown("quantization_config").await, shown(of_vector).await),
+            (kind.clone(), kind.clone())
+        );
+
+        let patch = format!("PATCH /collections/c{i}");
+        let next = &kinds[(i + 1) % kinds.len()];
+        let vectors = json!({"own": {"quantization_config": next}});
+        node.ok(&patch, json!({"quantization_config": next, "vectors": vectors})).await;
+        assert_eq!(
+            (shown("quantization_config").await, shown(of_vector).await),
+            (next.clone(), next.clone())
+        );
+        let search = json!({"query": row, "using": "own", "limit": 1,
+            "params": {"quantization": {"rescore": false, "oversampling": 2.0}}});
+        let found = node.ok(&format!("POST /collections/c{i}/points/query"), search).await;
+        assert_eq!(found["points"][0]["id"], 1);
+
+        let vectors = json!({"own": {"quantization_config": "Disabled"}});
+        node.ok(&patch, json!({"quantization_config": "Disabled", "vectors": vectors})).await;
+        assert_eq!((shown("quantization_config").await, shown(of_vector).await), (Value::Null, Value::Null));
+    }
+    let wrong = r#"{"vectors":{},"quantization_config":{"product":{"compression":"x3"}}}"#;
+    let text = "Format error in JSON body: unknown variant `x3`, expected one of `x4`, `x8`, `x16`, `x32`, `x64` \
+                at line 1 column 66";
+    node.check("PUT /collections/d", wrong, (400, text)).await;
+    let wrong = r#"{"quantization_config":{"turbo":{"bits":3}}}"#;
+    let (code, text) = node.raw("PATCH /collections/c0", wrong).await;
+    assert!(
+        code == 400 && text.contains("any variant of untagged enum QuantizationConfigDiff"),
+        "{code} {text}"
+    );
+}
+
+#[tokio::test]
 async fn aliases_of_one_request_apply_together_or_not_at_all() {
     let node = TestNode::with_collection().await;
     let create =

@@ -2,7 +2,9 @@
 
 use quiver_api::internal::{PayloadIndex, SchemaPolicy, SchemaRequest, SnapshotScheduleState};
 use quiver_crds::collection::VectorCollectionSpec;
-use quiver_crds::schema::{self, Hnsw, Optimizers, PayloadIndexType, Quantization, QuantizationType, Vector};
+use quiver_crds::schema::{
+    self, BinaryEncoding, Hnsw, Optimizers, PayloadIndexType, Quantization, QuantizationType, Vector,
+};
 use serde_json::{Map, Value, json};
 
 use crate::validate::Valid;
@@ -39,7 +41,39 @@ fn quantization(quantization: &Quantization) -> Option<Value> {
             put(&mut map, "always_ram", given.always_ram);
             Some(json!({ "scalar": map }))
         }
+        QuantizationType::Product => {
+            let given = quantization.product.as_ref()?;
+            let mut map = Map::new();
+            put(&mut map, "compression", Some(lowercase(given.compression)));
+            put(&mut map, "always_ram", given.always_ram);
+            Some(json!({ "product": map }))
+        }
+        QuantizationType::Binary => {
+            let given = quantization.binary.clone().unwrap_or_default();
+            let mut map = Map::new();
+            let encoding = given.encoding.map(|e| match e {
+                BinaryEncoding::OneBit => "one_bit",
+                BinaryEncoding::TwoBits => "two_bits",
+                BinaryEncoding::OneAndHalfBits => "one_and_half_bits",
+            });
+            put(&mut map, "encoding", encoding);
+            put(&mut map, "query_encoding", given.query_encoding.map(lowercase));
+            put(&mut map, "always_ram", given.always_ram);
+            Some(json!({ "binary": map }))
+        }
+        QuantizationType::Turbo => {
+            let given = quantization.turbo.clone().unwrap_or_default();
+            let mut map = Map::new();
+            put(&mut map, "bits", given.bits.map(lowercase));
+            put(&mut map, "always_ram", given.always_ram);
+            Some(json!({ "turbo": map }))
+        }
     }
+}
+
+/// REST's name of what differs from the resource's in capitals only.
+fn lowercase(name: impl std::fmt::Debug) -> String {
+    format!("{name:?}").to_lowercase()
 }
 
 fn optimizers(o: &Optimizers) -> Option<Value> {
@@ -127,5 +161,59 @@ pub fn request(valid: &Valid, snapshots: SnapshotScheduleState) -> SchemaRequest
             schema::SchemaPolicy::Enforce => SchemaPolicy::Enforce,
         },
         snapshot_schedule: snapshots,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the resource says, and the same in REST's words, which a node understands.
+    fn check(resource: Value, rest: Value) {
+        let given: Quantization = serde_json::from_value(resource).expect("a resource's quantization");
+        let body = quantization(&given).expect("a kind");
+        assert_eq!(body, rest);
+        let read = serde_json::from_value::<quiver_api::quantization::QuantizationConfig>(body);
+        assert_eq!(serde_json::to_value(read.expect("a node reads it")).expect("it prints"), rest);
+    }
+
+    #[test]
+    fn every_kind_of_quantization_is_put_in_the_words_of_rest() {
+        check(
+            json!({"type": "Scalar", "scalar": {"quantilePermille": 990}}),
+            json!({"scalar": {"type": "int8", "quantile": 0.99}}),
+        );
+        for n in ["4", "8", "16", "32", "64"] {
+            check(
+                json!({"type": "Product", "product": {"compression": format!("X{n}"), "alwaysRam": true}}),
+                json!({"product": {"compression": format!("x{n}"), "always_ram": true}}),
+            );
+        }
+        check(json!({"type": "Binary"}), json!({"binary": {}}));
+        for (resource, rest) in
+            [("OneBit", "one_bit"), ("TwoBits", "two_bits"), ("OneAndHalfBits", "one_and_half_bits")]
+        {
+            check(
+                json!({"type": "Binary", "binary": {"encoding": resource}}),
+                json!({"binary": {"encoding": rest}}),
+            );
+        }
+        for (resource, rest) in [
+            ("Default", "default"),
+            ("Binary", "binary"),
+            ("Scalar4Bits", "scalar4bits"),
+            ("Scalar8Bits", "scalar8bits"),
+        ] {
+            check(
+                json!({"type": "Binary", "binary": {"queryEncoding": resource}}),
+                json!({"binary": {"query_encoding": rest}}),
+            );
+        }
+        for bits in ["1", "1_5", "2", "4"] {
+            check(
+                json!({"type": "Turbo", "turbo": {"bits": format!("Bits{bits}"), "alwaysRam": false}}),
+                json!({"turbo": {"bits": format!("bits{bits}"), "always_ram": false}}),
+            );
+        }
     }
 }

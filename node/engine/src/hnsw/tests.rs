@@ -7,7 +7,7 @@ use super::{Graph, SearchContext, Space};
 use crate::cancel::Cancel;
 use crate::config::Distance;
 use crate::distance::{TopK, normalize};
-use crate::quantization::{CodeQuery, ScalarCodes};
+use crate::quantization::{CodeForm, CodeQuery, ScalarCodes};
 use crate::segment::Deleted;
 
 /// SplitMix64: the same numbers in every run.
@@ -81,8 +81,9 @@ impl Case {
         let len = rows.len() / DIM;
         let mut mean = vec![0f32; DIM];
         rows.chunks(DIM).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / len as f32));
-        let codes =
-            by_codes.then(|| ScalarCodes::encode(distance, DIM, &rows, mean, false, &pool).expect("memory"));
+        let codes = by_codes.then(|| {
+            ScalarCodes::encode(distance, DIM, &rows, mean, CodeForm::Plain, &pool).expect("memory")
+        });
         let recipe = recipe(material(&rows, &codes, distance), len);
         let graph = build(&recipe, |_| true, old, &pool, &Cancel::new()).expect("a graph");
         Self { distance, rows, codes, graph }

@@ -9,4 +9,4 @@ pub(crate) mod sketch;
 #[cfg(test)]
 mod tests;
 
-pub use scalar::{CodeQuery, ScalarCodes};
+pub use scalar::{CodeForm, CodeQuery, CodesInRam, ScalarCodes};

@@ -24,10 +24,32 @@ const KIND_SCALAR: u32 = 1;
 /// The same of rotated vectors.
 const KIND_ROTATED: u32 = 2;
 const HEADER_BYTES: u64 = 64;
-/// Vectors of fewer components have no sketches: their codes are hardly longer.
+/// Vectors of fewer components have no sketches unless nothing else is to stay in RAM: their codes are hardly longer.
 const SKETCHED_MIN: usize = 256;
+/// Vectors of fewer dimensions have none in any case: so few signs hardly tell points apart.
+const SKETCHED_ONLY_MIN: usize = 64;
 /// The code that stands for nothing.
 const PAD: u8 = 128;
+
+/// What is made of vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeForm {
+    Plain,
+    /// As codes beside links want it.
+    Rotated,
+    /// Rotated too.
+    Sketched,
+}
+
+/// Which parts of the codes are copied into RAM; the others are read from the mapped file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodesInRam {
+    None,
+    /// All but the one-byte codes, which are read for what the sketches leave. Where a file has no sketches every
+    /// comparison reads codes, so they are copied all the same.
+    Sketches,
+    All,
+}
 
 /// The codes of all vectors of one name in a segment.
 pub struct ScalarCodes {
@@ -44,7 +66,7 @@ pub struct ScalarCodes {
     scales: Section,
     /// For Cosine and Euclid the squared length of the centred vector, for Dot its product with the mean.
     terms: Section,
-    /// Of rotated vectors that are long enough.
+    /// See [`ScalarCodes::is_sketched`].
     sketches: Option<Sketches>,
 }
 
@@ -89,26 +111,25 @@ impl ScalarCodes {
         distance != Distance::Manhattan
     }
 
-    /// Whether vectors so long get sketches, which want them rotated.
-    pub(crate) fn is_sketched(dim: usize) -> bool {
-        stride_of(dim) >= SKETCHED_MIN
+    /// Whether vectors so long get sketches. `sketches_only`: nothing else of them is to stay in RAM.
+    pub(crate) fn is_sketched(dim: usize, sketches_only: bool) -> bool {
+        stride_of(dim) >= SKETCHED_MIN || (sketches_only && dim >= SKETCHED_ONLY_MIN)
     }
 
-    /// Codes of `rows`, whose mean is `mean`; of the rotated rows if `rotate` says so. Also gives the sums of the
-    /// codes, which building a graph needs.
+    /// Codes of `rows`, whose mean is `mean`. Also gives the sums of the codes, which building a graph needs.
     pub fn encode(
         distance: Distance,
         dim: usize,
         rows: &[f32],
         mut mean: Vec<f32>,
-        rotate: bool,
+        form: CodeForm,
         pool: &rayon::ThreadPool,
     ) -> Result<(Self, Vec<i32>)> {
         use rayon::prelude::*;
         assert!(Self::serves(distance) && mean.len() == dim && rows.len().is_multiple_of(dim));
         let len = rows.len() / dim;
         let stride = stride_of(dim);
-        let rotation = rotate.then(|| Rotation::new(dim));
+        let rotation = (form != CodeForm::Plain).then(|| Rotation::new(dim));
         let width = rotation.as_ref().map_or(dim, Rotation::width);
         let mut codes = HugeBuffer::zeroed(len * stride)?;
         if stride > width {
@@ -150,7 +171,7 @@ impl ScalarCodes {
         let len = len as u32;
         let mut all =
             Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches: None };
-        if rotate && Self::is_sketched(dim) {
+        if form == CodeForm::Sketched {
             all.sketches = Some(Sketches::encode(&all, pool)?);
         }
         Ok((all, sums))
@@ -171,8 +192,16 @@ impl ScalarCodes {
         Ok(())
     }
 
-    /// Opens what [`Self::write`] wrote; everything is verified here.
-    pub fn open(file: &SealedFile, distance: Distance, dim: usize, len: u32, ram: bool) -> Result<Self> {
+    /// Opens what [`Self::write`] wrote; everything is verified here. What codes the file has it says itself: settings
+    /// may have changed since it was written.
+    pub fn open(
+        file: &SealedFile,
+        distance: Distance,
+        dim: usize,
+        len: u32,
+        in_ram: CodesInRam,
+    ) -> Result<Self> {
+        let ram = in_ram != CodesInRam::None;
         let header: &[u32] = cast::numbers(file.checked(0..HEADER_BYTES)?)?;
         let stride = stride_of(dim);
         let rotated = header[0] == KIND_ROTATED;
@@ -198,7 +227,8 @@ impl ScalarCodes {
             }
             _ => None,
         };
-        let codes = Section::load(file, section(rows * stride as u64), ram)?;
+        let codes_in_ram = ram && (in_ram == CodesInRam::All || sketches.is_none());
+        let codes = Section::load(file, section(rows * stride as u64), codes_in_ram)?;
         Ok(Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches })
     }
 

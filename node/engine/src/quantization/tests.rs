@@ -8,12 +8,12 @@ use crate::hnsw::Space;
 use crate::hnsw::search::scan;
 
 /// All similarities of a query with some rows, by codes, in the order of the rows.
-fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32], rotate: bool) -> Vec<f32> {
+fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32], form: CodeForm) -> Vec<f32> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     let len = rows.len() / dim;
     let mut mean = vec![0f32; dim];
     rows.chunks(dim).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / len as f32));
-    let (codes, sums) = ScalarCodes::encode(distance, dim, rows, mean, rotate, &pool).expect("memory");
+    let (codes, sums) = ScalarCodes::encode(distance, dim, rows, mean, form, &pool).expect("memory");
     assert_eq!(sums.len(), len);
     let mut prepared = CodeQuery::default();
     codes.prepare(query, &mut prepared);
@@ -29,13 +29,13 @@ fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32], rotate:
 fn check(distance: Distance, dim: usize, values: &[f32]) {
     let (query, rows) = values.split_at(dim);
     let scale: f32 = values.iter().map(|v| v * v).sum::<f32>() / (values.len() / dim) as f32;
-    for rotate in [false, true] {
-        let all = by_codes(distance, dim, rows, query, rotate);
+    for form in [CodeForm::Plain, CodeForm::Rotated, CodeForm::Sketched] {
+        let all = by_codes(distance, dim, rows, query, form);
         for (got, row) in all.into_iter().zip(rows.chunks(dim)) {
             let exact = distance.similarity(query, row);
             assert!(
                 (got - exact).abs() <= 0.03 * scale + 1e-4,
-                "{distance:?} dim {dim} rotated {rotate}: {got} for {exact}, scale {scale}"
+                "{distance:?} dim {dim} {form:?}: {got} for {exact}, scale {scale}"
             );
         }
     }
@@ -74,7 +74,8 @@ fn sketches_leave_out_hardly_anything_that_is_near() {
         let rows = crate::hnsw::tests::clustered(distance, DIM, 3000, 1);
         let mut mean = vec![0f32; DIM];
         rows.chunks(DIM).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / 3000.0));
-        let (codes, _) = ScalarCodes::encode(distance, DIM, &rows, mean, true, &pool).expect("memory");
+        let (codes, _) =
+            ScalarCodes::encode(distance, DIM, &rows, mean, CodeForm::Sketched, &pool).expect("memory");
         let (mut hits, mut prepared) = (0, CodeQuery::default());
         for query in crate::hnsw::tests::clustered(distance, DIM, 50, 99).chunks(DIM) {
             codes.prepare_sketch(query, &mut prepared);

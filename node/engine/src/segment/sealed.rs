@@ -162,8 +162,8 @@ impl SealedSegment {
         self.files.iter().map(|f| f.size_bytes).sum()
     }
 
-    /// Whether a graph was built with other parameters than the configuration asks for now. Everything else only
-    /// changes how the files are used.
+    /// Whether a graph was built with other parameters than the configuration asks for now, or codes without the
+    /// sketches that it asks for. Everything else only changes how the files are used.
     pub fn is_outdated(&self, config: &CollectionConfig) -> bool {
         self.meta.vectors.iter().any(|(name, built)| {
             let Some(params) = config.vectors.get(name) else { return false };
@@ -173,7 +173,9 @@ impl SealedSegment {
             let differs = hnsw.m != built.hnsw.m
                 || hnsw.ef_construct != built.hnsw.ef_construct
                 || inline(&hnsw) != inline(&built.hnsw);
-            built.graph && differs
+            let spec = spec_of(config, params);
+            let was = VectorSpec { distance: built.distance, quantization: built.quantization, ..spec };
+            (built.graph && differs) || (spec.is_sketched() && !was.is_sketched())
         })
     }
 

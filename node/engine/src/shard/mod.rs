@@ -18,6 +18,8 @@ pub mod manifest;
 mod optimize;
 mod optimizer;
 mod part;
+#[cfg(test)]
+mod quantization_tests;
 mod queue;
 mod read;
 mod scrub;

@@ -72,8 +72,8 @@ impl VectorsBuilder<'_> {
         let all = rows.all()?;
         let codes = match ScalarCodes::serves(spec.distance) {
             true => {
-                let rotate = spec.wants_inline() || ScalarCodes::is_sketched(spec.dim);
-                Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, rotate, self.pool)?)
+                let form = spec.code_form();
+                Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, form, self.pool)?)
             }
             false => None,
         };

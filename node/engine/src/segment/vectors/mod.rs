@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::file::{Disk, FileEntry, SealedFile};
 use crate::hnsw::Graph;
 use crate::hnsw::inline::InlineLinks;
-use crate::quantization::ScalarCodes;
+use crate::quantization::{CodeForm, CodesInRam, ScalarCodes};
 use crate::query::SearchParams;
 use crate::segment::Deleted;
 use raw::RawRows;
@@ -40,7 +40,8 @@ const INLINE_KIND: [u8; 8] = *b"VECINLIN";
 pub struct VectorSpec {
     pub dim: usize,
     pub distance: Distance,
-    /// Codes are made in any case (Manhattan has none); this says whether they stay in RAM when `on_disk` is set.
+    /// Codes are made in any case (Manhattan has none); this says which of them stay in RAM, and whether they do so when
+    /// `on_disk` is set.
     pub quantization: Option<Quantization>,
     /// Links stay in RAM unless its `on_disk` is set.
     pub hnsw: HnswConfig,
@@ -54,9 +55,30 @@ impl VectorSpec {
         self.hnsw.inline_storage == Some(true)
     }
 
-    fn codes_in_ram(&self) -> bool {
-        let always = matches!(self.quantization, Some(Quantization::Scalar { always_ram: Some(true), .. }));
-        !self.on_disk || always
+    /// Whether the vectors are to have sketches.
+    pub(crate) fn is_sketched(&self) -> bool {
+        ScalarCodes::serves(self.distance) && ScalarCodes::is_sketched(self.dim, self.keeps_sketches_only())
+    }
+
+    fn keeps_sketches_only(&self) -> bool {
+        self.quantization.is_some_and(|q| q.keeps_sketches_only())
+    }
+
+    fn code_form(&self) -> CodeForm {
+        match (self.is_sketched(), self.wants_inline()) {
+            (true, _) => CodeForm::Sketched,
+            (false, true) => CodeForm::Rotated,
+            (false, false) => CodeForm::Plain,
+        }
+    }
+
+    fn codes_in_ram(&self) -> CodesInRam {
+        let always = self.quantization.is_some_and(|q| q.always_ram());
+        match (self.on_disk && !always, self.keeps_sketches_only()) {
+            (true, _) => CodesInRam::None,
+            (false, true) => CodesInRam::Sketches,
+            (false, false) => CodesInRam::All,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cancel::Cancel;
+use crate::config::{BinaryEncoding, Compression, TurboBits};
 use crate::distance::{TopK, scan_f32};
 use crate::file::RealDisk;
 use crate::hnsw::SearchContext;
@@ -52,10 +53,10 @@ fn fixture(spec: VectorSpec, rows: Vec<f32>, absent: u32, plan: GraphPlan) -> Fi
         cancel: &cancel,
     };
     let mut fill = |offset: u32, row: &mut [f32]| {
-        row.copy_from_slice(&rows[offset as usize * DIM..][..DIM]);
+        row.copy_from_slice(&rows[offset as usize * spec.dim..][..spec.dim]);
         Ok(!offset.is_multiple_of(absent))
     };
-    let files = builder.write((rows.len() / DIM) as u32, &mut fill, plan).expect("written");
+    let files = builder.write((rows.len() / spec.dim) as u32, &mut fill, plan).expect("written");
     let vectors = SegmentVectors::open(&RealDisk, dir.path(), "v", &spec, &files).expect("open");
     Fixture { dir, files, spec, rows, vectors }
 }
@@ -68,6 +69,13 @@ struct Ask<'a> {
 }
 
 impl Fixture {
+    /// The same files with other settings.
+    fn reopen(&mut self, spec: VectorSpec) {
+        self.vectors =
+            SegmentVectors::open(&RealDisk, self.dir.path(), "v", &spec, &self.files).expect("opens");
+        self.spec = spec;
+    }
+
     fn search(&self, query: &[f32], ask: &Ask) -> (Vec<(u32, f32)>, Plan) {
         let query = VectorQuery {
             vector: query,
@@ -92,9 +100,10 @@ impl Fixture {
 
     /// Recall over 50 queries and the plan of the last. Every score given must be the exact one.
     fn recall(&self, ask: &Ask) -> (f64, Plan) {
-        let queries = rows(self.spec.distance, 50, 77);
+        let dim = self.spec.dim;
+        let queries = crate::hnsw::tests::clustered(self.spec.distance, dim, 50, 77);
         let (mut hits, mut all, mut plan) = (0, 0, Plan::Scan);
-        for query in queries.chunks(DIM) {
+        for query in queries.chunks(dim) {
             let (found, this) = self.search(query, ask);
             plan = this;
             let exact = self.exact(query, ask);
@@ -303,4 +312,87 @@ fn a_cancelled_build_stops() {
     };
     let result = builder.write(10, &mut |_, _| Ok(true), GraphPlan::Build);
     assert!(matches!(result, Err(Error::Cancelled)));
+}
+
+/// Every kind of quantization, and whether it asks for fewer than eight bits a dimension.
+fn kinds() -> Vec<(Quantization, bool)> {
+    let product = |compression| Quantization::Product { compression, always_ram: Some(true) };
+    let binary = |encoding| Quantization::Binary { encoding, query_encoding: None, always_ram: Some(true) };
+    let turbo = |bits| Quantization::Turbo { bits, always_ram: Some(true) };
+    let few = [
+        product(Compression::X8),
+        product(Compression::X64),
+        binary(None),
+        binary(Some(BinaryEncoding::TwoBits)),
+        turbo(None),
+        turbo(Some(TurboBits::Bits4)),
+    ];
+    let mut all = vec![
+        (Quantization::Scalar { quantile: None, always_ram: Some(true) }, false),
+        (product(Compression::X4), false),
+    ];
+    all.extend(few.map(|kind| (kind, true)));
+    all
+}
+
+/// Recall of all kinds, and what of each point they keep in RAM beside the graph: (one-byte kinds, other kinds).
+fn check_kinds(dim: usize, per_point: (u64, u64)) {
+    const LEN: u64 = 3000;
+    let wide = VectorSpec { dim, ..spec(Distance::Cosine, true, false) };
+    let rows = || crate::hnsw::tests::clustered(Distance::Cosine, dim, LEN as usize, 1);
+    let deleted = Deleted::none(LEN as u32);
+    let params = SearchParams { hnsw_ef: Some(32), ..SearchParams::default() };
+    let width = dim.next_multiple_of(64) as u64;
+    for few in [false, true] {
+        let mut of_kind = kinds().into_iter().filter(|kind| kind.1 == few).map(|kind| kind.0);
+        let built = VectorSpec { quantization: of_kind.next(), ..wide };
+        let mut f = fixture(built, rows(), u32::MAX, GraphPlan::Build);
+        for quantization in built.quantization.into_iter().chain(of_kind) {
+            f.reopen(VectorSpec { quantization: Some(quantization), ..built });
+            let (recall, plan) = f.recall(&Ask { deleted: &deleted, passing: None, params, k: 10 });
+            assert!(
+                recall >= 0.95 && plan == Plan::Graph,
+                "{quantization:?} {dim}: recall {recall}, {plan:?}"
+            );
+            let hot = f.vectors.hot().expect("loaded");
+            let bytes = hot.codes.as_ref().expect("codes").ram_bytes();
+            let expected = if few { per_point.1 } else { per_point.0 };
+            // The mean is as long as what was rotated, if anything was.
+            let mean = if built.is_sketched() { width } else { dim as u64 } * 4;
+            assert_eq!(bytes, LEN * expected + mean, "{quantization:?} {dim}");
+        }
+    }
+}
+
+/// Of each point: scales and term are 12 bytes; sketches are padded to half a line, or to whole ones.
+#[test]
+fn every_kind_finds_the_nearest_with_the_memory_that_it_says() {
+    check_kinds(64, (64 + 12, 32 + 12));
+    check_kinds(128, (128 + 12, 32 + 12));
+    check_kinds(384, (384 + 64 + 12, 64 + 12));
+    // Too few signs to tell points apart.
+    check_kinds(40, (64 + 12, 64 + 12));
+}
+
+/// A live change opens the files of before: what they hold stands in them, and not in the settings.
+#[test]
+fn files_are_opened_with_the_settings_of_any_kind() {
+    let plain = spec(Distance::Euclid, true, false);
+    let binary = Quantization::Binary { encoding: None, query_encoding: None, always_ram: None };
+    let on_disk = VectorSpec { dim: 128, quantization: Some(binary), on_disk: true, ..plain };
+    let in_ram = VectorSpec { on_disk: false, ..on_disk };
+    let none = VectorSpec { quantization: None, ..in_ram };
+    let rows = || crate::hnsw::tests::clustered(Distance::Euclid, 128, 500, 1);
+    let deleted = Deleted::none(500);
+    // Without sketches every comparison reads codes, so they stay in RAM until the segment is built anew.
+    for (built, kept) in [(none, [0, 140, 140]), (in_ram, [0, 44, 172])] {
+        let mut f = fixture(built, rows(), u32::MAX, GraphPlan::None);
+        for (spec, kept) in [on_disk, in_ram, none].into_iter().zip(kept) {
+            f.reopen(spec);
+            let ask = Ask { deleted: &deleted, passing: None, params: SearchParams::default(), k: 10 };
+            assert!(f.recall(&ask).0 >= 0.95, "{spec:?}");
+            let mean = 128 * 4;
+            assert_eq!(f.vectors.ram_bytes(), 500 * kept + mean, "{spec:?}");
+        }
+    }
 }
