@@ -47,6 +47,11 @@ impl TopK {
         &self.best
     }
 
+    /// How many are kept.
+    pub fn capacity(&self) -> usize {
+        self.k
+    }
+
     /// Whether `k` were found.
     pub fn is_full(&self) -> bool {
         self.best.len() == self.k

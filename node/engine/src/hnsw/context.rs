@@ -15,6 +15,10 @@ pub struct SearchContext {
     pub(crate) gather: Vec<u32>,
     /// Neighbours that don't pass, whose own neighbours are looked at.
     pub(crate) through: Vec<u32>,
+    /// For each of those gathered, what its similarity is hardly above.
+    pub(crate) bounds: Vec<f32>,
+    /// The same, partly in order.
+    pub(crate) sorted: Vec<f32>,
     pub(crate) query: CodeQuery,
     /// Bitmap of the points that may be answered.
     pub(crate) allowed: Vec<u64>,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK};
 use super::search_space::{CodeScorer, RawScorer, Scorer, SketchedScorer, Space};
+use crate::distance::TopK;
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
 use crate::segment::Deleted;
 
@@ -452,25 +453,71 @@ unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
     gather.truncate(count);
 }
 
-/// [`scan_in`] in runs, of which first what is too far away is left out.
+/// [`scan_in`] in runs, of which what is too far away by its sketch is left out. The most promising of the first run are
+/// scored before all others, so that what has to be beaten is high from the beginning.
 #[inline(always)]
-unsafe fn scan_pruned<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
-    const RUN: usize = 32;
-    let SearchContext { gather, top, through, .. } = ctx;
-    gather[..gather.len().min(RUN)].iter().for_each(|&offset| scorer.prefetch(offset));
+unsafe fn scan_pruned<I: Isa, const LINES: usize>(
+    scorer: &SketchedScorer<I, LINES>,
+    ctx: &mut SearchContext,
+) {
+    const RUN: usize = 512;
+    let SearchContext { gather, top, through, bounds, sorted, .. } = ctx;
+    let count = gather.len();
+    let Some(&last) = gather.last() else { return };
+    gather.extend_from_slice(&[last; AHEAD_SKETCHES]);
+    gather[..AHEAD_SKETCHES].iter().for_each(|&offset| scorer.prefetch(offset));
     let mut start = 0;
-    while start < gather.len() {
-        let end = (start + RUN).min(gather.len());
-        gather[end..(end + RUN).min(gather.len())].iter().for_each(|&offset| scorer.prefetch(offset));
-        through.clear();
-        through.extend_from_slice(&gather[start..end]);
-        // SAFETY: passed on to the caller.
-        unsafe {
-            scorer.prune(through, top.worst());
-            score_all(scorer, through, |score, offset| top.push(score, offset));
+    while start < count {
+        let end = (start + RUN).min(count);
+        bounds.clear();
+        for i in start..end {
+            scorer.prefetch(gather[i + AHEAD_SKETCHES]);
+            // SAFETY: passed on to the caller.
+            bounds.push(unsafe { scorer.bound(gather[i]) });
         }
+        let mut least = top.worst();
+        if !top.is_full() && bounds.len() > top.capacity() {
+            sorted.clear();
+            sorted.extend_from_slice(bounds);
+            least = *sorted.select_nth_unstable_by(top.capacity(), |a, b| b.total_cmp(a)).1;
+            // SAFETY: passed on to the caller.
+            unsafe { score_above(scorer, &gather[start..end], bounds, least, through, top) };
+            // What was scored is not scored again.
+            bounds.iter_mut().filter(|bound| **bound > least).for_each(|bound| *bound = f32::NEG_INFINITY);
+            least = top.worst();
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { score_above(scorer, &gather[start..end], bounds, least, through, top) };
         start = end;
     }
+    gather.truncate(count);
+}
+
+/// Sketches asked for ahead of those that are compared.
+const AHEAD_SKETCHES: usize = 24;
+
+/// Scores those of `offsets` whose bound is above `least` into `top`.
+///
+/// # Safety
+/// The offsets are points that `scorer` may score.
+#[inline(always)]
+unsafe fn score_above<I: Isa, const LINES: usize>(
+    scorer: &SketchedScorer<I, LINES>,
+    offsets: &[u32],
+    bounds: &[f32],
+    least: f32,
+    kept: &mut Vec<u32>,
+    top: &mut TopK,
+) {
+    kept.clear();
+    for (&offset, &bound) in offsets.iter().zip(bounds) {
+        if bound > least {
+            scorer.prefetch_codes(offset);
+            kept.push(offset);
+        }
+    }
+    // SAFETY: passed on to the caller.
+    unsafe { score_all(scorer, kept, |score, offset| top.push(score, offset)) };
 }
 
 /// How many bits are set.

@@ -139,15 +139,27 @@ pub(crate) struct SketchedScorer<'a, I, const LINES: usize> {
     query: &'a SketchQuery,
 }
 
-/// Deviations by which an estimate is taken to be too low at most. One point in twenty lies further off, and of those
-/// only the few that are among the best are missed.
-const UNDERESTIMATED: f32 = 1.6;
-
 impl<'a, I: Isa, const LINES: usize> SketchedScorer<'a, I, LINES> {
     pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
         let (rows, row_bytes) = codes.sketches().expect("looked at only where there are some").raw();
         assert!(query.sketch.words() * 64 == codes.width());
         Self { codes: CodeScorer::new(codes, query), rows, row_bytes, query: &query.sketch }
+    }
+
+    /// What the similarity of a point is hardly above, by its sketch.
+    ///
+    /// # Safety
+    /// As for [`Scorer::score4`].
+    #[inline(always)]
+    pub(crate) unsafe fn bound(&self, offset: u32) -> f32 {
+        // SAFETY: every point has a row of as many words as the query, and there is one for each line of codes.
+        unsafe { self.query.bound::<LINES>(self.rows.add(offset as usize * self.row_bytes)) }
+    }
+
+    /// Asks for the codes of a point that its sketch left.
+    #[inline(always)]
+    pub(crate) fn prefetch_codes(&self, offset: u32) {
+        self.codes.prefetch(offset);
     }
 }
 
@@ -163,10 +175,8 @@ impl<I: Isa, const LINES: usize> Scorer for SketchedScorer<'_, I, LINES> {
         let mut kept = 0;
         for i in 0..gathered.len() {
             let offset = gathered[i];
-            // SAFETY: every point has a row of as many words as the query, and there is one for each line of codes.
-            let (estimate, deviation) =
-                unsafe { self.query.estimate::<LINES>(self.rows.add(offset as usize * self.row_bytes)) };
-            if estimate + UNDERESTIMATED * deviation > least {
+            // SAFETY: passed on to the caller.
+            if unsafe { self.bound(offset) } > least {
                 self.codes.prefetch(offset);
                 gathered[kept] = offset;
                 kept += 1;

@@ -21,6 +21,10 @@ const LEVELS: f32 = 15.0;
 /// Behind the signs of a row: scale, shift, number of ones.
 const FACTORS_BYTES: usize = 12;
 
+/// Deviations by which an estimate is taken to be too low at most. One point in twenty lies further off, and of those
+/// only the few that are among the best are missed.
+const UNDERESTIMATED: f32 = 1.6;
+
 /// The sketches of all vectors of one name in a segment.
 pub(crate) struct Sketches {
     rows: Section,
@@ -114,18 +118,53 @@ unsafe fn encode_with<I: Isa>(vector: &[f32], mean: &[f32], distance: Distance, 
     }
 }
 
+per_isa! { unsafe fn planes_any(vector: &[f32], planes: &mut [i8]) -> (f32, u32) => planes_with; }
+
+/// Rounds components to levels of `PLANES` bits, and writes bit by bit of them to planes of `vector.len() / 8` bytes. Gives the
+/// value of one level, and the sum of all.
+#[inline(always)]
+unsafe fn planes_with<I: Isa>(vector: &[f32], planes: &mut [i8]) -> (f32, u32) {
+    // The bits of positive floats are in the order of the floats, and integers have vector instructions for it.
+    let largest = vector.iter().fold(0u32, |largest, v| largest.max(v.to_bits() & 0x7fff_ffff));
+    let largest = f32::from_bits(largest).max(f32::MIN_POSITIVE);
+    let step = 2.0 * largest / LEVELS;
+    let inverse = 1.0 / step;
+    let plane_bytes = vector.len() / 8;
+    let mut total = 0u32;
+    for (word, values) in vector.chunks_exact(64).enumerate() {
+        let mut levels = [0u8; 64];
+        for (level, v) in levels.iter_mut().zip(values) {
+            *level = ((v + largest) * inverse + ROUNDING).to_bits() as u8;
+        }
+        total += levels.iter().map(|&level| u32::from(level)).sum::<u32>();
+        for plane in 0..PLANES {
+            let out = &mut planes[plane * plane_bytes + word * 8..][..8];
+            for (byte, eight) in out.iter_mut().zip(levels.chunks_exact(8)) {
+                let eight = u64::from_le_bytes(eight.try_into().expect("eight")) >> plane & LOWEST_BITS;
+                // The lowest bits of eight bytes come together in the highest byte of the product.
+                *byte = (eight.wrapping_mul(0x0102_0408_1020_4080) >> 56) as i8;
+            }
+        }
+    }
+    (step, total)
+}
+
+/// The lowest bit of each byte.
+const LOWEST_BITS: u64 = 0x0101_0101_0101_0101;
+/// Adding this to a small float leaves its nearest integer in the low bits.
+const ROUNDING: f32 = 12_582_912.0;
+
 /// A query as sketches are compared with it.
 #[derive(Default)]
 pub(crate) struct SketchQuery {
     /// `PLANES` planes of bits, lowest first, each one bit for each component.
     planes: Lines,
     words: usize,
-    /// estimate = add + shift + scale × (step × (2 × Σ bits × query - 15 × ones) - sum)
+    /// bound = add + shift + scale × (double_step × Σ bits × query - step_of_one × ones - lowered)
     add: f32,
-    step: f32,
-    sum: f32,
-    /// What a scale is multiplied by to be the deviation of an estimate.
-    pub(crate) noise: f32,
+    double_step: f32,
+    step_of_one: f32,
+    lowered: f32,
 }
 
 impl SketchQuery {
@@ -135,44 +174,32 @@ impl SketchQuery {
         self.words = vector.len() / 64;
         self.add = query.add;
         let bytes = (vector.len() / 8 * PLANES).next_multiple_of(LINE_BYTES);
-        let largest = vector.iter().fold(0f32, |m, v| m.max(v.abs())).max(f32::MIN_POSITIVE);
-        self.step = 2.0 * largest / LEVELS;
         let planes = self.planes.reset(bytes);
-        let mut total = 0u32;
-        for (word, values) in vector.chunks_exact(64).enumerate() {
-            let mut bits = [0u64; PLANES];
-            for (i, v) in values.iter().enumerate() {
-                let level = ((v + largest) / self.step + 0.5) as u32;
-                total += level;
-                for (plane, bits) in bits.iter_mut().enumerate() {
-                    *bits |= u64::from(level >> plane & 1) << i;
-                }
-            }
-            for (plane, bits) in bits.iter().enumerate() {
-                let at = (plane * self.words + word) * 8;
-                planes[at..at + 8].copy_from_slice(&bits.to_le_bytes().map(|b| b as i8));
-            }
-        }
+        // SAFETY: the planes have a word for each 64 components; the rest is plain Rust.
+        let (step, total) = unsafe { planes_any(vector, planes) };
+        (self.double_step, self.step_of_one) = (2.0 * step, LEVELS * step);
         // Of the levels, so that what rounding adds to all components alike is taken off again.
-        self.sum = self.step * (total as f32 - LEVELS / 2.0 * vector.len() as f32);
+        let sum = step * (total as f32 - LEVELS / 2.0 * vector.len() as f32);
         let centred = if query.with_terms { 0.0 } else { distance::dot(codes.mean(), codes.mean()) };
         let squared =
             distance::dot(vector, vector) - if query.with_terms { 0.0 } else { 2.0 * query.add } + centred;
-        self.noise =
+        // What a scale is multiplied by to be the deviation of an estimate.
+        let noise =
             (squared.max(0.0) * (std::f32::consts::FRAC_PI_2 - 1.0) * std::f32::consts::FRAC_2_PI).sqrt();
+        self.lowered = sum - UNDERESTIMATED * noise;
     }
 
     pub(crate) fn words(&self) -> usize {
         self.words
     }
 
-    /// The estimate of a similarity, and the deviation of it.
+    /// What the similarity of a point is hardly above: its estimate, and `UNDERESTIMATED` deviations more.
     ///
     /// # Safety
     /// `row` is that of a point whose vector has as many components as the query's; the processor has the
-    /// instruction set. `words`, if not 0, is [`Self::words`].
+    /// instruction set. `WORDS`, if not 0, is [`Self::words`].
     #[inline(always)]
-    pub(crate) unsafe fn estimate<const WORDS: usize>(&self, row: *const u8) -> (f32, f32) {
+    pub(crate) unsafe fn bound<const WORDS: usize>(&self, row: *const u8) -> f32 {
         let words = if WORDS == 0 { self.words } else { WORDS };
         let planes: *const u64 = self.planes.as_ptr().cast();
         let bits: *const u64 = row.cast();
@@ -187,8 +214,8 @@ impl SketchQuery {
             }
             let [scale, shift, ones]: [f32; 3] = *row.add(words * 8).cast();
             let product = counts[0] + 2 * counts[1] + 4 * counts[2] + 8 * counts[3];
-            let signed = self.step * (2.0 * product as f32 - LEVELS * ones) - self.sum;
-            (self.add + shift + scale * signed, scale * self.noise)
+            let signed = self.double_step * product as f32 - self.step_of_one * ones - self.lowered;
+            self.add + shift + scale * signed
         }
     }
 }

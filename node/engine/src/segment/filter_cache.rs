@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::passing::Passing;
 use crate::bitset::Bitset;
 use crate::error::Result;
 use crate::filter::{Condition, Filter};
@@ -24,12 +25,12 @@ pub(super) struct FilterCache(Mutex<Vec<Entry>>);
 struct Entry {
     /// The filter as text, which is the same for equal filters.
     key: String,
-    passing: Arc<Bitset>,
+    passing: Arc<Passing>,
 }
 
 impl Entry {
     fn bytes(&self) -> usize {
-        self.key.len() + self.passing.words().len() * 8
+        self.key.len() + self.passing.bytes()
     }
 }
 
@@ -39,9 +40,9 @@ impl FilterCache {
         &self,
         filter: &Filter,
         evaluate: impl FnOnce() -> Result<Bitset>,
-    ) -> Result<Arc<Bitset>> {
+    ) -> Result<Arc<Passing>> {
         if !is_kept(filter) {
-            return evaluate().map(Arc::new);
+            return evaluate().map(|bits| Arc::new(bits.into()));
         }
         let key = format!("{filter:?}");
         {
@@ -53,7 +54,7 @@ impl FilterCache {
                 return Ok(passing);
             }
         }
-        let passing = Arc::new(evaluate()?);
+        let passing = Arc::new(Passing::from(evaluate()?));
         let entry = Entry { key, passing: passing.clone() };
         if entry.key.len() <= KEY_BYTES_MAX && entry.bytes() <= BYTES_MAX / 4 {
             let mut entries = self.0.lock();

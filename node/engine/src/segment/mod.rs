@@ -6,7 +6,9 @@ pub mod deleted;
 mod filter_cache;
 mod ids;
 pub mod mutable;
+mod passing;
 pub mod sealed;
 pub mod vectors;
 
 pub use deleted::Deleted;
+pub use passing::Passing;

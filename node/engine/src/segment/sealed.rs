@@ -15,8 +15,8 @@ use super::columns::{Payloads, Versions};
 use super::deleted::Deleted;
 use super::filter_cache::FilterCache;
 use super::ids::IdTable;
+use super::passing::Passing;
 use super::vectors::{SegmentVectors, VectorSpec};
-use crate::bitset::Bitset;
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, FieldSchema, HnswConfig, Quantization, VectorParams};
 use crate::error::{Error, Result};
@@ -141,7 +141,7 @@ impl SealedSegment {
     }
 
     /// The points that pass a filter, deleted ones too. Filters that come again are not evaluated again.
-    pub fn passing(&self, filter: &Filter, cancel: &Cancel) -> Result<Arc<Bitset>> {
+    pub fn passing(&self, filter: &Filter, cancel: &Cancel) -> Result<Arc<Passing>> {
         self.filters.get(filter, || Ok(filter::evaluate(filter, self, cancel)?.passing))
     }
 

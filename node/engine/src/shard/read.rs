@@ -15,6 +15,7 @@ use crate::json_path::JsonPath;
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
 use crate::query::{Record, SearchOutcome, SearchRequest, WithVectors};
+use crate::segment::Passing;
 use crate::segment::mutable::{ChunkState, Tail};
 use crate::segment::sealed::{SealedSegment, SealedState};
 use crate::vector::{NamedVectors, Vector};
@@ -204,7 +205,7 @@ impl View {
         segment: &SealedSegment,
         filter: &Filter,
         cancel: &Cancel,
-    ) -> Result<Arc<Bitset>> {
+    ) -> Result<Arc<Passing>> {
         cancel.check()?;
         segment.passing(filter, cancel).inspect_err(|e| self.damage.note(e))
     }

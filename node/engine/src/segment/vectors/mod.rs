@@ -17,7 +17,6 @@ use parking_lot::Mutex;
 pub use crate::hnsw::SearchContext;
 pub use builder::{GraphPlan, VectorsBuilder};
 
-use crate::bitset::Bitset;
 use crate::config::{Distance, HnswConfig, Quantization};
 use crate::error::{Error, Result};
 use crate::file::{Disk, FileEntry, SealedFile};
@@ -25,7 +24,7 @@ use crate::hnsw::Graph;
 use crate::hnsw::inline::InlineLinks;
 use crate::quantization::{CodeForm, CodesInRam, ScalarCodes};
 use crate::query::SearchParams;
-use crate::segment::Deleted;
+use crate::segment::{Deleted, Passing};
 use raw::RawRows;
 
 /// In [`GraphPlan::Grow`]: the point is not taken over.
@@ -89,7 +88,7 @@ pub struct VectorQuery<'a> {
     pub vector: &'a [f32],
     pub deleted: &'a Deleted,
     /// What the filter evaluated to; it may contain deleted points.
-    pub passing: Option<&'a Bitset>,
+    pub passing: Option<&'a Passing>,
     pub k: usize,
     pub params: &'a SearchParams,
 }

@@ -12,6 +12,7 @@ use crate::hnsw::search_inline::walk_inline;
 use crate::hnsw::{Graph, SearchContext, Space};
 use crate::quantization::ScalarCodes;
 use crate::query::Plan;
+use crate::segment::Passing;
 
 /// Raw rows of so many numbers are scanned without a look at codes that have no sketches.
 const RAW_SCAN_NUMBERS: usize = 256 * 1024;
@@ -29,6 +30,12 @@ const SURE: f32 = 4.2;
 const INLINE_WIDER: f64 = 1.5;
 /// Points scored between two looks at the cancel flag.
 const SCAN_BATCH: usize = 16 * 1024;
+
+/// Which points may be answered: a bit for each point of the segment, and their offsets, if they were listed before.
+struct Allowed<'a> {
+    words: &'a [u64],
+    listed: Option<&'a [u32]>,
+}
 
 /// One search with what it has found out so far.
 struct Search<'a> {
@@ -91,49 +98,63 @@ impl Search<'_> {
         ctx: &mut SearchContext,
         cancel: &Cancel,
     ) -> Result<(Vec<(f32, u32)>, Plan)> {
-        let all_live = self.query.deleted.count() == 0;
-        let mut allow = match self.query.passing {
-            Some(_) => None,
-            None if all_live => Some(Allow::All),
-            None => Some(Allow::Live(self.query.deleted)),
-        };
-        if allow.is_none() {
-            self.collect_allowed(ctx);
-        }
-        if let Some(graph) = graph.filter(|_| self.graph_is_cheaper()) {
-            let words = std::mem::take(&mut ctx.allowed);
-            let settled = self.walk(graph, *allow.get_or_insert(Allow::Bits(&words)), ctx);
-            ctx.allowed = words;
-            if settled? {
-                let plan = if self.query.passing.is_some() { Plan::FilteredGraph } else { Plan::Graph };
-                return Ok((self.settle(ctx)?, plan));
-            }
-        }
-        if self.query.passing.is_none() {
-            self.collect_allowed(ctx);
-        }
-        Ok((self.scan(ctx, cancel)?, Plan::Scan))
+        let mut collected = std::mem::take(&mut ctx.allowed);
+        let allowed = self.query.passing.map(|passing| self.allowed(passing, &mut collected));
+        let answer = self.run_among(allowed, graph, ctx, cancel);
+        ctx.allowed = collected;
+        answer
     }
 
-    /// Fills `ctx.allowed` with the points that pass, live, and have this vector.
-    fn collect_allowed(&mut self, ctx: &mut SearchContext) {
-        let raw = &self.vectors.raw;
-        let words = (raw.len() as usize).div_ceil(64);
-        ctx.allowed.clear();
-        if let Some(passing) =
-            self.query.passing.filter(|_| raw.is_whole() && self.query.deleted.count() == 0)
+    /// [`Self::run`] among those that pass the filter, if there is one.
+    fn run_among(
+        &mut self,
+        allowed: Option<Allowed>,
+        graph: Option<&Graph>,
+        ctx: &mut SearchContext,
+        cancel: &Cancel,
+    ) -> Result<(Vec<(f32, u32)>, Plan)> {
+        let allow = match &allowed {
+            Some(allowed) => Allow::Bits(allowed.words),
+            None if self.query.deleted.count() == 0 => Allow::All,
+            None => Allow::Live(self.query.deleted),
+        };
+        if let Some(graph) = graph.filter(|_| self.graph_is_cheaper())
+            && self.walk(graph, allow, ctx)?
         {
-            assert_eq!(passing.len(), raw.len(), "a bitmap of this segment");
-            ctx.allowed.extend_from_slice(passing.words());
-            self.passing = count_ones(passing.words());
-            return;
+            let plan = if allowed.is_some() { Plan::FilteredGraph } else { Plan::Graph };
+            return Ok((self.settle(ctx)?, plan));
         }
-        ctx.allowed.extend((0..words).map(|w| raw.presence_word(w) & !self.query.deleted.word(w)));
-        if let Some(passing) = self.query.passing {
-            assert_eq!(passing.len(), raw.len(), "a bitmap of this segment");
-            ctx.allowed.iter_mut().zip(passing.words()).for_each(|(allowed, passing)| *allowed &= passing);
+        if let Some(allowed) = allowed {
+            return Ok((self.scan(&allowed, ctx, cancel)?, Plan::Scan));
         }
-        self.passing = count_ones(&ctx.allowed);
+        let mut collected = Vec::new();
+        let allowed = self.live(&mut collected);
+        Ok((self.scan(&allowed, ctx, cancel)?, Plan::Scan))
+    }
+
+    /// The points that pass, live, and have this vector.
+    fn allowed<'b>(&mut self, passing: &'b Passing, collected: &'b mut Vec<u64>) -> Allowed<'b> {
+        let raw = &self.vectors.raw;
+        assert_eq!(passing.bits().len(), raw.len(), "a bitmap of this segment");
+        if raw.is_whole() && self.query.deleted.count() == 0 {
+            self.passing = passing.count() as usize;
+            return Allowed { words: passing.bits().words(), listed: passing.listed() };
+        }
+        let passing = passing.bits().words().iter();
+        collected.clear();
+        collected.extend(passing.enumerate().map(|(w, passing)| passing & self.live_word(w)));
+        self.passing = count_ones(collected);
+        Allowed { words: collected, listed: None }
+    }
+
+    /// The points that are live and have this vector.
+    fn live<'b>(&self, collected: &'b mut Vec<u64>) -> Allowed<'b> {
+        collected.extend((0..(self.vectors.raw.len() as usize).div_ceil(64)).map(|w| self.live_word(w)));
+        Allowed { words: collected, listed: None }
+    }
+
+    fn live_word(&self, w: usize) -> u64 {
+        self.vectors.raw.presence_word(w) & !self.query.deleted.word(w)
     }
 
     /// Share of the points in the graph that may be answered.
@@ -198,7 +219,7 @@ impl Search<'_> {
     }
 
     /// Compares every allowed point with the query: by codes if there are many, else by raw rows.
-    fn scan(&self, ctx: &mut SearchContext, cancel: &Cancel) -> Result<Vec<(f32, u32)>> {
+    fn scan(&self, allowed: &Allowed, ctx: &mut SearchContext, cancel: &Cancel) -> Result<Vec<(f32, u32)>> {
         let by_codes = match self.codes.map(|codes| codes.sketches().is_some()) {
             // Comparing a sketch costs so little that only what would be scored again anyway is better off without.
             Some(true) => self.passing > 2 * self.candidates,
@@ -206,26 +227,33 @@ impl Search<'_> {
             None => false,
         };
         ctx.top.reset(if by_codes { self.kept() } else { self.query.k });
-        let words = std::mem::take(&mut ctx.allowed);
-        let done = match by_codes {
-            true => self.scan_codes(&words, ctx, cancel),
-            false => self.scan_raw(&words, &mut ctx.top, cancel),
-        };
-        ctx.allowed = words;
-        done?;
+        match by_codes {
+            true => self.scan_codes(allowed, ctx, cancel)?,
+            false => self.scan_raw(allowed.words, &mut ctx.top, cancel)?,
+        }
         ctx.found.clear();
         ctx.found.extend_from_slice(ctx.top.as_slice());
         if by_codes { self.settle(ctx) } else { Ok(ctx.found.clone()) }
     }
 
-    fn scan_codes(&self, words: &[u64], ctx: &mut SearchContext, cancel: &Cancel) -> Result<()> {
+    fn scan_codes(&self, allowed: &Allowed, ctx: &mut SearchContext, cancel: &Cancel) -> Result<()> {
         let mut prepared = std::mem::take(&mut ctx.query);
         let space = self.space(&mut prepared)?;
-        for (i, batch) in words.chunks(SCAN_BATCH / 64).enumerate() {
-            cancel.check()?;
-            ctx.gather.clear();
-            push_offsets(batch, (i * SCAN_BATCH) as u32, &mut ctx.gather);
+        let scan_gathered = |ctx: &mut SearchContext| {
             scan(&space, ctx);
+            ctx.gather.clear();
+            cancel.check()
+        };
+        ctx.gather.clear();
+        match allowed.listed {
+            Some(listed) => listed.chunks(SCAN_BATCH).try_for_each(|batch| {
+                ctx.gather.extend_from_slice(batch);
+                scan_gathered(ctx)
+            })?,
+            None => allowed.words.chunks(SCAN_BATCH / 64).enumerate().try_for_each(|(i, batch)| {
+                push_offsets(batch, (i * SCAN_BATCH) as u32, &mut ctx.gather);
+                scan_gathered(ctx)
+            })?,
         }
         ctx.query = prepared;
         Ok(())
