@@ -298,22 +298,27 @@ impl Growing<'_> {
             if !reached[offset as usize] {
                 // SAFETY: every link leads to a point of the material.
                 unsafe { near_any(self, offset, &mut scratch) }
-                self.hang_on(offset, &scratch.candidates);
+                // A walk comes down from upper levels, so it may have met points that are not reached themselves.
+                let near = scratch.candidates.iter().map(|&(_, point)| point);
+                let mut near: Vec<u32> = near.filter(|&point| reached[point as usize]).collect();
+                if near.is_empty() {
+                    near.push(entry as u32);
+                }
+                self.hang_on(offset, &near);
                 self.spread(offset, &mut reached);
             }
         }
     }
 
-    /// Links a point from the nearest of `near`, which are reached, that has a free place; else from the nearest in
-    /// the place of its last link, whose point keeps its other ways in as a rule.
-    fn hang_on(&self, offset: u32, near: &[(f32, u32)]) {
+    /// Links a point that is not reached from the nearest of `near`, which are, that has a free place; else from the
+    /// nearest in the place of its last link, whose point keeps its other ways in as a rule.
+    fn hang_on(&self, offset: u32, near: &[u32]) {
         let free =
             |point: u32| self.row(point, 0).iter().position(|link| link.load(Ordering::Relaxed) == NO_LINK);
-        let others = || near.iter().map(|&(_, point)| point).filter(|&point| point != offset);
-        if let Some((point, place)) = others().find_map(|point| Some((point, free(point)?))) {
+        let place = near.iter().find_map(|&point| Some((point, free(point)?)));
+        let last = || near.first().map(|&point| (point, self.recipe.m * 2 - 1));
+        if let Some((point, place)) = place.or_else(last) {
             self.row(point, 0)[place].store(offset, Ordering::Release);
-        } else if let Some(point) = others().next() {
-            self.row(point, 0)[self.recipe.m * 2 - 1].store(offset, Ordering::Release);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Files, plans and answers of one named vector.
 
 use super::*;
+use crate::bitset::Bitset;
 use crate::cancel::Cancel;
 use crate::config::{BinaryEncoding, Compression, TurboBits};
 use crate::distance::{TopK, scan_f32};
@@ -63,7 +64,7 @@ fn fixture(spec: VectorSpec, rows: Vec<f32>, absent: u32, plan: GraphPlan) -> Fi
 
 struct Ask<'a> {
     deleted: &'a Deleted,
-    passing: Option<&'a Bitset>,
+    passing: Option<&'a Passing>,
     params: SearchParams,
     k: usize,
 }
@@ -92,7 +93,7 @@ impl Fixture {
         let allowed = |o: u32| {
             self.vectors.has(o)
                 && !ask.deleted.contains(o)
-                && ask.passing.is_none_or(|passing| passing.get(o))
+                && ask.passing.is_none_or(|passing| passing.bits().get(o))
         };
         scan_f32(self.spec.distance, query, &self.rows, 0, allowed, &mut top);
         top.as_slice().iter().map(|&(s, o)| (o, self.spec.distance.score(s))).collect()
@@ -145,7 +146,7 @@ fn every_filter_and_metric_is_answered_with_the_nearest() {
         let params = SearchParams { hnsw_ef: Some(64), ..SearchParams::default() };
         for deleted in [&none, &some] {
             let check = |percent: Option<u64>, plan: Plan, params: SearchParams| {
-                let passing = percent.map(|percent| share(f.vectors.len(), percent));
+                let passing = percent.map(|percent| Passing::from(share(f.vectors.len(), percent)));
                 let (recall, got) = f.recall(&Ask { deleted, passing: passing.as_ref(), params, k: 10 });
                 assert!(
                     recall >= 0.98,
@@ -212,7 +213,7 @@ fn a_filter_against_the_query_is_answered_by_a_scan() {
         let all = Ask { deleted: &deleted, passing: None, params, k: 6000 };
         let mut far = Bitset::ones(12_000);
         f.exact(query, &all).iter().for_each(|hit| far.unset(hit.0));
-        let ask = Ask { deleted: &deleted, passing: Some(&far), params, k: 10 };
+        let ask = Ask { deleted: &deleted, passing: Some(&far.into()), params, k: 10 };
         assert_eq!(f.search(query, &ask).0, f.exact(query, &ask));
     }
 }
