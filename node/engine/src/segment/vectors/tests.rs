@@ -1,6 +1,7 @@
 //! Files, plans and answers of one named vector.
 
 use super::*;
+use crate::bitset::Bitset;
 use crate::cancel::Cancel;
 use crate::config::{BinaryEncoding, Compression, TurboBits};
 use crate::distance::{TopK, scan_f32};
@@ -77,10 +78,11 @@ impl Fixture {
     }
 
     fn search(&self, query: &[f32], ask: &Ask) -> (Vec<(u32, f32)>, Plan) {
+        let passing = ask.passing.cloned().map(Passing::from);
         let query = VectorQuery {
             vector: query,
             deleted: ask.deleted,
-            passing: ask.passing,
+            passing: passing.as_ref(),
             k: ask.k,
             params: &ask.params,
         };
