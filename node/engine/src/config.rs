@@ -297,6 +297,11 @@ impl FieldSchema {
             with_params: false,
         }
     }
+
+    /// Whether points of one value are to lie together.
+    pub fn keeps_tenants_together(&self) -> bool {
+        self.is_tenant == Some(true) && matches!(self.kind, FieldType::Keyword | FieldType::Uuid)
+    }
 }
 
 #[cfg(test)]

@@ -88,6 +88,16 @@ impl Dictionary {
         Ok(())
     }
 
+    /// The points that have the key at a place, ascending.
+    pub(super) fn points(&self, i: usize) -> Result<Box<dyn Iterator<Item = u32> + '_>> {
+        Ok(match self.posting(i)? {
+            Posting::List(offsets) => Box::new(offsets.iter().copied()),
+            Posting::Bitmap(words) => Box::new(words.iter().zip(0..).flat_map(|(&word, w)| {
+                (0..32u32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| w * 32 + bit)
+            })),
+        })
+    }
+
     /// Points among some that have the key at a place.
     pub(super) fn count_among(&self, i: usize, among: &Bitset) -> Result<u32> {
         Ok(match self.posting(i)? {

@@ -68,6 +68,29 @@ impl FieldIndex {
         }
     }
 
+    /// The string at a place among those of a keyword or uuid index, in one order for all indexes of the type;
+    /// `None` behind the last one, and of other types.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the file is not as it was written.
+    pub fn string(&self, place: usize) -> Result<Option<&[u8]>> {
+        match &self.values {
+            Values::Keyword(keys) | Values::Uuid(keys) if place < keys.keys() => keys.key(place).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The points that have the string at a place.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the file is not as it was written.
+    pub fn points_with(&self, place: usize) -> Result<Box<dyn Iterator<Item = u32> + '_>> {
+        match &self.values {
+            Values::Keyword(keys) | Values::Uuid(keys) => keys.points(place),
+            _ => Ok(Box::new(std::iter::empty())),
+        }
+    }
+
     /// Whether points can be counted by this index.
     pub fn has_facets(&self) -> bool {
         match self.values {

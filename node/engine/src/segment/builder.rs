@@ -1,7 +1,7 @@
 //! Writes a sealed segment from the live points of others.
 //!
 //! Everything is written into a folder that nobody knows, made durable, and renamed; it counts only when the manifest
-//! names it. Points of several sources are merged by id.
+//! names it. Points of several sources are merged by id, or by tenant and then by id.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,7 @@ use super::deleted::Deleted;
 use super::ids::IdTable;
 use super::mutable::ChunkState;
 use super::sealed::{Meta, SealedSegment, VectorMeta, spec_of, wants_graph, write_index, write_meta};
+use super::tenants::Ranks;
 use super::vectors::{DROPPED, GraphPlan, SegmentVectors, VectorsBuilder};
 use crate::bitset::Bitset;
 use crate::cancel::Cancel;
@@ -94,12 +95,13 @@ type Place = (PointId, u32, u32);
 impl Build<'_> {
     /// Writes the segment; `None` if no source has a live point.
     pub fn run(&self, sources: &[Source]) -> Result<Option<SegmentEntry>> {
-        let places = places(sources);
+        let mut places = places(sources);
         if places.is_empty() {
             return Ok(None);
         }
+        let by_id = self.put_tenants_together(sources, &mut places)?;
         let temporary = self.segments.join(format!("tmp-{}", self.id));
-        let built = self.write(sources, &places, &temporary);
+        let built = self.write(sources, &places, by_id.as_deref(), &temporary);
         if built.is_err() && self.disk.exists(&temporary) {
             // Best effort: what stays is removed at the next start.
             let _ = self.disk.remove_dir_all(&temporary);
@@ -107,15 +109,39 @@ impl Build<'_> {
         built.map(Some)
     }
 
-    fn write(&self, sources: &[Source], places: &[Place], dir: &Path) -> Result<SegmentEntry> {
+    /// Puts places that are in the order of ids into that of tenants, if the collection has some. Where that is
+    /// another order: for each id the offset that it has now.
+    fn put_tenants_together(&self, sources: &[Source], places: &mut [Place]) -> Result<Option<Vec<u32>>> {
+        let Some(ranks) = Ranks::of(sources.iter().map(Source::points), self.indexes)? else {
+            return Ok(None);
+        };
+        self.cancel.check()?;
+        let rank = |(_, source, offset): &Place| ranks.rank(*source, *offset);
+        if places.is_sorted_by_key(rank) {
+            return Ok(None);
+        }
+        // Both sorts merge runs: of the sources, whose tenants lie together, and of the tenants, whose ids ascend.
+        places.sort_by_key(rank);
+        let mut by_id: Vec<u32> = (0..places.len() as u32).collect();
+        by_id.sort_by_key(|&offset| places[offset as usize].0);
+        Ok(Some(by_id))
+    }
+
+    fn write(
+        &self,
+        sources: &[Source],
+        places: &[Place],
+        by_id: Option<&[u32]>,
+        dir: &Path,
+    ) -> Result<SegmentEntry> {
         if self.disk.exists(dir) {
             self.disk.remove_dir_all(dir).map_err(Error::io("remove an unfinished segment"))?;
         }
         self.disk.create_dir_all(dir).map_err(Error::io("create a segment's folder"))?;
-        let ids = places.iter().map(|(id, _, _)| *id);
+        let ids = (0..places.len()).map(|i| places[by_id.map_or(i, |by_id| by_id[i] as usize)].0);
         let versions = places.iter().map(|(_, s, o)| sources[*s as usize].version(*o));
         let mut files = vec![
-            IdTable::write(self.disk, &dir.join("ids"), ids)?,
+            IdTable::write(self.disk, &dir.join("ids"), ids, by_id)?,
             Versions::write(self.disk, &dir.join("versions"), versions)?,
         ];
         let mut meta = Meta::default();

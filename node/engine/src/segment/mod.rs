@@ -8,6 +8,7 @@ mod ids;
 pub mod mutable;
 mod passing;
 pub mod sealed;
+mod tenants;
 pub mod vectors;
 
 pub use deleted::Deleted;

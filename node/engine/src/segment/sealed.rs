@@ -1,6 +1,6 @@
 //! A sealed segment: files that never change, mapped.
 //!
-//! Points lie in the order of their ids. What the files hold and how they belong together says the segment's `meta`
+//! Points lie in the order of their ids, or of their tenants ([`super::tenants`]). What the files hold and how they belong together says the segment's `meta`
 //! file; a new one is written when a payload index is added or a vector is dropped. The other files stay, but those of
 //! the dropped vector.
 
@@ -237,9 +237,14 @@ impl SealedSegment {
         self.vectors.get(name).map_or(Ok(None), |v| v.raw(offset))
     }
 
-    /// The first offset whose id is not below `id`.
+    /// The first place, in the order of ids, whose id is not below `id`.
     pub fn lower_bound(&self, id: PointId) -> u32 {
         self.ids.lower_bound(id)
+    }
+
+    /// The offset of the point at a place in the order of ids.
+    pub fn offset_at(&self, place: u32) -> u32 {
+        self.ids.offset_at(place)
     }
 
     /// Whether it has this index, built for this schema.

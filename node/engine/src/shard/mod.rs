@@ -29,6 +29,8 @@ mod state;
 mod stats;
 mod steps;
 #[cfg(test)]
+mod tenant_tests;
+#[cfg(test)]
 mod tests;
 mod threads;
 mod write;

@@ -51,17 +51,25 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Whether offsets are in the order of ids.
+    /// Whether places are in the order of ids.
     pub fn is_sorted(self) -> bool {
         !matches!(self, Part::Tail(_))
     }
 
-    /// The first offset that may hold an id from `id` on.
+    /// The first place that may hold an id from `id` on.
     pub fn lower_bound(self, id: PointId) -> u32 {
         match self {
             Part::Sealed(s) => s.segment.lower_bound(id),
             Part::Chunk(c) => c.chunk.lower_bound(id),
             Part::Tail(_) => 0,
+        }
+    }
+
+    /// The offset of a place.
+    pub fn offset_at(self, place: u32) -> u32 {
+        match self {
+            Part::Sealed(s) => s.segment.offset_at(place),
+            Part::Chunk(_) | Part::Tail(_) => place,
         }
     }
 

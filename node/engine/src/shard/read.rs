@@ -166,7 +166,7 @@ impl View {
                 None => part.is_live(*offset),
             };
             let start = from.map_or(0, |id| part.lower_bound(id));
-            let offsets = (start..points.len()).filter(passes);
+            let offsets = (start..points.len()).map(|place| part.offset_at(place)).filter(passes);
             if part.is_sorted() {
                 found.extend(offsets.take(limit).map(|offset| points.id(offset)));
             } else {

@@ -255,7 +255,9 @@ fn random_operation(random: &mut Random, model: &Model, has_b: &mut bool) -> Ope
             if random.below(3) == 0 {
                 Operation::DropIndex { field: path(key) }
             } else {
-                Operation::CreateIndex { field: path(key), schema: FieldSchema::plain(kind) }
+                // Points of a tenant lie together, and nothing else changes.
+                let schema = FieldSchema { is_tenant: Some(true), ..FieldSchema::plain(kind) };
+                Operation::CreateIndex { field: path(key), schema }
             }
         }
     }

@@ -78,10 +78,11 @@ impl Fixture {
     }
 
     fn search(&self, query: &[f32], ask: &Ask) -> (Vec<(u32, f32)>, Plan) {
+        let passing = ask.passing.cloned().map(Passing::from);
         let query = VectorQuery {
             vector: query,
             deleted: ask.deleted,
-            passing: ask.passing,
+            passing: passing.as_ref(),
             k: ask.k,
             params: &ask.params,
         };
