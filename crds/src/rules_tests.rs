@@ -124,25 +124,6 @@ fn a_wrong_collection_is_refused_with_a_sentence() {
     check_create(&c, &[("/spec/vectors", json!([{"size": 4, "distance": "Dot"}]))], "");
     check_create(
         &c,
-        &[("/spec/quantization/type", json!("None"))],
-        "quantization.scalar belongs to type Scalar",
-    );
-    for (quantization, text) in [
-        (json!({"type": "Product", "product": {"compression": "X16"}}), ""),
-        (json!({"type": "Product"}), "type Product, which needs it"),
-        (
-            json!({"type": "None", "product": {"compression": "X16"}}),
-            "quantization.product belongs to type Product",
-        ),
-        (json!({"type": "Binary"}), ""),
-        (json!({"type": "Turbo", "binary": {}}), "quantization.binary belongs to type Binary"),
-        (json!({"type": "Turbo", "turbo": {"bits": "Bits1_5"}}), ""),
-        (json!({"type": "Binary", "turbo": {}}), "quantization.turbo belongs to type Turbo"),
-    ] {
-        check_create(&c, &[("/spec/quantization", quantization)], text);
-    }
-    check_create(
-        &c,
         &[("/spec/payloadIndexes/0/type", json!("Integer"))],
         "isTenant needs an index of type Keyword or Uuid",
     );
@@ -180,6 +161,30 @@ fn a_wrong_collection_is_refused_with_a_sentence() {
         &[("/spec/settings", json!([{"name": "QUIVER__SERVICE__API_KEY", "value": "1"}]))],
         "the operator sets this itself",
     );
+}
+
+#[test]
+fn the_options_of_a_quantization_belong_to_its_type() {
+    let c = collection();
+    check_create(
+        &c,
+        &[("/spec/quantization/type", json!("None"))],
+        "quantization.scalar belongs to type Scalar",
+    );
+    for (quantization, text) in [
+        (json!({"type": "Product", "product": {"compression": "X16"}}), ""),
+        (json!({"type": "Product"}), "type Product, which needs it"),
+        (
+            json!({"type": "None", "product": {"compression": "X16"}}),
+            "quantization.product belongs to type Product",
+        ),
+        (json!({"type": "Binary"}), ""),
+        (json!({"type": "Turbo", "binary": {}}), "quantization.binary belongs to type Binary"),
+        (json!({"type": "Turbo", "turbo": {"bits": "Bits1_5"}}), ""),
+        (json!({"type": "Binary", "turbo": {}}), "quantization.turbo belongs to type Turbo"),
+    ] {
+        check_create(&c, &[("/spec/quantization", quantization)], text);
+    }
 }
 
 #[test]
