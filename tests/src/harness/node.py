@@ -31,8 +31,9 @@ def free_port() -> int:
 class Node:
     """One `quiver-node` with its data under `folder`."""
 
-    def __init__(self, folder: Path, env: dict[str, str] | None = None, program: str | None = None):
-        self.folder, self.env = Path(folder), env or {}
+    def __init__(self, folder: Path, env: dict[str, str] | None = None, program: str | None = None, enter=None):
+        """`enter` is called in the new process before the program runs: to put it under a limit."""
+        self.folder, self.env, self.enter = Path(folder), env or {}, enter
         self.program = program or os.environ["QUIVER_NODE"]
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -48,7 +49,7 @@ class Node:
             "QUIVER__STORAGE__SNAPSHOTS_PATH": str(self.folder / "snapshots"),
         }
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([self.program], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **settings, **self.env})
+            self.process = subprocess.Popen([self.program], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **settings, **self.env}, preexec_fn=self.enter)
         if ready:
             wait_until(self.is_ready, seconds, "the node is ready")
         return self

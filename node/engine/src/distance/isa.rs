@@ -101,7 +101,7 @@ pub(crate) enum IsaKind {
     Neon,
 }
 
-static CHOSEN: AtomicU8 = AtomicU8::new(0);
+pub(crate) static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 /// The best set that this processor has.
 #[inline(always)]

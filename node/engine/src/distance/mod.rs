@@ -3,6 +3,9 @@
 //! Inside the engine every metric is a *similarity*, higher being nearer: the dot product, the negative squared
 //! Euclidean distance, the negative Manhattan distance. [`Distance::score`] turns one into what the protocol shows.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;

@@ -1,6 +1,5 @@
 """Memory that can't be given back, for each vector of a shard that was opened anew; and searches with too little of it."""
-from contextlib import contextmanager
-from pathlib import Path
+from harness.memory import limited
 
 from .. import data, process
 from ..options import wanted
@@ -12,7 +11,6 @@ PEER = "qdrant-edge-int8"
 ASKS_MAX = 20
 # Vectors, codes and links on disk, and memory for a quarter of them.
 SHARE = 4
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 def run(options, report) -> None:
@@ -51,21 +49,6 @@ def on_disk(points: data.Set, options, report) -> None:
     recall = points.recall(answer["ids"])
     note = f"{bytes_all >> 20} MiB of files, p50 {answer['p50_s'] * 1e3:.2f} ms, p99 {answer['p99_s'] * 1e3:.2f} ms"
     report.line(f"{points.name} on disk, a quarter in memory", len(points.asked) / answer["wall_s"], unit="queries/s", recall=recall, note=note)
-
-
-@contextmanager
-def limited(size: int):
-    """A control group with so much memory; gives what puts a process into it."""
-    first = CGROUPS / "memory" if (CGROUPS / "memory").is_dir() else CGROUPS
-    group, limit = first / "quiver-bench", "memory.limit_in_bytes" if first != CGROUPS else "memory.max"
-    if first == CGROUPS:
-        (CGROUPS / "cgroup.subtree_control").write_text("+memory")
-    group.mkdir(exist_ok=True)
-    try:
-        (group / limit).write_text(str(size))
-        yield lambda pid: (group / "cgroup.procs").write_text(str(pid))
-    finally:
-        group.rmdir()
 
 
 def fresh(start, points: data.Set, options) -> float:
