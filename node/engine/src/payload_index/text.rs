@@ -95,6 +95,9 @@ impl Texts {
         let Some((rarest, others)) = places.split_first() else { return Ok(found) };
         self.tokens.add_to(*rarest, &mut found)?;
         for place in others {
+            if found.none() {
+                break;
+            }
             let mut with = Bitset::zeros(self.tokens.len);
             self.tokens.add_to(*place, &mut with)?;
             found.and(&with);

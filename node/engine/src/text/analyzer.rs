@@ -15,6 +15,10 @@ use super::stopwords;
 /// Longer words are no words of a language, and are kept as they are.
 const STEMMED_BYTES_MAX: usize = 256;
 
+/// Characters of the longest beginning of a word that is kept: all beginnings of a word together are as long as the
+/// square of its length.
+const PREFIX_MAX: usize = 256;
+
 /// Cuts texts as its parameters say.
 pub struct Analyzer {
     params: TextParams,
@@ -145,7 +149,7 @@ impl Analyzer {
     /// The beginnings of a word that are long enough and not too long, the longest one last.
     fn prefixes(&self, word: &str, each: &mut dyn FnMut(&str)) {
         let min = self.params.min_token_len.unwrap_or(1).max(1);
-        let max = self.params.max_token_len.unwrap_or(usize::MAX);
+        let max = self.params.max_token_len.unwrap_or(PREFIX_MAX).min(PREFIX_MAX);
         let ends = word.char_indices().map(|(start, c)| start + c.len_utf8());
         for (_, end) in ends.enumerate().skip(min - 1).take_while(|(i, _)| *i < max) {
             each(&word[..end]);

@@ -31,6 +31,10 @@ fn tokenizers_cut_where_they_should() {
     check_tokens(prefix, "Hello, мир a!", &["he", "hel", "hell", "ми", "мир"], &["hell", "мир"]);
     check_tokens(of(Tokenizer::Prefix), "abc", &["a", "ab", "abc"], &["abc"]);
     check_same(TextParams::default(), " ,.- ", &[]);
+    let (mut prefixes, endless) = (0, "x".repeat(100_000));
+    Analyzer::new(&of(Tokenizer::Prefix)).document(&endless, &mut |_| prefixes += 1);
+    assert_eq!(prefixes, 256);
+    assert_eq!(Analyzer::new(&of(Tokenizer::Prefix)).query(&endless), ["x".repeat(256)]);
 }
 
 #[test]
