@@ -38,7 +38,7 @@ def scalar(rng: random.Random, kind: str):
         case "txt":
             return rng.choice(TEXTS)
         case "place":
-            point = {"lat": rng.choice([0, 10.5, rng.uniform(-90, 90)]), "lon": rng.choice([0, 179.5, -179.5, rng.uniform(-180, 180)])}
+            point = {"lat": rng.choice([0, 10.5, round(rng.uniform(-90, 90), 4)]), "lon": rng.choice([0, 179.5, -179.5, round(rng.uniform(-180, 180), 4)])}
             return rng.choice([point, point, point, point, {"lat": 3}, "here"])
         case _:
             return rng.choice(UUIDS)
