@@ -253,6 +253,8 @@ pub enum PayloadIndexType {
     Bool,
     Datetime,
     Uuid,
+    Geo,
+    Text,
 }
 
 /// Who else may change the schema.

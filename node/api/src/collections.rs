@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::quantization::{QuantizationConfig, QuantizationUpdate};
 use crate::strict_mode::StrictMode;
+use crate::text_index::TextParams;
 use crate::validate::Invalid;
 
 /// Largest number of dimensions.
@@ -425,6 +426,21 @@ pub struct FieldParams {
     pub on_disk: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_hnsw: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    #[serde(flatten)]
+    pub text: TextParams,
+}
+
+/// Where the data of an index is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Memory {
+    Cold,
+    Cached,
+    Pinned,
 }
 
 /// Body of PUT `C/index`.
@@ -438,17 +454,16 @@ pub struct CreateIndex {
 impl CreateIndex {
     /// What is out of range.
     pub fn validate(&self) -> Result<(), Invalid> {
-        match &self.field_schema {
-            Some(FieldSchema::Params(p))
-                if p.kind == FieldType::Integer && p.lookup == Some(false) && p.range == Some(false) =>
-            {
-                Err(Invalid::one(
-                    "field_schema.lookup",
-                    "Validation error: the 'lookup' and 'range' capabilities can't be both disabled [{}]",
-                ))
-            }
-            _ => Ok(()),
+        let Some(FieldSchema::Params(p)) = &self.field_schema else { return Ok(()) };
+        let mut invalid = Invalid::new();
+        if p.kind == FieldType::Integer && p.lookup == Some(false) && p.range == Some(false) {
+            let text = "Validation error: the 'lookup' and 'range' capabilities can't be both disabled [{}]";
+            invalid.add("field_schema.lookup", text);
         }
+        if p.kind == FieldType::Text {
+            p.text.validate("field_schema", &mut invalid);
+        }
+        invalid.done()
     }
 }
 

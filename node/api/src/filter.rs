@@ -2,8 +2,9 @@
 
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::geo::{GeoBoundingBox, GeoPolygon, GeoRadius};
 use crate::point::PointId;
 use crate::validate::Invalid;
 
@@ -59,6 +60,28 @@ impl Filter {
 
     /// Adds what is out of range, below `path`.
     pub fn validate(&self, path: &str, invalid: &mut Invalid) {
+        let conditions = self.conditions();
+        if conditions > CONDITIONS_MAX {
+            let text = format!("{conditions} conditions are too many, at most {CONDITIONS_MAX} are allowed");
+            invalid.add(path, text);
+            return;
+        }
+        self.validate_parts(path, invalid);
+    }
+
+    /// How many conditions it has, those inside of others counted.
+    fn conditions(&self) -> usize {
+        let lists = [&self.should, &self.must, &self.must_not].into_iter().flatten().map(|c| &c.0);
+        let all = lists.chain(self.min_should.iter().map(|m| &m.conditions)).flatten();
+        all.map(|condition| match condition {
+            Condition::Nested { nested } => 1 + nested.filter.conditions(),
+            Condition::Filter(filter) => 1 + filter.conditions(),
+            _ => 1,
+        })
+        .sum()
+    }
+
+    fn validate_parts(&self, path: &str, invalid: &mut Invalid) {
         for (clause, list) in [("should", &self.should), ("must", &self.must), ("must_not", &self.must_not)] {
             if let Some(Conditions(all)) = list {
                 validate_all(all, &format!("{path}.{clause}"), invalid);
@@ -96,10 +119,18 @@ fn validate_all(all: &[Condition], path: &str, invalid: &mut Invalid) {
                 let text = "Validation error: At least one field condition must be specified [{}]";
                 invalid.add(format!("{path}[{i}].__all__"), text);
             }
-            Condition::Nested { nested } => {
-                nested.filter.validate(&format!("{path}[{i}].nested.filter"), invalid)
+            Condition::Field(field) => field.validate(&format!("{path}[{i}]"), invalid),
+            Condition::Slice { slice } if slice.total == 0 => {
+                invalid.add(format!("{path}[{i}].slice.total"), "value 0 invalid, must be 1 or larger");
             }
-            Condition::Filter(filter) => filter.validate(&format!("{path}[{i}]"), invalid),
+            Condition::Slice { slice } => {
+                let at = format!("{path}[{i}].slice.index");
+                invalid.within(&at, slice.index as usize, 0, slice.total as usize - 1);
+            }
+            Condition::Nested { nested } => {
+                nested.filter.validate_parts(&format!("{path}[{i}].nested.filter"), invalid)
+            }
+            Condition::Filter(filter) => filter.validate_parts(&format!("{path}[{i}]"), invalid),
             _ => {}
         }
     }
@@ -109,6 +140,15 @@ fn validate_all(all: &[Condition], path: &str, invalid: &mut Invalid) {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Conditions(pub Vec<Condition>);
+
+/// Conditions of one filter; the limit keeps a single request from keeping a core busy for long.
+pub const CONDITIONS_MAX: usize = 65_536;
+
+/// Points of one polygon.
+pub const POLYGON_POINTS_MAX: usize = 10_000;
+
+/// Bytes of a text that is looked for.
+pub const TEXT_BYTES_MAX: usize = 65_536;
 
 /// Filters in filters that are followed; deeper ones are refused.
 pub const DEPTH_MAX: usize = 64;
@@ -124,6 +164,13 @@ pub struct MinShould {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PayloadField {
     pub key: String,
+}
+
+/// Points whose ids fall into one of `total` parts of the id space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    pub total: u32,
+    pub index: u32,
 }
 
 /// A filter on the elements of an array of objects.
@@ -142,6 +189,7 @@ pub enum Condition {
     IsNull { is_null: PayloadField },
     HasId { has_id: Vec<PointId> },
     HasVector { has_vector: String },
+    Slice { slice: Slice },
     Nested { nested: Nested },
     Filter(Filter),
 }
@@ -171,6 +219,9 @@ impl Condition {
         if let Some(v) = object.remove("has_vector") {
             return Ok(Condition::HasVector { has_vector: part(v)? });
         }
+        if let Some(v) = object.remove("slice") {
+            return Ok(Condition::Slice { slice: part(v)? });
+        }
         if let Some(Value::Object(mut inner)) = object.remove("nested") {
             let (key, filter) =
                 (inner.remove("key").ok_or_else(unknown)?, inner.remove("filter").ok_or_else(unknown)?);
@@ -189,6 +240,21 @@ impl FieldCondition {
     fn is_bare(&self) -> bool {
         *self == FieldCondition { key: self.key.clone(), ..FieldCondition::default() }
     }
+
+    fn validate(&self, path: &str, invalid: &mut Invalid) {
+        if let Some(polygon) = self.geo_polygon.as_ref().filter(|p| p.points() > POLYGON_POINTS_MAX) {
+            let text =
+                format!("{} points are too many, at most {POLYGON_POINTS_MAX} are allowed", polygon.points());
+            invalid.add(format!("{path}.geo_polygon"), text);
+        }
+        if let Some(Match::Text(t) | Match::TextAny(t) | Match::Phrase(t) | Match::Prefix(t)) = &self.matches
+            && t.len() > TEXT_BYTES_MAX
+        {
+            let text =
+                format!("a text of {} bytes is too long, at most {TEXT_BYTES_MAX} are allowed", t.len());
+            invalid.add(format!("{path}.match"), text);
+        }
+    }
 }
 
 /// Tests on one payload key.
@@ -200,11 +266,11 @@ pub struct FieldCondition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<Range>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub geo_bounding_box: Option<Value>,
+    pub geo_bounding_box: Option<GeoBoundingBox>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub geo_radius: Option<Value>,
+    pub geo_radius: Option<GeoRadius>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub geo_polygon: Option<Value>,
+    pub geo_polygon: Option<GeoPolygon>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values_count: Option<ValuesCount>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -220,9 +286,14 @@ pub enum Match {
     Value(Scalar),
     Any(Scalars),
     Except(Scalars),
-    /// Full-text forms, with their key.
-    #[serde(untagged)]
-    Text(Map<String, Value>),
+    /// All tokens of a text.
+    Text(String),
+    /// Any of them.
+    TextAny(String),
+    /// All of them, one behind the other.
+    Phrase(String),
+    /// Strings that begin so.
+    Prefix(String),
 }
 
 /// A value that can be matched exactly.
@@ -278,13 +349,20 @@ impl<'de> Deserialize<'de> for Match {
         if let Some(v) = object.remove("except") {
             return Scalars::of(v).map(Match::Except).ok_or_else(refused);
         }
-        if ["text", "text_any", "phrase", "prefix"]
-            .iter()
-            .any(|k| object.get(*k).is_some_and(Value::is_string))
-        {
-            return Ok(Match::Text(object));
-        }
-        Err(refused())
+        type Form = (&'static str, fn(String) -> Match);
+        const FORMS: [Form; 4] = [
+            ("text", Match::Text),
+            ("text_any", Match::TextAny),
+            ("phrase", Match::Phrase),
+            ("prefix", Match::Prefix),
+        ];
+        FORMS
+            .into_iter()
+            .find_map(|(key, form)| match object.remove(key) {
+                Some(Value::String(text)) => Some(form(text)),
+                _ => None,
+            })
+            .ok_or_else(refused)
     }
 }
 
@@ -361,7 +439,23 @@ mod tests {
             json!({"min_should": {"conditions": [{"key": "a", "values_count": {"gt": 2}}], "min_count": 1}}),
         );
         check(json!({"must": [{"should": [{"key": "a", "is_null": true}]}, {}]}));
-        check(json!({"must": [{"key": "a", "geo_radius": {"center": {"lon": 1, "lat": 2}, "radius": 3}}]}));
+        check(
+            json!({"must": [{"key": "a", "geo_radius": {"center": {"lon": 1.0, "lat": 2.0}, "radius": 3.5}}]}),
+        );
+        let corner = |n: f64| json!({"lon": n, "lat": n});
+        check(
+            json!({"must": [{"key": "a", "geo_bounding_box": {"top_left": corner(1.0), "bottom_right": corner(2.0)}}]}),
+        );
+        let ring = json!({"points": [corner(0.0), corner(1.0), corner(2.0), corner(0.0)]});
+        check(
+            json!({"must": [{"key": "a", "geo_polygon": {"exterior": ring.clone(), "interiors": [ring.clone()]}}]}),
+        );
+        check(
+            json!({"must": [{"key": "a", "match": {"text_any": "x"}}, {"slice": {"total": 4, "index": 3}}]}),
+        );
+        check(
+            json!({"must": [{"key": "a", "match": {"phrase": "x"}}, {"key": "a", "match": {"prefix": ""}}]}),
+        );
     }
 
     #[test]
@@ -387,6 +481,20 @@ mod tests {
             r#"{"must":[{"has_id":["abc"]}]}"#,
             "value abc is not a valid point ID, valid values are either an unsigned integer or a UUID",
         );
+        check_error(
+            r#"{"must":[{"key":"a","geo_radius":{"center":{"lon":1,"lat":152.5},"radius":3}}]}"#,
+            "Wrong format of GeoPoint payload: expected `lat` = 152.5 within [-90;90] and `lon` = 1 within [-180;180]",
+        );
+        check_error(
+            r#"{"must":[{"key":"a","geo_polygon":{"exterior":{"points":[{"lon":1,"lat":1}]}}}]}"#,
+            "Validation failed: polygon invalid, the size must be at least 4, got 1",
+        );
+        let open = r#"{"lon":1,"lat":1},{"lon":2,"lat":1},{"lon":2,"lat":2},{"lon":1,"lat":2}"#;
+        check_error(
+            &format!(r#"{{"must":[{{"key":"a","geo_polygon":{{"exterior":{{"points":[{open}]}}}}}}]}}"#),
+            "Validation failed: polygon invalid, the first and the last points should be the same to form a closed line",
+        );
+        check_error(r#"{"must":[{"key":"a","match":{"text":1}}]}"#, NO_MATCH);
         let deep = |n| format!("{}{}", r#"{"must":"#.repeat(n), "}".repeat(n)).replace(":}", ":[]}");
         check_error(&deep(70), "filters are nested more than 64 deep");
         check_error(&deep(200), "recursion limit exceeded");
@@ -398,6 +506,7 @@ mod tests {
             "must": [{"key": "a"}],
             "should": [{"nested": {"key": "n", "filter": {"must_not": {"key": "b"}}}}],
             "min_should": {"conditions": [], "min_count": 0},
+            "must_not": [{"slice": {"total": 0, "index": 0}}, {"slice": {"total": 2, "index": 2}}],
         }))
         .expect("a filter");
         let mut invalid = Invalid::new();
@@ -405,6 +514,8 @@ mod tests {
         let text = "Validation error: At least one field condition must be specified [{}]";
         let expected = format!(
             "[f.should[0].nested.filter.must_not[0].__all__: {text}; f.must[0].__all__: {text}; \
+             f.must_not[0].slice.total: value 0 invalid, must be 1 or larger; \
+             f.must_not[1].slice.index: value 2 invalid, must be from 0 to 1; \
              f.min_should.min_count: value 0 invalid, must be 1 or larger]"
         );
         assert_eq!(invalid.to_string(), expected);

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod collections;
+pub mod facet;
 pub mod fast;
 pub mod filter;
+pub mod geo;
 pub mod internal;
 pub mod point;
 pub mod points;
@@ -14,4 +16,5 @@ pub mod query;
 pub mod shard_call;
 pub mod shard_key;
 pub mod strict_mode;
+pub mod text_index;
 pub mod validate;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::collections::{FieldSchema, VectorParams};
+use crate::facet::FacetHit;
 use crate::filter::Filter;
 use crate::point::{Payload, PointId, PointStruct, Record, ScoredPoint, Vector};
 use crate::points::{PointVectors, UpdateMode, WithPayload, WithVector};
@@ -57,6 +58,12 @@ pub enum ShardRead {
     Count {
         filter: Option<Filter>,
     },
+    /// The values of a field; those of most points if there is a limit.
+    Facet {
+        key: String,
+        filter: Option<Filter>,
+        limit: Option<usize>,
+    },
     Info,
 }
 
@@ -104,6 +111,10 @@ pub enum ShardAnswer {
     },
     Counted {
         count: u64,
+        unindexed: Vec<String>,
+    },
+    Facets {
+        hits: Vec<FacetHit>,
         unindexed: Vec<String>,
     },
     Info(ShardInfo),

@@ -1,9 +1,12 @@
 //! The configuration of a collection as the engine uses it. Serialised into the collection's own files;
 //! the wire has twins of these types in `node/api`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text::TextParams;
 
 /// How two vectors are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -264,10 +267,20 @@ pub enum FieldType {
     Bool,
     Datetime,
     Uuid,
+    Geo,
+    Text,
+}
+
+/// Where the data of an index is to be kept. Kept and shown; files are always mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Memory {
+    Cold,
+    Cached,
+    Pinned,
 }
 
 /// A payload index as it was asked for. The options change speed and memory, never an answer, but for
-/// `lookup` and `range`, which say what an integer index serves.
+/// `lookup` and `range`, which say what an integer index serves, and `text`, which says what a text is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FieldSchema {
     pub kind: FieldType,
@@ -279,6 +292,14 @@ pub struct FieldSchema {
     pub is_principal: Option<bool>,
     pub on_disk: Option<bool>,
     pub enable_hnsw: Option<bool>,
+    /// Only for keywords: asks for what every keyword index serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Only for texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Box<TextParams>>,
     /// Whether the client gave a params object (echoed as `params`) or only the type's name.
     pub with_params: bool,
 }
@@ -294,8 +315,25 @@ impl FieldSchema {
             is_principal: None,
             on_disk: None,
             enable_hnsw: None,
+            prefix: None,
+            memory: None,
+            text: None,
             with_params: false,
         }
+    }
+
+    /// Whether points can be counted by their values.
+    pub fn has_facets(&self) -> bool {
+        match self.kind {
+            FieldType::Integer => self.lookup != Some(false),
+            FieldType::Keyword | FieldType::Uuid | FieldType::Bool => true,
+            FieldType::Float | FieldType::Datetime | FieldType::Geo | FieldType::Text => false,
+        }
+    }
+
+    /// How the texts of a text index are cut.
+    pub fn text_params(&self) -> Cow<'_, TextParams> {
+        self.text.as_deref().map_or_else(|| Cow::Owned(TextParams::default()), Cow::Borrowed)
     }
 
     /// Whether points of one value are to lie together.

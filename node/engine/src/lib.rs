@@ -25,6 +25,7 @@ pub mod quantization;
 pub mod query;
 pub mod segment;
 pub mod shard;
+pub mod text;
 pub mod vector;
 pub mod wal;
 

@@ -88,7 +88,7 @@ fn converter(registry: &Arc<Registry>) -> Convert {
             let schema: api::FieldSchema =
                 serde_json::from_value(schema.clone()).map_err(|e| e.to_string())?;
             let path = convert::path(field).map_err(|e| e.text)?;
-            Ok((path, convert::field_schema(&schema).map_err(|e| e.text)?))
+            Ok((path, convert::field_schema(&schema)))
         }),
     }
 }

@@ -1,24 +1,29 @@
 //! From wire types to the engine's, and back: the only place that knows both.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use quiver_api::collections as api;
 use quiver_api::filter as wire;
+use quiver_api::geo::GeoLineString;
 use quiver_api::point::{PointId as WireId, Vector as WireVector, Vectors as WireVectors};
 use quiver_api::points as points_api;
 use quiver_api::query::SearchParams as WireParams;
 use quiver_engine::config::{
-    CollectionConfig, Distance, FieldSchema, FieldType, HnswConfig, HnswDiff, OptimizerConfig,
-    QuantizationDiff, VectorParams,
+    CollectionConfig, Distance, HnswConfig, HnswDiff, OptimizerConfig, QuantizationDiff, VectorParams,
 };
 use quiver_engine::filter::expr::Bounds;
-use quiver_engine::filter::{Condition, FieldCondition, FieldTest, Filter, MinShould, datetime};
+use quiver_engine::filter::{
+    Condition, FieldCondition, FieldTest, Filter, GeoArea, GeoPoint, MinShould, Slice, datetime,
+};
 use quiver_engine::json_path::JsonPath;
 use quiver_engine::payload_edit::PayloadSelector;
 use quiver_engine::query::{QuantizationSearch, SearchParams, WithVectors};
+use quiver_engine::text::{TextMatch, TextTest};
 use quiver_engine::{NamedVectors, PointId, Vector};
 
+pub use super::field_index::{field_schema, wire_field_schema};
 use super::quantization;
 use crate::error::{ApiError, Result};
 
@@ -148,19 +153,20 @@ fn condition(c: wire::Condition) -> Result<Condition> {
         W::IsNull { is_null } => Condition::IsNull(path(&is_null.key)?),
         W::HasId { has_id } => Condition::HasId(has_id.into_iter().map(point_id).collect()),
         W::HasVector { has_vector } => Condition::HasVector(has_vector),
+        W::Slice { slice: wire::Slice { total, index } } => {
+            let slice = Slice::new(total, index);
+            let refused = || ApiError::bad_request(format!("a slice has no part {index} of {total}"));
+            Condition::Slice(slice.ok_or_else(refused)?)
+        }
         W::Nested { nested } => Condition::Nested { key: path(&nested.key)?, filter: filter(nested.filter)? },
         W::Filter(f) => Condition::Filter(filter(f)?),
     })
 }
 
 fn field_condition(c: wire::FieldCondition) -> Result<FieldCondition> {
-    if c.geo_bounding_box.is_some() || c.geo_radius.is_some() || c.geo_polygon.is_some() {
-        return Err(ApiError::not_served("a geo condition"));
-    }
     let mut tests = Vec::new();
-    if let Some(m) = c.matches {
-        tests.push(match_test(m)?);
-    }
+    tests.extend(areas(&c).map(|area| FieldTest::Geo(Arc::new(area))));
+    tests.extend(c.matches.map(match_test));
     if let Some(r) = c.range {
         tests.push(range_test(r)?);
     }
@@ -173,9 +179,25 @@ fn field_condition(c: wire::FieldCondition) -> Result<FieldCondition> {
     Ok(FieldCondition { key: path(&c.key)?, tests })
 }
 
-fn match_test(m: wire::Match) -> Result<FieldTest> {
+/// The areas that a condition names.
+fn areas(c: &wire::FieldCondition) -> impl Iterator<Item = GeoArea> {
+    let place = |p: quiver_api::geo::GeoPoint| GeoPoint { lat: p.lat, lon: p.lon };
+    let ring = |line: &GeoLineString| line.points.iter().map(|p| place(*p)).collect::<Vec<_>>();
+    let rectangle = c
+        .geo_bounding_box
+        .map(|b| GeoArea::Box { top_left: place(b.top_left), bottom_right: place(b.bottom_right) });
+    let circle = c.geo_radius.map(|r| GeoArea::Radius { center: place(r.center), metres: r.radius });
+    let polygon = c.geo_polygon.as_ref().map(|p| GeoArea::Polygon {
+        exterior: ring(&p.exterior),
+        interiors: p.interiors.iter().flatten().map(ring).collect(),
+    });
+    [rectangle, circle, polygon].into_iter().flatten()
+}
+
+fn match_test(m: wire::Match) -> FieldTest {
     use wire::{Match, Scalar, Scalars};
-    Ok(match m {
+    let text = |text, how| FieldTest::Text(Arc::new(TextTest::new(text, how)));
+    match m {
         Match::Value(Scalar::Keyword(s)) => FieldTest::Keyword(s),
         Match::Value(Scalar::Integer(i)) => FieldTest::Integer(i),
         Match::Value(Scalar::Bool(b)) => FieldTest::Bool(b),
@@ -183,8 +205,11 @@ fn match_test(m: wire::Match) -> Result<FieldTest> {
         Match::Any(Scalars::Integers(all)) => FieldTest::AnyInteger(all),
         Match::Except(Scalars::Keywords(all)) => FieldTest::ExceptKeyword(all),
         Match::Except(Scalars::Integers(all)) => FieldTest::ExceptInteger(all),
-        Match::Text(_) => return Err(ApiError::not_served("a full-text match")),
-    })
+        Match::Text(t) => text(t, TextMatch::All),
+        Match::TextAny(t) => text(t, TextMatch::Any),
+        Match::Phrase(t) => text(t, TextMatch::Phrase),
+        Match::Prefix(start) => FieldTest::Prefix(start),
+    }
 }
 
 fn range_test(r: wire::Range) -> Result<FieldTest> {
@@ -207,59 +232,6 @@ fn range_test(r: wire::Range) -> Result<FieldTest> {
         ))),
     };
     Ok(FieldTest::DatetimeRange(Bounds { lt: t(&r.lt)?, lte: t(&r.lte)?, gt: t(&r.gt)?, gte: t(&r.gte)? }))
-}
-
-/// A payload index.
-pub fn field_schema(s: &api::FieldSchema) -> Result<FieldSchema> {
-    let kind = |k| {
-        Ok(match k {
-            api::FieldType::Keyword => FieldType::Keyword,
-            api::FieldType::Integer => FieldType::Integer,
-            api::FieldType::Float => FieldType::Float,
-            api::FieldType::Bool => FieldType::Bool,
-            api::FieldType::Datetime => FieldType::Datetime,
-            api::FieldType::Uuid => FieldType::Uuid,
-            api::FieldType::Geo => return Err(ApiError::not_served("a geo index")),
-            api::FieldType::Text => return Err(ApiError::not_served("a text index")),
-        })
-    };
-    Ok(match s {
-        api::FieldSchema::Type(k) => FieldSchema::plain(kind(*k)?),
-        api::FieldSchema::Params(p) => FieldSchema {
-            kind: kind(p.kind)?,
-            lookup: p.lookup,
-            range: p.range,
-            is_tenant: p.is_tenant,
-            is_principal: p.is_principal,
-            on_disk: p.on_disk,
-            enable_hnsw: p.enable_hnsw,
-            with_params: true,
-        },
-    })
-}
-
-/// A payload index for the wire.
-pub fn wire_field_schema(s: &FieldSchema) -> api::FieldSchema {
-    let kind = match s.kind {
-        FieldType::Keyword => api::FieldType::Keyword,
-        FieldType::Integer => api::FieldType::Integer,
-        FieldType::Float => api::FieldType::Float,
-        FieldType::Bool => api::FieldType::Bool,
-        FieldType::Datetime => api::FieldType::Datetime,
-        FieldType::Uuid => api::FieldType::Uuid,
-    };
-    if !s.with_params {
-        return api::FieldSchema::Type(kind);
-    }
-    api::FieldSchema::Params(api::FieldParams {
-        kind,
-        lookup: s.lookup,
-        range: s.range,
-        is_tenant: s.is_tenant,
-        is_principal: s.is_principal,
-        on_disk: s.on_disk,
-        enable_hnsw: s.enable_hnsw,
-    })
 }
 
 /// Defaults that the node's settings give to collections.

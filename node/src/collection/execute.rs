@@ -9,7 +9,7 @@ use quiver_engine::query::{Record, SearchRequest, WithVectors};
 use quiver_engine::shard::{Shard, ShardStatus, View};
 use quiver_engine::{Cancel, RawPayload};
 
-use super::convert;
+use super::{convert, field_index};
 use crate::error::{ApiError, Result};
 
 /// A change in the engine's words.
@@ -57,7 +57,7 @@ pub fn operation(write: ShardWrite) -> Result<Operation> {
         },
         W::ClearPayload(target) => Operation::ClearPayload(selection(target)?),
         W::CreateIndex { field, schema } => {
-            Operation::CreateIndex { field: convert::path(&field)?, schema: convert::field_schema(&schema)? }
+            Operation::CreateIndex { field: convert::path(&field)?, schema: convert::field_schema(&schema) }
         }
         W::DropIndex { field } => Operation::DropIndex { field: convert::path(&field)? },
         W::CreateVector { name, params } => {
@@ -104,6 +104,15 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
             let filter = filter.map(convert::filter).transpose()?;
             let (count, unindexed) = view.count(filter.as_ref(), cancel)?;
             Ok(ShardAnswer::Counted { count, unindexed })
+        }
+        ShardRead::Facet { key, filter, limit } => {
+            let filter = filter.map(convert::filter).transpose()?;
+            let limit = limit.unwrap_or(usize::MAX);
+            let (facets, unindexed) = view.facets(&convert::path(&key)?, filter.as_ref(), limit, cancel)?;
+            Ok(ShardAnswer::Facets {
+                hits: facets.into_iter().map(field_index::wire_facet).collect(),
+                unindexed,
+            })
         }
         ShardRead::Info => Ok(ShardAnswer::Info(info(shard, &view))),
     }

@@ -4,6 +4,8 @@ pub mod aliases;
 pub mod backup;
 pub mod convert;
 pub mod execute;
+pub mod facet;
+pub mod field_index;
 pub mod info;
 pub mod mmr;
 pub mod optimizer;
@@ -205,6 +207,7 @@ fn operation_name(read: &ShardRead) -> &'static str {
         ShardRead::Retrieve { .. } => "Retrieve",
         ShardRead::Scroll { .. } => "Scroll",
         ShardRead::Count { .. } => "Count",
+        ShardRead::Facet { .. } => "Facet",
         ShardRead::Info => "Info",
     }
 }
@@ -221,6 +224,7 @@ fn kind(answer: &ShardAnswer) -> &'static str {
         ShardAnswer::FoundBatch { .. } => "found_batch",
         ShardAnswer::Records { .. } => "records",
         ShardAnswer::Counted { .. } => "counted",
+        ShardAnswer::Facets { .. } => "facets",
         ShardAnswer::Info(_) => "info",
     }
 }

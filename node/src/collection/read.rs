@@ -186,7 +186,7 @@ impl Collection {
         vector.ok_or_else(|| ApiError::not_found(format!("Vector with name \"{name}\" for point not found")))
     }
 
-    fn note_unindexed<'a>(&self, keys: &[String], filters: impl Iterator<Item = &'a Filter>) {
+    pub(super) fn note_unindexed<'a>(&self, keys: &[String], filters: impl Iterator<Item = &'a Filter>) {
         if keys.is_empty() {
             return;
         }
@@ -217,7 +217,7 @@ fn collect_types(filter: &Filter, inside: &str, into: &mut BTreeMap<String, &'st
                 collect_types(&nested.filter, &format!("{inside}{array}[]."), into);
             }
             Condition::Filter(f) => collect_types(f, inside, into),
-            Condition::HasId { .. } | Condition::HasVector { .. } => {}
+            Condition::HasId { .. } | Condition::HasVector { .. } | Condition::Slice { .. } => {}
         }
     }
 }
@@ -242,11 +242,18 @@ fn types_of(field: &FieldCondition) -> &'static [&'static str] {
             _,
         ) => &["integer"],
         (Some(Match::Value(Scalar::Bool(_))), _) => &["bool"],
-        (Some(Match::Text(_)), _) => &["text"],
+        (Some(Match::Text(_) | Match::TextAny(_) | Match::Phrase(_)), _) => &["text"],
+        (Some(Match::Prefix(_)), _) => &["keyword"],
         (None, Some(r)) => {
             let text =
                 [&r.lt, &r.lte, &r.gt, &r.gte].into_iter().flatten().any(|b| matches!(b, Bound::Text(_)));
             if text { &["datetime"] } else { &["integer", "float"] }
+        }
+        _ if field.geo_bounding_box.is_some()
+            || field.geo_radius.is_some()
+            || field.geo_polygon.is_some() =>
+        {
+            &["geo"]
         }
         _ => &["keyword"],
     }

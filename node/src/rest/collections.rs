@@ -174,7 +174,6 @@ pub async fn create_index(
             )
         })?;
         convert::path(&body.field_name)?;
-        convert::field_schema(&schema)?;
         let collection = state.registry.get(&name)?;
         state.registry.allowed(&Change::CreateIndex)?;
         let write = ShardWrite::CreateIndex { field: body.field_name, schema };

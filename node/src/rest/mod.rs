@@ -2,6 +2,7 @@
 
 mod collections;
 mod extract;
+mod facet;
 pub mod hot;
 mod points;
 mod query;
@@ -59,6 +60,7 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/index"), put(collections::create_index))
         .route(&at("/index/{field}"), delete(collections::drop_index))
         .route(&at("/vectors/{vector}"), put(collections::create_vector).delete(collections::drop_vector))
+        .route(&at("/facet"), post(facet::facet))
         .route(&at("/points"), put(points::upsert).post(points::retrieve))
         .route(&at("/points/{id}"), get(points::get))
         .route(&at("/points/delete"), post(points::delete))
@@ -87,8 +89,7 @@ pub fn router(state: AppState) -> Router {
 
 /// Calls of the protocol that this version knows and doesn't serve: a sentence instead of a bare 404.
 fn later(at: &impl Fn(&str) -> String) -> Router<AppState> {
-    const CALLS: [&str; 10] = [
-        "/facet",
+    const CALLS: [&str; 9] = [
         "/points/query/groups",
         "/points/search/groups",
         "/points/search/matrix/pairs",

@@ -123,6 +123,8 @@ fn index_type(kind: PayloadIndexType) -> &'static str {
         PayloadIndexType::Bool => "bool",
         PayloadIndexType::Datetime => "datetime",
         PayloadIndexType::Uuid => "uuid",
+        PayloadIndexType::Geo => "geo",
+        PayloadIndexType::Text => "text",
     }
 }
 

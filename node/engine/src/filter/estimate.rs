@@ -91,6 +91,7 @@ pub(super) fn condition_estimate(condition: &Condition, source: &dyn PointSource
             let max = u32::try_from(ids.len()).unwrap_or(len).min(len);
             Cardinality::new(0, max, max)
         }
+        Condition::Slice(slice) => Cardinality::new(0, slice.share_of(len), len),
         Condition::HasVector(_) => Cardinality { min: 0, expected: len, max: len },
         Condition::Nested { .. } => Cardinality::unknown(len),
         Condition::Filter(filter) => estimate(filter, source)?,

@@ -19,6 +19,9 @@ const PAYLOADS_PER_CHECK: usize = 64;
 /// Setting so many bits from an index costs about as much as reading one payload.
 const BITS_PER_PAYLOAD: u32 = 2048;
 
+/// Up to so many conditions that have to hold are counted by bitmaps, more of them point by point.
+const COUNTED_BY_BITMAPS: usize = 4;
+
 /// What a filter gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluated {
@@ -102,7 +105,7 @@ fn visit_tests(filter: &Filter, under: Option<&JsonPath>, visit: &mut dyn FnMut(
             }
             Condition::IsEmpty(key) => visit(&full_path(under, key), &FieldTest::IsEmpty(true)),
             Condition::IsNull(key) => visit(&full_path(under, key), &FieldTest::IsNull(true)),
-            Condition::HasId(_) | Condition::HasVector(_) => {}
+            Condition::HasId(_) | Condition::HasVector(_) | Condition::Slice(_) => {}
             Condition::Nested { key, filter } => {
                 visit_tests(filter, Some(&full_path(under, key).each()), visit)
             }
@@ -111,7 +114,7 @@ fn visit_tests(filter: &Filter, under: Option<&JsonPath>, visit: &mut dyn FnMut(
     }
 }
 
-fn full_path(under: Option<&JsonPath>, key: &JsonPath) -> JsonPath {
+pub(super) fn full_path(under: Option<&JsonPath>, key: &JsonPath) -> JsonPath {
     under.map_or_else(|| key.clone(), |under| under.join(key))
 }
 
@@ -179,6 +182,9 @@ impl Evaluation<'_> {
         if wanted > min_should.conditions.len() {
             return Ok(Tri::known(Bits::None));
         }
+        if wanted > COUNTED_BY_BITMAPS {
+            return self.at_least_counted(min_should);
+        }
         let mut reached = vec![Tri::known(Bits::None); wanted + 1];
         reached[0] = Tri::known(Bits::All);
         for condition in &min_should.conditions {
@@ -193,6 +199,24 @@ impl Evaluation<'_> {
         Ok(reached.swap_remove(wanted))
     }
 
+    /// The same with a number for each point instead of a bitmap for each number.
+    fn at_least_counted(&self, min_should: &MinShould) -> Result<Tri> {
+        let len = self.source.len();
+        let (mut sure, mut possible) = (vec![0usize; len as usize], vec![0usize; len as usize]);
+        let mut decided = true;
+        for condition in &min_should.conditions {
+            self.cancel.check()?;
+            let holds = self.condition(condition)?;
+            decided &= holds.possible.is_none();
+            add_one(&mut possible, holds.possible());
+            add_one(&mut sure, &holds.sure);
+        }
+        let enough = |counts: &[usize]| -> Bits {
+            Bits::Some(counts.iter().map(|&count| count >= min_should.min_count).collect())
+        };
+        Ok(Tri { sure: enough(&sure), possible: (!decided).then(|| enough(&possible)) })
+    }
+
     fn condition(&self, condition: &Condition) -> Result<Tri> {
         let len = self.source.len();
         match condition {
@@ -205,6 +229,10 @@ impl Evaluation<'_> {
                 Ok(Tri::known(Bits::Some(bits)))
             }
             Condition::HasVector(name) => Ok(Tri::known(Bits::Some(self.source.with_vector(name)))),
+            Condition::Slice(slice) => {
+                let bits = (0..len).map(|offset| slice.contains(self.source.id(offset))).collect();
+                Ok(Tri::known(Bits::Some(bits)))
+            }
             Condition::Nested { key, filter } => {
                 let possible = self.element_filter(filter, &key.each())?;
                 Ok(if possible == Bits::None { Tri::known(Bits::None) } else { Tri::at_most(possible) })
@@ -256,10 +284,18 @@ impl Evaluation<'_> {
                 let tri = self.test(&under.join(key), &FieldTest::IsNull(true))?;
                 Ok(tri.possible.unwrap_or(tri.sure))
             }
-            Condition::HasId(_) | Condition::HasVector(_) => Ok(Bits::None),
+            Condition::HasId(_) | Condition::HasVector(_) | Condition::Slice(_) => Ok(Bits::None),
             Condition::Nested { key, filter } => self.element_filter(filter, &under.join(key).each()),
             Condition::Filter(filter) => self.element_filter(filter, under),
         }
+    }
+}
+
+fn add_one(counts: &mut [usize], bits: &Bits) {
+    match bits {
+        Bits::None => {}
+        Bits::All => counts.iter_mut().for_each(|count| *count += 1),
+        Bits::Some(bits) => bits.iter().for_each(|offset| counts[offset as usize] += 1),
     }
 }
 

@@ -1,11 +1,15 @@
 //! The filter language, already checked: paths parsed, datetimes in microseconds.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::geo::GeoArea;
+use super::slice::Slice;
 use crate::json_path::JsonPath;
 use crate::point_id::PointId;
+use crate::text::TextTest;
 
 /// All clauses that are present must hold. An empty list is an absent clause.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,7 +37,9 @@ pub enum Condition {
     IsNull(JsonPath),
     HasId(HashSet<PointId>),
     HasVector(String),
-    /// One array element satisfies the whole filter. `has_id` and `has_vector` inside never match.
+    /// The point's id falls into a part of the id space.
+    Slice(Slice),
+    /// One array element satisfies the whole filter. `has_id`, `has_vector` and `slice` inside never match.
     Nested {
         key: JsonPath,
         filter: Filter,
@@ -62,6 +68,10 @@ pub enum FieldTest {
     Range(Bounds<f64>),
     /// Microseconds since the epoch, UTC.
     DatetimeRange(Bounds<i64>),
+    /// A string that begins so.
+    Prefix(String),
+    Text(Arc<TextTest>),
+    Geo(Arc<GeoArea>),
     /// Array length; 1 for a scalar or object, 0 for null or a missing field.
     ValuesCount(Bounds<u64>),
     IsEmpty(bool),
@@ -109,7 +119,7 @@ impl Condition {
             Condition::Field(field) => field.tests.iter().map(FieldTest::bytes).sum(),
             Condition::HasId(ids) => ids.len() * size_of::<PointId>() * 2,
             Condition::Nested { filter, .. } | Condition::Filter(filter) => filter.bytes(),
-            Condition::IsEmpty(_) | Condition::IsNull(_) | Condition::HasVector(_) => 0,
+            Condition::IsEmpty(_) | Condition::IsNull(_) | Condition::HasVector(_) | Condition::Slice(_) => 0,
         };
         size_of::<Self>() + variable
     }
@@ -119,7 +129,9 @@ impl FieldTest {
     fn bytes(&self) -> usize {
         let text = |s: &String| size_of::<String>() + s.len();
         let variable = match self {
-            FieldTest::Keyword(s) => s.len(),
+            FieldTest::Keyword(s) | FieldTest::Prefix(s) => s.len(),
+            FieldTest::Text(test) => test.bytes(),
+            FieldTest::Geo(area) => area.bytes(),
             FieldTest::AnyKeyword(all) | FieldTest::ExceptKeyword(all) => all.iter().map(text).sum(),
             FieldTest::AnyInteger(all) | FieldTest::ExceptInteger(all) => size_of_val(all.as_slice()),
             _ => 0,

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::datetime::parse_datetime;
 use super::expr::{Condition, FieldCondition, FieldTest, Filter};
+use super::geo::GeoPoint;
 use crate::json_path::JsonPath;
 use crate::payload::PayloadMap;
 use crate::point_id::PointId;
@@ -45,6 +46,7 @@ fn condition_holds(condition: &Condition, subject: &Subject) -> bool {
         Condition::IsNull(key) => is_null(key, subject.payload),
         Condition::HasId(ids) => subject.point.is_some_and(|(id, _)| ids.contains(&id)),
         Condition::HasVector(name) => subject.point.is_some_and(|(_, has_vector)| has_vector(name)),
+        Condition::Slice(slice) => subject.point.is_some_and(|(id, _)| slice.contains(id)),
         Condition::Nested { key, filter } => key.each().any_raw(subject.payload, |element| match element {
             Value::Object(payload) => passes(filter, &Subject { point: None, payload }),
             _ => false,
@@ -87,6 +89,9 @@ fn value_passes(test: &FieldTest, value: &Value) -> bool {
         (FieldTest::DatetimeRange(bounds), Value::String(s)) => {
             parse_datetime(s).is_some_and(|t| bounds.contains(t))
         }
+        (FieldTest::Prefix(start), Value::String(s)) => s.starts_with(start.as_str()),
+        (FieldTest::Text(test), Value::String(s)) => test.passes(s),
+        (FieldTest::Geo(area), value) => GeoPoint::of(value).is_some_and(|point| area.contains(point)),
         _ => false,
     }
 }

@@ -10,21 +10,29 @@ use crate::payload::PayloadMap;
 use crate::payload_index::FieldIndex;
 use crate::point_id::PointId;
 
+mod bind;
 pub mod datetime;
 mod estimate;
 mod evaluate;
 pub mod expr;
+#[cfg(test)]
+mod field_tests;
+pub mod geo;
 mod matches;
+mod slice;
 #[cfg(test)]
 mod tests;
 mod tri;
 
+pub use bind::bind;
 pub use datetime::parse_datetime;
 pub use estimate::{Cardinality, estimate};
 pub use evaluate::{Evaluated, evaluate, evaluate_among, unindexed};
 pub use expr::{Bounds, Condition, FieldCondition, FieldTest, Filter, MinShould};
+pub use geo::{GeoArea, GeoPoint};
 pub use matches::matches;
 pub(crate) use matches::{count_of, is_null_value};
+pub use slice::Slice;
 
 /// Points that a filter can be asked of: a sealed segment, or a chunk of the mutable one.
 pub trait PointSource {

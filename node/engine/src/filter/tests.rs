@@ -18,14 +18,14 @@ use crate::payload_index::FILE_KIND;
 
 /// Points in memory.
 #[derive(Default)]
-struct Points {
+pub(super) struct Points {
     payloads: Vec<PayloadMap>,
-    indexes: HashMap<JsonPath, FieldIndex>,
+    pub(super) indexes: HashMap<JsonPath, FieldIndex>,
     payloads_read: Cell<usize>,
 }
 
 impl Points {
-    fn new(payloads: Vec<PayloadMap>, indexes: &[(&str, FieldSchema)]) -> Self {
+    pub(super) fn new(payloads: Vec<PayloadMap>, indexes: &[(&str, FieldSchema)]) -> Self {
         let build = |(key, schema): &(&str, FieldSchema)| {
             let key = path(key);
             let each = payloads.iter().enumerate().filter(|(_, payload)| !payload.is_empty());
@@ -39,7 +39,7 @@ impl Points {
     }
 
     /// The same with indexes that were written and opened again.
-    fn reopened(&self) -> Points {
+    pub(super) fn reopened(&self) -> Points {
         let dir = tempfile::tempdir().expect("a folder");
         let reopen = |(i, (key, index)): (usize, (&JsonPath, &FieldIndex))| {
             let file = dir.path().join(i.to_string());
@@ -54,7 +54,7 @@ impl Points {
         Points { payloads: self.payloads.clone(), indexes, payloads_read: Cell::new(0) }
     }
 
-    fn expected(&self, filter: &Filter) -> Bitset {
+    pub(super) fn expected(&self, filter: &Filter) -> Bitset {
         let passes = |offset: u32| {
             let payload = &self.payloads[offset as usize];
             matches(filter, self.id(offset), &|name| self.has_vector(offset, name), payload)
@@ -89,11 +89,11 @@ impl PointSource for Points {
     }
 }
 
-fn path(text: &str) -> JsonPath {
+pub(super) fn path(text: &str) -> JsonPath {
     JsonPath::parse(text).expect("a path")
 }
 
-fn object(value: Value) -> PayloadMap {
+pub(super) fn object(value: Value) -> PayloadMap {
     match value {
         Value::Object(map) => map,
         _ => panic!("a payload is an object"),

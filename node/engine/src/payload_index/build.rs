@@ -4,13 +4,15 @@ use serde_json::Value;
 
 use super::column::Flags;
 use super::dictionary::DictionaryBuilder;
+use super::geo::PlacesBuilder;
 use super::presence::PresenceBuilder;
 use super::sorted::Sorted;
+use super::text::TextsBuilder;
 use super::{FieldIndex, Values, uuid_key};
 use crate::bitset::Bitset;
 use crate::config::{FieldSchema, FieldType};
 use crate::filter::expr::parse_uuid;
-use crate::filter::parse_datetime;
+use crate::filter::{GeoPoint, parse_datetime};
 use crate::json_path::JsonPath;
 use crate::payload::PayloadMap;
 
@@ -32,6 +34,8 @@ enum Collected {
     Float(Vec<(f64, u32)>),
     Datetime(Vec<(i64, u32)>),
     Bool { yes: Bitset, no: Bitset },
+    Geo(PlacesBuilder),
+    Text(Box<TextsBuilder>),
 }
 
 impl FieldIndexBuilder {
@@ -44,6 +48,8 @@ impl FieldIndexBuilder {
             FieldType::Float => Collected::Float(Vec::new()),
             FieldType::Datetime => Collected::Datetime(Vec::new()),
             FieldType::Bool => Collected::Bool { yes: Bitset::zeros(len), no: Bitset::zeros(len) },
+            FieldType::Geo => Collected::Geo(PlacesBuilder::default()),
+            FieldType::Text => Collected::Text(Box::new(TextsBuilder::new(&schema.text_params()))),
         };
         Self {
             schema: schema.clone(),
@@ -80,6 +86,8 @@ impl FieldIndexBuilder {
             Collected::Float(numbers) => Values::Float(Sorted::build(&numbers)),
             Collected::Datetime(times) => Values::Datetime(Sorted::build(&times)),
             Collected::Bool { yes, no } => Values::Bool { yes: Flags::new(&yes), no: Flags::new(&no) },
+            Collected::Geo(places) => Values::Geo(places.finish()),
+            Collected::Text(texts) => Values::Text(texts.finish()),
         };
         FieldIndex {
             schema: self.schema,
@@ -108,7 +116,14 @@ impl Collected {
     fn add(&mut self, offset: u32, value: &Value) -> Fit {
         match (self, value) {
             (_, Value::Null) => return Fit::Absent,
-            (Collected::Keyword(keys), Value::String(text)) => keys.add(text.as_bytes(), offset),
+            (Collected::Keyword(keys), Value::String(text)) => {
+                keys.add(text.as_bytes(), offset);
+            }
+            (Collected::Text(texts), Value::String(text)) => texts.add(text, offset),
+            (Collected::Geo(places), value) => match GeoPoint::of(value) {
+                Some(point) => places.add(point, offset),
+                None => return Fit::Other,
+            },
             (Collected::Uuid(keys), Value::String(text)) => {
                 keys.add(&uuid_key(text), offset);
                 if parse_uuid(text).is_none() {

@@ -1,16 +1,18 @@
-//! Sorted keys of bytes and the points that have each: keyword and uuid indexes.
+//! Sorted keys of bytes and the points that have each: keyword and uuid indexes; tokens and the documents that have
+//! each: text indexes.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
 
 use super::column::Column;
 use crate::bitset::Bitset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// For each key a posting: a sorted list of offsets, or a bitmap where that is smaller.
 pub(super) struct Dictionary {
-    /// Number of offsets of the segment.
+    /// Number of offsets that postings may name.
     pub(super) len: u32,
     /// Where the bytes of each key end; keys are in order.
     pub(super) ends: Column<u64>,
@@ -59,6 +61,15 @@ impl Dictionary {
         Ok(None)
     }
 
+    /// Bytes of memory that it takes, mapped files left out.
+    pub(super) fn bytes_in_memory(&self) -> usize {
+        self.ends.bytes_in_memory()
+            + self.bytes.bytes_in_memory()
+            + self.counts.bytes_in_memory()
+            + self.starts.bytes_in_memory()
+            + self.postings.bytes_in_memory()
+    }
+
     /// Points that have the key at a place.
     pub(super) fn count(&self, i: usize) -> Result<u32> {
         self.counts.at(i)
@@ -66,17 +77,42 @@ impl Dictionary {
 
     /// Pairs of key and point.
     pub(super) fn pairs(&self) -> Result<u64> {
-        Ok(self.counts.all()?.iter().map(|&count| u64::from(count)).sum())
+        self.pairs_of(0..self.keys())
+    }
+
+    /// The same for the keys at some places.
+    pub(super) fn pairs_of(&self, places: Range<usize>) -> Result<u64> {
+        Ok(self.counts.part(places)?.iter().map(|&count| u64::from(count)).sum())
     }
 
     fn posting(&self, i: usize) -> Result<Posting<'_>> {
         let count = self.count(i)?;
         let start = self.starts.at(i)? as usize;
-        Ok(if is_bitmap(count, self.len) {
-            Posting::Bitmap(self.postings.part(start..start + self.len.div_ceil(32) as usize)?)
-        } else {
-            Posting::List(self.postings.part(start..start + count as usize)?)
-        })
+        let part = |words: u32| self.postings.part(start..start.saturating_add(words as usize));
+        if is_bitmap(count, self.len) {
+            return Ok(Posting::Bitmap(part(self.len.div_ceil(32))?));
+        }
+        let offsets = part(count)?;
+        if offsets.iter().any(|&offset| offset >= self.len) {
+            return Err(Error::corrupt("payload index", "a posting names points that are not there"));
+        }
+        Ok(Posting::List(offsets))
+    }
+
+    /// The places of the keys that begin so.
+    pub(super) fn starting_with(&self, start: &[u8]) -> Result<Range<usize>> {
+        let first = self.first(|key| key >= start)?;
+        Ok(first..self.first(|key| key >= start && !key.starts_with(start))?)
+    }
+
+    /// The first place whose key passes; all keys behind one that passes do.
+    fn first(&self, passes: impl Fn(&[u8]) -> bool) -> Result<usize> {
+        let (mut low, mut high) = (0, self.keys());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if passes(self.key(middle)?) { high = middle } else { low = middle + 1 }
+        }
+        Ok(low)
     }
 
     /// Sets the bits of the points that have the key at a place.
@@ -122,7 +158,8 @@ pub(super) struct DictionaryBuilder {
 }
 
 impl DictionaryBuilder {
-    pub(super) fn add(&mut self, key: &[u8], offset: u32) {
+    /// Adds a pair; gives the number that the key has among those that were added.
+    pub(super) fn add(&mut self, key: &[u8], offset: u32) -> u32 {
         let id = match self.ids.get(key) {
             Some(&id) => id,
             None => {
@@ -136,14 +173,22 @@ impl DictionaryBuilder {
         if list.last() != Some(&offset) {
             list.push(offset);
         }
+        id
     }
 
     pub(super) fn finish(self, len: u32) -> Dictionary {
+        self.finish_with_places(len).0
+    }
+
+    /// The dictionary, and the place in it of each key by its number.
+    pub(super) fn finish_with_places(self, len: u32) -> (Dictionary, Vec<u32>) {
         let mut keys: Vec<(Box<[u8]>, u32)> = self.ids.into_iter().collect();
         keys.sort_unstable();
         let (mut ends, mut bytes, mut counts, mut starts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut postings: Vec<u32> = Vec::new();
-        for (key, id) in &keys {
+        let mut places = vec![0; keys.len()];
+        for (place, (key, id)) in keys.iter().enumerate() {
+            places[*id as usize] = place as u32;
             let list = &self.lists[*id as usize];
             bytes.extend_from_slice(key);
             ends.push(bytes.len() as u64);
@@ -160,13 +205,14 @@ impl DictionaryBuilder {
                 postings.extend_from_slice(list);
             }
         }
-        Dictionary {
+        let dictionary = Dictionary {
             len,
             ends: Column::Owned(ends),
             bytes: Column::Owned(bytes),
             counts: Column::Owned(counts),
             starts: Column::Owned(starts),
             postings: Column::Owned(postings),
-        }
+        };
+        (dictionary, places)
     }
 }

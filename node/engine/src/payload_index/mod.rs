@@ -1,5 +1,5 @@
-//! Payload indexes: keyword, integer, float, bool, datetime, uuid, each over the points of one sealed segment
-//! or one chunk of the mutable segment.
+//! Payload indexes: keyword, integer, float, bool, datetime, uuid, geo, text, each over the points of one sealed
+//! segment or one chunk of the mutable segment.
 //!
 //! An index never changes an answer: what it serves, it serves exactly as the stored payloads would
 //! (`filter::matches`). So it remembers every value that could make one of its tests pass, also those of
@@ -8,11 +8,13 @@
 mod build;
 mod column;
 mod dictionary;
+mod geo;
 mod presence;
 mod read;
 mod sealed;
 mod serve;
 mod sorted;
+mod text;
 
 pub use build::FieldIndexBuilder;
 pub use read::{FacetValue, InOrder, OrderValue};
@@ -23,8 +25,10 @@ use std::borrow::Cow;
 
 use column::Flags;
 use dictionary::Dictionary;
+use geo::Places;
 use presence::Presence;
 use sorted::Sorted;
+use text::Texts;
 
 use crate::config::FieldSchema;
 use crate::error::Result;
@@ -65,6 +69,8 @@ enum Values {
         yes: Flags,
         no: Flags,
     },
+    Geo(Places),
+    Text(Texts),
 }
 
 impl FieldIndex {
@@ -122,6 +128,8 @@ impl Values {
             Values::Float(numbers) => numbers.len() as u64,
             Values::Datetime(times) => times.len() as u64,
             Values::Bool { yes, no } => u64::from(yes.count()?) + u64::from(no.count()?),
+            Values::Geo(places) => places.len() as u64,
+            Values::Text(texts) => texts.len() as u64,
         })
     }
 }

@@ -1,10 +1,12 @@
 //! The values of an index in order, for order_by, and counted, for facets.
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::sorted::{Ordered, Sorted};
 use super::{FieldIndex, Values};
 use crate::bitset::Bitset;
+use crate::config::FieldType;
 use crate::error::{Error, Result};
 use crate::filter::expr::parse_uuid;
 
@@ -22,6 +24,19 @@ pub enum FacetValue {
     Integer(i64),
     Keyword(String),
     Uuid(Uuid),
+}
+
+impl FacetValue {
+    /// The value that an index of a type counts a stored one as; none if it does not fit.
+    pub fn of(kind: FieldType, value: &Value) -> Option<Self> {
+        match (kind, value) {
+            (FieldType::Bool, Value::Bool(b)) => Some(FacetValue::Bool(*b)),
+            (FieldType::Integer, Value::Number(n)) => n.as_i64().map(FacetValue::Integer),
+            (FieldType::Keyword, Value::String(s)) => Some(FacetValue::Keyword(s.clone())),
+            (FieldType::Uuid, Value::String(s)) => parse_uuid(s).map(FacetValue::Uuid),
+            _ => None,
+        }
+    }
 }
 
 impl FieldIndex {
@@ -93,11 +108,7 @@ impl FieldIndex {
 
     /// Whether points can be counted by this index.
     pub fn has_facets(&self) -> bool {
-        match self.values {
-            Values::Integer { .. } => self.schema.lookup != Some(false),
-            Values::Keyword(_) | Values::Uuid(_) | Values::Bool { .. } => true,
-            Values::Float(_) | Values::Datetime(_) => false,
-        }
+        self.schema.has_facets()
     }
 
     /// Each value that some of the points have, with the number of those points; in no defined order, and a

@@ -8,14 +8,20 @@
 //! - keyword and uuid: ends of keys (`u64`), bytes of the sorted keys, points of each key (`u32`), start of each
 //!   posting (`u64`), postings (`u32`: offsets ascending, or a bitmap if more than one point in 32 has the key);
 //! - integer: sorted integers, sorted other numbers; float; datetime (microseconds): sorted numbers;
-//! - bool: flags of true, flags of false.
+//! - bool: flags of true, flags of false;
+//! - geo: cells as sorted numbers, then latitude and longitude of each (`f64`), in the order of the cells;
+//! - text: tokens as the keys of a keyword index, postings naming documents; the offset of the point of each
+//!   document (`u32`, ascending); then, without elements unless phrases can be asked for: where the tokens of each
+//!   document end (`u64`), the tokens of the documents by their place among the keys (`u32`).
 //!
 //! Sorted numbers are two sections: the numbers as order-keeping `u64`, the offset beside each (`u32`).
 
 use super::column::{Column, Flags, SectionReader, SectionWriter};
 use super::dictionary::Dictionary;
+use super::geo::Places;
 use super::presence::Presence;
 use super::sorted::{Ordered, Sorted};
+use super::text::Texts;
 use super::{FieldIndex, Values};
 use crate::config::{FieldSchema, FieldType};
 use crate::error::Result;
@@ -33,6 +39,8 @@ fn code(kind: FieldType) -> u64 {
         FieldType::Bool => 4,
         FieldType::Datetime => 5,
         FieldType::Uuid => 6,
+        FieldType::Geo => 7,
+        FieldType::Text => 8,
     }
 }
 
@@ -51,13 +59,7 @@ impl FieldIndex {
         }
         write_sorted(&mut out, &presence.many)?;
         match &self.values {
-            Values::Keyword(keys) | Values::Uuid(keys) => {
-                out.column(&keys.ends)?;
-                out.column(&keys.bytes)?;
-                out.column(&keys.counts)?;
-                out.column(&keys.starts)?;
-                out.column(&keys.postings)?;
-            }
+            Values::Keyword(keys) | Values::Uuid(keys) => write_dictionary(&mut out, keys)?,
             Values::Integer { integers, rest } => {
                 write_sorted(&mut out, integers)?;
                 write_sorted(&mut out, rest)?;
@@ -67,6 +69,17 @@ impl FieldIndex {
             Values::Bool { yes, no } => {
                 out.column(&yes.0)?;
                 out.column(&no.0)?;
+            }
+            Values::Geo(places) => {
+                write_sorted(&mut out, &places.cells)?;
+                out.column(&places.lats)?;
+                out.column(&places.lons)?;
+            }
+            Values::Text(texts) => {
+                write_dictionary(&mut out, &texts.tokens)?;
+                out.column(&texts.points)?;
+                out.column(&texts.ends)?;
+                out.column(&texts.sequence)?;
             }
         }
         let facts = [code(self.schema.kind), u64::from(self.len), u64::from(self.points), self.pairs];
@@ -100,6 +113,18 @@ impl FieldIndex {
                 let [yes, no] = read_flags::<2>(&mut sections, len, &file)?;
                 Values::Bool { yes, no }
             }
+            FieldType::Geo => {
+                let places = Places {
+                    cells: read_sorted(&mut sections, &file)?,
+                    lats: sections.column()?,
+                    lons: sections.column()?,
+                };
+                if places.lats.len() != places.len() || places.lons.len() != places.len() {
+                    return Err(file.corrupt("an index has another number of places than of points"));
+                }
+                Values::Geo(places)
+            }
+            FieldType::Text => Values::Text(read_texts(&mut sections, &file)?),
         };
         let presence = Presence { empty, null, zero, one, many };
         Ok(Self { schema: schema.clone(), len, points, pairs, presence, typed, other, values })
@@ -113,23 +138,31 @@ impl FieldIndex {
         let flags =
             [&presence.empty, &presence.null, &presence.zero, &presence.one, &self.typed, &self.other];
         let values = match &self.values {
-            Values::Keyword(keys) | Values::Uuid(keys) => {
-                keys.ends.bytes_in_memory()
-                    + keys.bytes.bytes_in_memory()
-                    + keys.counts.bytes_in_memory()
-                    + keys.starts.bytes_in_memory()
-                    + keys.postings.bytes_in_memory()
-            }
+            Values::Keyword(keys) | Values::Uuid(keys) => keys.bytes_in_memory(),
             Values::Integer { integers, rest } => {
                 sorted(&integers.keys, &integers.offsets) + sorted(&rest.keys, &rest.offsets)
             }
             Values::Float(numbers) => sorted(&numbers.keys, &numbers.offsets),
             Values::Datetime(times) => sorted(&times.keys, &times.offsets),
             Values::Bool { yes, no } => yes.0.bytes_in_memory() + no.0.bytes_in_memory(),
+            Values::Geo(places) => {
+                sorted(&places.cells.keys, &places.cells.offsets)
+                    + places.lats.bytes_in_memory()
+                    + places.lons.bytes_in_memory()
+            }
+            Values::Text(texts) => texts.bytes_in_memory(),
         };
         let many = sorted(&presence.many.keys, &presence.many.offsets);
         size_of::<Self>() + values + many + flags.iter().map(|flags| flags.0.bytes_in_memory()).sum::<usize>()
     }
+}
+
+fn write_dictionary(out: &mut SectionWriter, keys: &Dictionary) -> Result<()> {
+    out.column(&keys.ends)?;
+    out.column(&keys.bytes)?;
+    out.column(&keys.counts)?;
+    out.column(&keys.starts)?;
+    out.column(&keys.postings)
 }
 
 fn write_sorted<T: Ordered>(out: &mut SectionWriter, sorted: &Sorted<T>) -> Result<()> {
@@ -174,4 +207,16 @@ fn read_dictionary(sections: &mut SectionReader, len: u32, file: &SealedFile) ->
         return Err(file.corrupt("an index has another number of keys than of postings"));
     }
     Ok(keys)
+}
+
+fn read_texts(sections: &mut SectionReader, file: &SealedFile) -> Result<Texts> {
+    // How many documents there are is known behind the postings that name them.
+    let mut tokens = read_dictionary(sections, 0, file)?;
+    let points = sections.column::<u32>()?;
+    tokens.len = u32::try_from(points.len()).map_err(|_| file.corrupt("the index has too many texts"))?;
+    let (ends, sequence) = (sections.column::<u64>()?, sections.column()?);
+    if ends.len() != 0 && ends.len() != points.len() {
+        return Err(file.corrupt("an index has another number of texts than of points"));
+    }
+    Ok(Texts { tokens, points, ends, sequence })
 }

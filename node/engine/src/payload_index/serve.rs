@@ -28,6 +28,9 @@ pub fn serves(schema: &FieldSchema, test: &FieldTest) -> bool {
         },
         FieldTest::DatetimeRange(_) => schema.kind == FieldType::Datetime,
         FieldTest::Bool(_) => schema.kind == FieldType::Bool,
+        FieldTest::Prefix(_) => schema.kind == FieldType::Keyword,
+        FieldTest::Geo(_) => schema.kind == FieldType::Geo,
+        FieldTest::Text(test) => schema.kind == FieldType::Text && *schema.text_params() == *test.params(),
     }
 }
 
@@ -77,6 +80,13 @@ impl FieldIndex {
             }
             (FieldTest::Bool(true), Values::Bool { yes, .. }) => yes.add_to(&mut bits)?,
             (FieldTest::Bool(false), Values::Bool { no, .. }) => no.add_to(&mut bits)?,
+            (FieldTest::Prefix(start), Values::Keyword(keys)) => {
+                for place in keys.starting_with(start.as_bytes())? {
+                    keys.add_to(place, &mut bits)?;
+                }
+            }
+            (FieldTest::Geo(area), Values::Geo(places)) => places.add_inside(area, &mut bits)?,
+            (FieldTest::Text(test), Values::Text(texts)) => texts.add_passing(test, &mut bits)?,
             _ => return Ok(None),
         }
         Ok(Some(bits))
@@ -125,6 +135,15 @@ impl FieldIndex {
             }
             (FieldTest::Range(bounds), Values::Float(numbers)) => numbers.within(bounds)?.len() as u64,
             (FieldTest::DatetimeRange(bounds), Values::Datetime(times)) => times.within(bounds)?.len() as u64,
+            (FieldTest::Prefix(start), Values::Keyword(keys)) => {
+                keys.pairs_of(keys.starting_with(start.as_bytes())?)?
+            }
+            (FieldTest::Geo(area), Values::Geo(places)) => {
+                return Ok(Some(self.at_most(places.count_at_most(area)?)));
+            }
+            (FieldTest::Text(test), Values::Text(texts)) => {
+                return Ok(Some(self.at_most(texts.count_at_most(test)?)));
+            }
             _ => return Ok(None),
         };
         Ok(Some(self.of_pairs(pairs)))
@@ -137,6 +156,12 @@ impl FieldIndex {
         let per_point = (self.pairs as f64 / f64::from(self.points.max(1))).max(1.0);
         let expected = (pairs as f64 / per_point).ceil() as u64;
         Cardinality::new(min as u32, expected.min(max) as u32, max as u32)
+    }
+
+    /// Points, when at most so many values pass, and probably most of them.
+    fn at_most(&self, values: u64) -> Cardinality {
+        let max = values.min(u64::from(self.len)) as u32;
+        Cardinality::new(0, max, max)
     }
 
     /// Points that have a value beside those that so many pairs have.

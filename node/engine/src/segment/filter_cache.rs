@@ -17,6 +17,9 @@ const BYTES_MAX: usize = 8 << 20;
 /// A filter that is longer as text is not kept.
 const KEY_BYTES_MAX: usize = 4096;
 
+/// A filter that takes more memory is not made a text of, which would be too long anyway.
+const FILTER_BYTES_MAX: usize = 64 << 10;
+
 /// The bitmaps of one segment.
 #[derive(Default)]
 pub(super) struct FilterCache(Mutex<Vec<Entry>>);
@@ -41,7 +44,7 @@ impl FilterCache {
         filter: &Filter,
         evaluate: impl FnOnce() -> Result<Bitset>,
     ) -> Result<Arc<Passing>> {
-        if !is_kept(filter) {
+        if !is_kept(filter) || filter.bytes() > FILTER_BYTES_MAX {
             return evaluate().map(|bits| Arc::new(bits.into()));
         }
         let key = format!("{filter:?}");

@@ -13,6 +13,9 @@ mod checkpoint;
 mod cost;
 #[cfg(test)]
 mod crash_tests;
+mod facet;
+#[cfg(test)]
+mod field_tests;
 mod limits;
 pub mod manifest;
 mod optimize;
@@ -43,6 +46,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use facet::Facets;
 pub use limits::ShardLimits;
 pub use read::View;
 pub use snapshot::SnapshotFiles;

@@ -1,5 +1,6 @@
 //! Reading a shard: one consistent state, never a lock.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,12 +89,22 @@ impl View {
 
     /// Keys of a filter that no index of the shard serves.
     pub fn unindexed(&self, filter: Option<&Filter>) -> Vec<String> {
-        filter.map_or_else(Vec::new, |f| filter::unindexed(f, &|key| self.indexes.get(key)))
+        filter.map_or_else(Vec::new, |f| filter::unindexed(&self.bound(f), &|key| self.indexes.get(key)))
+    }
+
+    /// A filter as it is meant under the shard's payload indexes.
+    pub(super) fn bound<'f>(&self, filter: &'f Filter) -> Cow<'f, Filter> {
+        filter::bind(filter, &|key| self.indexes.get(key))
     }
 
     /// The nearest points, best first; equal scores by id.
     pub fn search(&self, request: &SearchRequest, cancel: &Cancel) -> Result<SearchOutcome> {
         search::run(self, request, cancel).inspect_err(|e| self.damage.note(e))
+    }
+
+    /// Remembers an error that says that a file is damaged.
+    pub(super) fn note(&self, error: &Error) {
+        self.damage.note(error);
     }
 
     /// Where a point is.
@@ -114,7 +125,8 @@ impl View {
         let Some((part, offset)) = self.find(id) else { return Ok(None) };
         let points = part.points();
         let payload = points.payload(offset)?;
-        Ok(Some(filter::matches(filter, id, &|name| points.has_vector(offset, name), &payload)))
+        let has_vector = |name: &str| points.has_vector(offset, name);
+        Ok(Some(filter::matches(&self.bound(filter), id, &has_vector, &payload)))
     }
 
     /// The points that exist, in the order they were asked for.
@@ -155,6 +167,8 @@ impl View {
         cancel: &Cancel,
     ) -> Result<(Vec<PointId>, Vec<String>)> {
         let mut found: Vec<PointId> = Vec::new();
+        let bound = filter.map(|f| self.bound(f));
+        let filter = bound.as_deref();
         for part in self.parts() {
             let points = part.points();
             let passing = match filter {
@@ -183,19 +197,19 @@ impl View {
 
     /// How many points pass, and the keys filtered on without an index.
     pub fn count(&self, filter: Option<&Filter>, cancel: &Cancel) -> Result<(u64, Vec<String>)> {
-        let Some(f) = filter else { return Ok((self.points, Vec::new())) };
+        let Some(f) = filter.map(|f| self.bound(f)) else { return Ok((self.points, Vec::new())) };
         let mut count = 0;
         for part in self.parts() {
-            count += u64::from(self.passing(part, f, cancel)?.count());
+            count += u64::from(self.passing(part, &f, cancel)?.count());
         }
-        Ok((count, self.unindexed(filter)))
+        Ok((count, self.unindexed(Some(&*f))))
     }
 
     /// The live points of a part that pass.
     pub(super) fn passing(&self, part: Part<'_>, filter: &Filter, cancel: &Cancel) -> Result<Bitset> {
         cancel.check()?;
         let live = (!part.is_whole()).then(|| part.live_bits());
-        let evaluated = filter::evaluate_among(filter, part.points(), live.as_ref(), cancel);
+        let evaluated = filter::evaluate_among(&self.bound(filter), part.points(), live.as_ref(), cancel);
         Ok(evaluated.inspect_err(|e| self.damage.note(e))?.passing)
     }
 
@@ -207,7 +221,7 @@ impl View {
         cancel: &Cancel,
     ) -> Result<Arc<Passing>> {
         cancel.check()?;
-        segment.passing(filter, cancel).inspect_err(|e| self.damage.note(e))
+        segment.passing(&self.bound(filter), cancel).inspect_err(|e| self.damage.note(e))
     }
 
     /// All points that pass, in the order of their ids.

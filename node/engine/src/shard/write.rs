@@ -287,6 +287,8 @@ impl Shard {
             return Ok(points);
         }
         let view = self.view();
+        let bound = condition.map(|filter| view.bound(filter));
+        let condition = bound.as_deref();
         let mut places: HashMap<PointId, usize> = HashMap::new();
         let mut admitted: Vec<PointWrite> = Vec::with_capacity(points.len());
         for point in points {

@@ -205,6 +205,20 @@ class Pair:
             self.last = f"drop index {key}"
             self.remote.delete_payload_index(self.name, key)
 
+    def facet(self):
+        """Of a key that has a fitting index. The in-memory client counts values of every type, an index those of its own."""
+        kinds = {"keyword": str, "integer": int, "bool": bool, "uuid": str}
+        key = self.rng.choice([k for k, kind in values.INDEXABLE.items() if isinstance(kind, str) and kind in kinds])
+        kind, wanted, limit = values.INDEXABLE[key], self.maybe_filter(), self.rng.choice([1, 3, 10, 100])
+        exact = self.rng.random() < 0.5
+        self.last = f"facet {key} {wanted} {limit} {exact}"
+        self.remote.create_payload_index(self.name, key, kind)
+        ours = self.remote.facet(self.name, key, facet_filter=wanted, limit=limit, exact=exact).hits
+        theirs = self.local.facet(self.name, key, facet_filter=wanted, limit=EVERYTHING).hits
+        theirs = [h for h in theirs if type(h.value) is kinds[kind] and (kind != "uuid" or h.value in values.UUIDS)][:limit]
+        if [(h.value, h.count) for h in ours] != [(h.value, h.count) for h in theirs]:
+            raise Differs(f"{self.last}: {ours}, should be {theirs}")
+
     # --- reads
 
     def maybe_filter(self):
@@ -336,7 +350,7 @@ class Pair:
 
 
 WEIGHTS = {Pair.upsert: 12, Pair.delete: 5, Pair.set_payload: 6, Pair.overwrite_payload: 3, Pair.delete_payload: 3, Pair.clear_payload: 1, Pair.update_vectors: 4,
-           Pair.delete_vectors: 2, Pair.batch: 3, Pair.index: 6, Pair.scroll: 16, Pair.count: 10, Pair.retrieve: 5, Pair.query: 16, Pair.query_batch: 3, Pair.search: 6}
+           Pair.delete_vectors: 2, Pair.batch: 3, Pair.index: 6, Pair.facet: 4, Pair.scroll: 16, Pair.count: 10, Pair.retrieve: 5, Pair.query: 16, Pair.query_batch: 3, Pair.search: 6}
 
 
 @contextmanager

@@ -11,7 +11,9 @@ UUIDS = [str(uuid.UUID(int=i << 64 | 5)) for i in range(5)]
 DATES = ["2021-03-04T05:06:07Z", "2021-03-04", "2022-12-31T23:59:59.999999Z", "2023-01-01T01:00:00+02:00", "2020-02-29 12:00:00", "not a date"]
 # Every field with the ways to address it. `n` and `f` mix integers and floats; anything may be missing, null or a list.
 INDEXABLE = {"kw": "keyword", "tags": "keyword", "n": "integer", "f": "float", "flag": "bool", "when": "datetime", "who": "uuid",
-             "obj.a": "integer", "obj.b": "keyword", "rows[].x": "integer", "rows[].y": "keyword"}
+             "obj.a": "integer", "obj.b": "keyword", "rows[].x": "integer", "rows[].y": "keyword", "place": "geo",
+             "txt": models.TextIndexParams(type=models.TextIndexType.TEXT, phrase_matching=True)}
+TEXTS = ["the red car", "red-car, RED", "Grün und blau", "a", "", "car the red", "7 cars"]
 KEYS = [*INDEXABLE, "obj", "rows", "rows[0].x", "missing", "nul", "tags[]", "tags[1]", "obj.deep.er", '"odd key"']
 
 
@@ -33,6 +35,11 @@ def scalar(rng: random.Random, kind: str):
             return rng.random() < 0.5
         case "when":
             return rng.choice(DATES)
+        case "txt":
+            return rng.choice(TEXTS)
+        case "place":
+            point = {"lat": rng.choice([0, 10.5, round(rng.uniform(-90, 90), 4)]), "lon": rng.choice([0, 179.5, -179.5, round(rng.uniform(-180, 180), 4)])}
+            return rng.choice([point, point, point, point, {"lat": 3}, "here"])
         case _:
             return rng.choice(UUIDS)
 
@@ -50,7 +57,7 @@ def value(rng: random.Random, kind: str):
 
 def payload(rng: random.Random) -> dict:
     made = {}
-    for key in ("kw", "n", "f", "flag", "when", "who"):
+    for key in ("kw", "n", "f", "flag", "when", "who", "txt", "place"):
         if rng.random() < 0.6:
             made[key] = value(rng, key)
     if rng.random() < 0.4:
@@ -66,7 +73,34 @@ def payload(rng: random.Random) -> dict:
     return made
 
 
+def geo_point(rng: random.Random) -> models.GeoPoint:
+    return models.GeoPoint(lat=rng.uniform(-90, 90), lon=rng.uniform(-180, 180))
+
+
+def area(rng: random.Random) -> dict:
+    draw = rng.random()
+    if draw < 0.35:
+        return {"geo_bounding_box": models.GeoBoundingBox(top_left=geo_point(rng), bottom_right=geo_point(rng))}
+    if draw < 0.7:
+        return {"geo_radius": models.GeoRadius(center=geo_point(rng), radius=rng.choice([1e4, 1e6, rng.uniform(0, 2e7)]))}
+
+    def ring() -> models.GeoLineString:
+        points = [geo_point(rng) for _ in range(rng.randint(3, 6))]
+        return models.GeoLineString(points=[*points, points[0]])
+
+    return {"geo_polygon": models.GeoPolygon(exterior=ring(), interiors=[ring() for _ in range(rng.randint(0, 2))] or None)}
+
+
+def text_match(rng: random.Random):
+    wanted = rng.choice(["red", "RED car", "car red", "the car", "grün", "gr", "", "7", "a"])
+    return rng.choice([models.MatchText(text=wanted), models.MatchTextAny(text_any=wanted), models.MatchPhrase(phrase=wanted)])
+
+
 def match(rng: random.Random, kind: str):
+    if kind == "txt" or (kind == "kw" and rng.random() < 0.1):
+        return text_match(rng)
+    if kind == "kw" and rng.random() < 0.1:
+        return models.MatchPrefix(prefix=rng.choice(["", "r", "red", "G", "g"]))
     if kind == "flag":
         return models.MatchValue(value=rng.random() < 0.5)
     pool = {"n": list(range(-5, 21)), "who": UUIDS}.get(kind, WORDS)
@@ -96,6 +130,8 @@ def field(rng: random.Random, key: str, kind: str):
     if draw < 0.32:
         counts = {b: rng.randint(0, 3) for b in rng.sample(["gt", "gte", "lt", "lte"], rng.randint(1, 2))}
         return models.FieldCondition(key=key, values_count=models.ValuesCount(**counts))
+    if kind == "place":
+        return models.FieldCondition(key=key, **area(rng))
     if kind in ("n", "f") and rng.random() < (0.6 if kind == "n" else 1):
         return models.FieldCondition(key=key, range=models.Range(**bounds(rng, -3, 15) if kind == "n" else bounds(rng, -2, 2)))
     if kind == "when":
@@ -104,7 +140,7 @@ def field(rng: random.Random, key: str, kind: str):
     return models.FieldCondition(key=key, match=match(rng, kind))
 
 
-KIND = {"kw": "kw", "tags": "kw", "n": "n", "f": "f", "flag": "flag", "when": "when", "who": "who", "obj.a": "n", "obj.b": "kw", "rows[].x": "n",
+KIND = {"kw": "kw", "tags": "kw", "n": "n", "f": "f", "flag": "flag", "when": "when", "who": "who", "txt": "txt", "place": "place", "obj.a": "n", "obj.b": "kw", "rows[].x": "n",
         "rows[].y": "kw", "rows[0].x": "n", "tags[]": "kw", "tags[1]": "kw", "obj.deep.er": "n", '"odd key"': "kw", "x": "n", "y": "kw"}
 
 
@@ -114,7 +150,10 @@ def condition(rng: random.Random, names: list[str], depth: int):
         return models.HasIdCondition(has_id=rng.sample(IDS, rng.randint(0, 30)))
     if draw < 0.12:
         return models.HasVectorCondition(has_vector=rng.choice(names))
-    if draw < 0.24:
+    if draw < 0.14:
+        total = rng.randint(1, 4)
+        return models.SliceCondition(slice=models.Slice(total=total, index=rng.randrange(total)))
+    if draw < 0.25:
         # `has_id` and `has_vector` never match inside; fields are those of one element.
         inner = [field(rng, key, KIND[key]) for key in rng.choices(["x", "y"], k=rng.randint(1, 2))]
         part = rng.choice(["must", "should", "must_not"])

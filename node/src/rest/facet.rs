@@ -1,0 +1,45 @@
+//! Facets.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use quiver_api::facet::{FacetRequest, FacetResponse};
+use quiver_api::validate::Invalid;
+
+use super::AppState;
+use super::extract::{Body, Options, Started};
+use super::points::refuse_shard_key;
+use crate::collection::convert;
+use crate::error::{ApiError, Result};
+
+/// Values of an answer whose request says no number.
+const LIMIT: usize = 10;
+
+pub async fn facet(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<FacetRequest>,
+) -> Response {
+    at.answer(answer(&state, &name, &options, body).await)
+}
+
+async fn answer(
+    state: &AppState,
+    name: &str,
+    options: &Options,
+    body: FacetRequest,
+) -> Result<FacetResponse> {
+    let mut invalid = Invalid::new();
+    invalid.at_least("limit", body.limit, 1);
+    if let Some(filter) = &body.filter {
+        filter.validate("filter", &mut invalid);
+    }
+    invalid.done()?;
+    let collection = state.registry.get(name)?;
+    refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+    convert::path(&body.key)?;
+    let (limit, exact) = (body.limit.unwrap_or(LIMIT), body.exact.unwrap_or(false));
+    let hits = collection.facet(body.key, body.filter, limit, exact, options.deadline(state)).await?;
+    Ok(FacetResponse { hits })
+}
