@@ -24,16 +24,22 @@ pub(crate) fn quantize_query(query: &[f32], codes: &mut [i8]) -> QueryScale {
 per_isa! { unsafe fn quantize_any(query: *const f32, codes: &mut [i8], n: usize) -> QueryScale => quantize_with; }
 
 /// Adding this to a small float leaves its nearest integer in the low bits.
-const ROUNDING: f32 = 12_582_912.0;
+pub(super) const ROUNDING: f32 = 12_582_912.0;
+
+/// The largest magnitude of a component. The bits of positive floats are in the order of the floats, and integers have
+/// vector instructions for it.
+#[inline(always)]
+pub(super) fn largest_magnitude(vector: &[f32]) -> f32 {
+    f32::from_bits(vector.iter().fold(0u32, |largest, v| largest.max(v.to_bits() & 0x7fff_ffff)))
+}
 
 #[inline(always)]
 unsafe fn quantize_with<I: Isa>(query: *const f32, codes: &mut [i8], n: usize) -> QueryScale {
     // SAFETY: the caller says that it is good for `n` values.
     let query = unsafe { std::slice::from_raw_parts(query, n) };
-    // The bits of positive floats are in the order of the floats, and integers have vector instructions for it.
-    let largest = query.iter().fold(0u32, |largest, v| largest.max(v.to_bits() & 0x7fff_ffff));
+    let largest = largest_magnitude(query);
     let largest_code = if codes.len() >= LONG_LINES * LINE_BYTES { I::QUERY_CODE_MAX } else { 127 };
-    let step = (f32::from_bits(largest) / largest_code as f32).max(f32::MIN_POSITIVE);
+    let step = (largest / largest_code as f32).max(f32::MIN_POSITIVE);
     let inverse = 1.0 / step;
     let mut code_sum = 0i32;
     for (code, v) in codes.iter_mut().zip(query) {

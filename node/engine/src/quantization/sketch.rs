@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::kernels::{ROUNDING, largest_magnitude};
 use super::lines::Lines;
 use super::scalar::{CodeQuery, ScalarCodes};
 use crate::config::Distance;
@@ -124,9 +125,7 @@ per_isa! { unsafe fn planes_any(vector: &[f32], planes: &mut [i8]) -> (f32, u32)
 /// value of one level, and the sum of all.
 #[inline(always)]
 unsafe fn planes_with<I: Isa>(vector: &[f32], planes: &mut [i8]) -> (f32, u32) {
-    // The bits of positive floats are in the order of the floats, and integers have vector instructions for it.
-    let largest = vector.iter().fold(0u32, |largest, v| largest.max(v.to_bits() & 0x7fff_ffff));
-    let largest = f32::from_bits(largest).max(f32::MIN_POSITIVE);
+    let largest = largest_magnitude(vector).max(f32::MIN_POSITIVE);
     let step = 2.0 * largest / LEVELS;
     let inverse = 1.0 / step;
     let plane_bytes = vector.len() / 8;
@@ -151,8 +150,6 @@ unsafe fn planes_with<I: Isa>(vector: &[f32], planes: &mut [i8]) -> (f32, u32) {
 
 /// The lowest bit of each byte.
 const LOWEST_BITS: u64 = 0x0101_0101_0101_0101;
-/// Adding this to a small float leaves its nearest integer in the low bits.
-const ROUNDING: f32 = 12_582_912.0;
 
 /// A query as sketches are compared with it.
 #[derive(Default)]

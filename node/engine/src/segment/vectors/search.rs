@@ -99,37 +99,62 @@ impl Search<'_> {
         cancel: &Cancel,
     ) -> Result<(Vec<(f32, u32)>, Plan)> {
         let mut collected = std::mem::take(&mut ctx.allowed);
-        let allowed = self.query.passing.map(|passing| self.allowed(passing, &mut collected));
-        let answer = self.run_among(allowed, graph, ctx, cancel);
+        let answer = match self.query.passing {
+            Some(passing) => self.run_among(passing, &mut collected, graph, ctx, cancel),
+            None => self.run_live(&mut collected, graph, ctx, cancel),
+        };
         ctx.allowed = collected;
         answer
     }
 
-    /// [`Self::run`] among those that pass the filter, if there is one.
+    /// [`Self::run`] among those that pass a filter.
     fn run_among(
         &mut self,
-        allowed: Option<Allowed>,
+        passing: &Passing,
+        collected: &mut Vec<u64>,
         graph: Option<&Graph>,
         ctx: &mut SearchContext,
         cancel: &Cancel,
     ) -> Result<(Vec<(f32, u32)>, Plan)> {
-        let allow = match &allowed {
-            Some(allowed) => Allow::Bits(allowed.words),
-            None if self.query.deleted.count() == 0 => Allow::All,
-            None => Allow::Live(self.query.deleted),
-        };
-        if let Some(graph) = graph.filter(|_| self.graph_is_cheaper())
-            && self.walk(graph, allow, ctx)?
-        {
-            let plan = if allowed.is_some() { Plan::FilteredGraph } else { Plan::Graph };
-            return Ok((self.settle(ctx)?, plan));
+        let allowed = self.allowed(passing, collected);
+        match self.walk_if_cheaper(graph, Allow::Bits(allowed.words), ctx)? {
+            Some(found) => Ok((found, Plan::FilteredGraph)),
+            None => Ok((self.scan(&allowed, ctx, cancel)?, Plan::Scan)),
         }
-        if let Some(allowed) = allowed {
-            return Ok((self.scan(&allowed, ctx, cancel)?, Plan::Scan));
+    }
+
+    /// [`Self::run`] without a filter.
+    fn run_live(
+        &mut self,
+        collected: &mut Vec<u64>,
+        graph: Option<&Graph>,
+        ctx: &mut SearchContext,
+        cancel: &Cancel,
+    ) -> Result<(Vec<(f32, u32)>, Plan)> {
+        let deleted = self.query.deleted;
+        let allow = if deleted.count() == 0 { Allow::All } else { Allow::Live(deleted) };
+        match self.walk_if_cheaper(graph, allow, ctx)? {
+            Some(found) => Ok((found, Plan::Graph)),
+            None => {
+                let allowed = self.live(collected);
+                Ok((self.scan(&allowed, ctx, cancel)?, Plan::Scan))
+            }
         }
-        let mut collected = Vec::new();
-        let allowed = self.live(&mut collected);
-        Ok((self.scan(&allowed, ctx, cancel)?, Plan::Scan))
+    }
+
+    /// The answer of a walk; `None` if a scan is cheaper, or the walk found too little.
+    fn walk_if_cheaper(
+        &self,
+        graph: Option<&Graph>,
+        allow: Allow,
+        ctx: &mut SearchContext,
+    ) -> Result<Option<Vec<(f32, u32)>>> {
+        match graph {
+            Some(graph) if self.graph_is_cheaper() && self.walk(graph, allow, ctx)? => {
+                self.settle(ctx).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The points that pass, live, and have this vector.
@@ -148,8 +173,10 @@ impl Search<'_> {
     }
 
     /// The points that are live and have this vector.
-    fn live<'b>(&self, collected: &'b mut Vec<u64>) -> Allowed<'b> {
+    fn live<'b>(&mut self, collected: &'b mut Vec<u64>) -> Allowed<'b> {
+        collected.clear();
         collected.extend((0..(self.vectors.raw.len() as usize).div_ceil(64)).map(|w| self.live_word(w)));
+        self.passing = count_ones(collected);
         Allowed { words: collected, listed: None }
     }
 
