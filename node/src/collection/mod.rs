@@ -5,9 +5,9 @@ pub mod backup;
 pub mod convert;
 pub mod execute;
 pub mod info;
-pub mod mmr;
 pub mod optimizer;
 pub mod quantization;
+pub mod query;
 pub mod read;
 pub mod registry;
 pub mod route;
@@ -203,7 +203,7 @@ fn operation_name(read: &ShardRead) -> &'static str {
     match read {
         ShardRead::Search(_) | ShardRead::SearchBatch(_) => "Search",
         ShardRead::Retrieve { .. } => "Retrieve",
-        ShardRead::Scroll { .. } => "Scroll",
+        ShardRead::Scroll { .. } | ShardRead::Ordered { .. } | ShardRead::Sample { .. } => "Scroll",
         ShardRead::Count { .. } => "Count",
         ShardRead::Info => "Info",
     }

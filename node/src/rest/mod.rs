@@ -2,9 +2,11 @@
 
 mod collections;
 mod extract;
+mod groups;
 pub mod hot;
 mod points;
 mod query;
+mod recommend;
 pub mod service;
 mod snapshots;
 #[cfg(test)]
@@ -74,6 +76,15 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/points/search/batch"), post(query::search_batch))
         .route(&at("/points/query"), post(query::query))
         .route(&at("/points/query/batch"), post(query::query_batch))
+        .route(&at("/points/query/groups"), post(groups::query))
+        .route(&at("/points/search/groups"), post(groups::search))
+        .route(&at("/points/search/matrix/pairs"), post(groups::matrix_pairs))
+        .route(&at("/points/search/matrix/offsets"), post(groups::matrix_offsets))
+        .route(&at("/points/recommend"), post(recommend::recommend))
+        .route(&at("/points/recommend/batch"), post(recommend::recommend_batch))
+        .route(&at("/points/recommend/groups"), post(groups::recommend))
+        .route(&at("/points/discover"), post(recommend::discover))
+        .route(&at("/points/discover/batch"), post(recommend::discover_batch))
         .route(&at("/snapshots"), get(snapshots::list).post(snapshots::create))
         .route(&at("/snapshots/upload"), post(snapshots::upload).layer(DefaultBodyLimit::disable()))
         .route(&at("/snapshots/recover"), put(snapshots::recover))
@@ -87,18 +98,7 @@ pub fn router(state: AppState) -> Router {
 
 /// Calls of the protocol that this version knows and doesn't serve: a sentence instead of a bare 404.
 fn later(at: &impl Fn(&str) -> String) -> Router<AppState> {
-    const CALLS: [&str; 10] = [
-        "/facet",
-        "/points/query/groups",
-        "/points/search/groups",
-        "/points/search/matrix/pairs",
-        "/points/search/matrix/offsets",
-        "/points/recommend",
-        "/points/recommend/batch",
-        "/points/recommend/groups",
-        "/points/discover",
-        "/points/discover/batch",
-    ];
+    const CALLS: [&str; 1] = ["/facet"];
     CALLS.iter().fold(Router::new(), |router, call| router.route(&at(call), post(not_served)))
 }
 

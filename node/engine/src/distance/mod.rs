@@ -3,6 +3,7 @@
 //! Inside the engine every metric is a *similarity*, higher being nearer: the dot product, the negative squared
 //! Euclidean distance, the negative Manhattan distance. [`Distance::score`] turns one into what the protocol shows.
 
+mod examples;
 pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -13,6 +14,7 @@ mod top;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use examples::Examples;
 pub use top::TopK;
 
 use crate::config::Distance;

@@ -17,9 +17,12 @@ mod limits;
 pub mod manifest;
 mod optimize;
 mod optimizer;
+mod order;
 mod part;
 #[cfg(test)]
 mod quantization_tests;
+#[cfg(test)]
+mod query_tests;
 mod queue;
 mod read;
 mod scrub;
@@ -44,6 +47,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use limits::ShardLimits;
+pub use order::draw;
 pub use read::View;
 pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};

@@ -78,11 +78,10 @@ impl Fixture {
     }
 
     fn search(&self, query: &[f32], ask: &Ask) -> (Vec<(u32, f32)>, Plan) {
-        let passing = ask.passing.cloned().map(Passing::from);
         let query = VectorQuery {
-            vector: query,
+            target: Target::Vector(query),
             deleted: ask.deleted,
-            passing: passing.as_ref(),
+            passing: ask.passing,
             k: ask.k,
             params: &ask.params,
         };
