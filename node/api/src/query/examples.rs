@@ -39,7 +39,12 @@ impl<'de> Deserialize<'de> for Example {
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Example, A::Error> {
-                Vector::deserialize(de::value::MapAccessDeserializer::new(map)).map(Example::Vector)
+                let read = Vector::deserialize(de::value::MapAccessDeserializer::new(map));
+                read.map(Example::Vector).map_err(|e: A::Error| {
+                    // An object that is no vector at all could have been meant as anything.
+                    let unknown = e.to_string().starts_with("data did not match");
+                    if unknown { de::Error::custom(NO_QUERY) } else { e }
+                })
             }
         }
         d.deserialize_any(V).map_err(|e| unless_type(e, NO_QUERY))
@@ -159,8 +164,7 @@ impl FeedbackInput {
             invalid.add(format!("{path}.feedback"), "value invalid, must not be empty");
         }
         let b = self.strategy.naive.b;
-        // What is not a number is not at least 0 either.
-        if !(b >= 0.0) {
+        if b.is_nan() || b < 0.0 {
             invalid.add(
                 format!("{path}.strategy.naive.b"),
                 format!("value {b:?} invalid, must be 0.0 or larger"),

@@ -47,7 +47,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use limits::ShardLimits;
-pub use order::draw;
+pub use order::{Ordered, draw};
 pub use read::View;
 pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};

@@ -16,6 +16,9 @@ use crate::payload_index::OrderValue;
 use crate::point_id::PointId;
 use crate::query::OrderBy;
 
+/// Values with the points that have them.
+pub type Ordered = Vec<(OrderValue, PointId)>;
+
 /// Points looked at between two looks at the cancel flag.
 const CANCEL_EVERY: usize = 4096;
 
@@ -87,7 +90,7 @@ impl View {
         filter: Option<&Filter>,
         limit: usize,
         cancel: &Cancel,
-    ) -> Result<(Vec<(OrderValue, PointId)>, Vec<String>)> {
+    ) -> Result<(Ordered, Vec<String>)> {
         let schema = self.indexes().get(&order.key).filter(|schema| is_ordered(schema)).ok_or_else(|| {
             Error::BadInput(format!(
                 "No range index for `order_by` key: `{}`. Please create one to use `order_by`. Check \

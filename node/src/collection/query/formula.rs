@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use quiver_api::point::PointId;
 use quiver_api::query::{DecayKind, Expression, FormulaQuery, GeoPoint};
-use quiver_engine::filter::{self, Filter, datetime};
+use quiver_engine::filter::{self, Condition, Filter, datetime};
 use quiver_engine::json_path::JsonPath;
 use quiver_engine::payload::PayloadMap;
 use serde_json::Value;
@@ -94,8 +94,8 @@ impl Formula {
     }
 
     /// Whether it may depend on which vectors a point has.
-    pub fn has_conditions(&self) -> bool {
-        self.expression.any(&|e| matches!(e, Checked::Condition(_)))
+    pub fn asks_for_vectors(&self) -> bool {
+        self.expression.any(&|e| matches!(e, Checked::Condition(filter) if asks_for_vectors(filter)))
     }
 
     /// The score of a point.
@@ -267,8 +267,18 @@ impl Checked {
     }
 }
 
-fn boxed(e: Box<Expression>) -> Result<Box<Checked>> {
-    checked(*e).map(Box::new)
+fn asks_for_vectors(filter: &Filter) -> bool {
+    let min_should = filter.min_should.iter().flat_map(|m| &m.conditions);
+    let mut all = filter.must.iter().chain(&filter.should).chain(&filter.must_not).chain(min_should);
+    all.any(|condition| match condition {
+        Condition::HasVector(_) => true,
+        Condition::Filter(inner) => asks_for_vectors(inner),
+        _ => false,
+    })
+}
+
+fn boxed(e: Expression) -> Result<Box<Checked>> {
+    checked(e).map(Box::new)
 }
 
 fn checked(e: Expression) -> Result<Checked> {
@@ -291,16 +301,18 @@ fn checked(e: Expression) -> Result<Checked> {
         Expression::DatetimeKey(key) => Checked::DatetimeKey(convert::path(&key)?),
         Expression::Mult(list) => Checked::Mult(all(list)?),
         Expression::Sum(list) => Checked::Sum(all(list)?),
-        Expression::Neg(x) => Checked::Neg(boxed(x)?),
-        Expression::Abs(x) => Checked::Abs(boxed(x)?),
+        Expression::Neg(x) => Checked::Neg(boxed(*x)?),
+        Expression::Abs(x) => Checked::Abs(boxed(*x)?),
         Expression::Div { left, right, by_zero_default } => {
-            Checked::Div { left: boxed(left)?, right: boxed(right)?, by_zero_default }
+            Checked::Div { left: boxed(*left)?, right: boxed(*right)?, by_zero_default }
         }
-        Expression::Sqrt(x) => Checked::Sqrt(boxed(x)?),
-        Expression::Pow { base, exponent } => Checked::Pow { base: boxed(base)?, exponent: boxed(exponent)? },
-        Expression::Exp(x) => Checked::Exp(boxed(x)?),
-        Expression::Log10(x) => Checked::Log10(boxed(x)?),
-        Expression::Ln(x) => Checked::Ln(boxed(x)?),
+        Expression::Sqrt(x) => Checked::Sqrt(boxed(*x)?),
+        Expression::Pow { base, exponent } => {
+            Checked::Pow { base: boxed(*base)?, exponent: boxed(*exponent)? }
+        }
+        Expression::Exp(x) => Checked::Exp(boxed(*x)?),
+        Expression::Log10(x) => Checked::Log10(boxed(*x)?),
+        Expression::Ln(x) => Checked::Ln(boxed(*x)?),
         Expression::Decay { kind, x, target, scale, midpoint } => {
             let (scale, midpoint) = (scale.unwrap_or(1.0), midpoint.unwrap_or(0.5));
             if !(midpoint > 0.0 && midpoint < 1.0) {
@@ -313,7 +325,13 @@ fn checked(e: Expression) -> Result<Checked> {
                     "Validation failed: Decay scale should be non-zero positive, got {scale}"
                 )));
             }
-            Checked::Decay { kind, x: boxed(x)?, target: target.map(boxed).transpose()?, scale, midpoint }
+            Checked::Decay {
+                kind,
+                x: boxed(*x)?,
+                target: target.map(|e| boxed(*e)).transpose()?,
+                scale,
+                midpoint,
+            }
         }
     })
 }

@@ -52,7 +52,8 @@ impl Asking<'_> {
         stage.filter = both(stage.filter, Some(has_value(&r.group_by)));
         let wanted = groups.limit.saturating_mul(size);
         let numbers = GROWTH.map(|times| wanted.saturating_mul(times).min(POINTS_MAX));
-        for count in numbers {
+        let mut asked = 0;
+        for count in numbers.into_iter().filter(|count| std::mem::replace(&mut asked, *count) != *count) {
             let found = self.round(&stage, count, &key).await?;
             groups = Groups { order: Vec::new(), hits: HashMap::new(), ..groups };
             let all = found.len() < count;

@@ -23,7 +23,7 @@ impl Asking<'_> {
         let mut records = HashMap::new();
         if formula.reads_payload() {
             let ids: Vec<PointId> = points.iter().map(|p| p.id).collect();
-            let vectors = WithVector::Bool(formula.has_conditions());
+            let vectors = WithVector::Bool(formula.asks_for_vectors());
             let found =
                 self.collection.retrieve(ids, WithPayload::Bool(true), vectors, self.deadline).await?;
             records.extend(found.into_iter().map(|r| (r.id, r)));
