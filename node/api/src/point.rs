@@ -474,6 +474,14 @@ pub struct PointStruct {
     pub payload: Payload,
 }
 
+/// A value that points are put in order by; datetimes are microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OrderValue {
+    Integer(i64),
+    Float(f64),
+}
+
 /// A point as it is answered.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -482,6 +490,9 @@ pub struct Record {
     pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vectors>,
+    /// By which it was put in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_value: Option<OrderValue>,
 }
 
 /// A point found by a search.
@@ -494,6 +505,9 @@ pub struct ScoredPoint {
     pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vectors>,
+    /// By which it was put in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_value: Option<OrderValue>,
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::filter::Filter;
 use crate::point::{Payload, PointId, PointStruct, Vector, Vectors};
+use crate::query::OrderBy;
 use crate::shard_key::ShardKeySelector;
 use crate::validate::Invalid;
 
@@ -300,7 +300,7 @@ pub struct ScrollRequest {
     pub filter: Option<Filter>,
     pub with_payload: Option<WithPayload>,
     pub with_vector: Option<WithVector>,
-    pub order_by: Option<Value>,
+    pub order_by: Option<OrderBy>,
     pub shard_key: Option<ShardKeySelector>,
 }
 

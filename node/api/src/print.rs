@@ -2,7 +2,7 @@
 //!
 //! The text is what serde would print; a test compares them.
 
-use crate::point::{PointId, RawJson, Record, ScoredPoint, Vectors};
+use crate::point::{OrderValue, PointId, RawJson, Record, ScoredPoint, Vectors};
 
 /// Adds a value that serde prints: numbers, ids, vectors.
 fn put(out: &mut Vec<u8>, value: &impl serde::Serialize) {
@@ -15,7 +15,12 @@ fn put_id(out: &mut Vec<u8>, id: &PointId) {
     put(out, id);
 }
 
-fn put_rest(out: &mut Vec<u8>, payload: Option<&RawJson>, vector: Option<&Vectors>) {
+fn put_rest(
+    out: &mut Vec<u8>,
+    payload: Option<&RawJson>,
+    vector: Option<&Vectors>,
+    order_value: Option<OrderValue>,
+) {
     if let Some(payload) = payload {
         out.extend_from_slice(b",\"payload\":");
         out.extend_from_slice(payload.get().as_bytes());
@@ -23,6 +28,10 @@ fn put_rest(out: &mut Vec<u8>, payload: Option<&RawJson>, vector: Option<&Vector
     if let Some(vector) = vector {
         out.extend_from_slice(b",\"vector\":");
         put(out, vector);
+    }
+    if let Some(value) = order_value {
+        out.extend_from_slice(b",\"order_value\":");
+        put(out, &value);
     }
     out.push(b'}');
 }
@@ -35,7 +44,7 @@ pub fn scored_points(out: &mut Vec<u8>, points: &[ScoredPoint]) {
         put(out, &p.version);
         out.extend_from_slice(b",\"score\":");
         put(out, &p.score);
-        put_rest(out, p.payload.as_ref(), p.vector.as_ref());
+        put_rest(out, p.payload.as_ref(), p.vector.as_ref(), p.order_value);
     });
 }
 
@@ -47,7 +56,7 @@ pub fn records(out: &mut Vec<u8>, points: &[Record]) {
 /// A point as it is stored.
 pub fn record(out: &mut Vec<u8>, point: &Record) {
     put_id(out, &point.id);
-    put_rest(out, point.payload.as_ref(), point.vector.as_ref());
+    put_rest(out, point.payload.as_ref(), point.vector.as_ref(), point.order_value);
 }
 
 /// A list of anything.
@@ -84,8 +93,13 @@ mod tests {
             .zip(ids.iter().cycle().zip([0.1f32, -0.0, 1.0, 1e20, f32::MIN_POSITIVE, 16_777_216.0]))
         {
             let (id, version) = (*id, 7);
-            stored.push(Record { id, payload: payload.clone(), vector: vector.clone() });
-            found.push(ScoredPoint { id, version, score, payload, vector });
+            let order_value = match found.len() % 3 {
+                0 => None,
+                1 => Some(OrderValue::Integer(-7)),
+                _ => Some(OrderValue::Float(1.0)),
+            };
+            stored.push(Record { id, payload: payload.clone(), vector: vector.clone(), order_value });
+            found.push(ScoredPoint { id, version, score, payload, vector, order_value });
         }
         let (mut scored, mut listed) = (Vec::new(), Vec::new());
         scored_points(&mut scored, &found);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::collections::{FieldSchema, VectorParams};
 use crate::facet::FacetHit;
 use crate::filter::Filter;
-use crate::point::{Payload, PointId, PointStruct, Record, ScoredPoint, Vector};
+use crate::point::{OrderValue, Payload, PointId, PointStruct, Record, ScoredPoint, Vector};
 use crate::points::{PointVectors, UpdateMode, WithPayload, WithVector};
 use crate::query::SearchParams;
 
@@ -55,6 +55,22 @@ pub enum ShardRead {
         payload: WithPayload,
         vectors: WithVector,
     },
+    /// In the order of a payload value.
+    Ordered {
+        filter: Option<Filter>,
+        order: ShardOrder,
+        limit: usize,
+        payload: WithPayload,
+        vectors: WithVector,
+    },
+    /// Any points, drawn by a seed.
+    Sample {
+        filter: Option<Filter>,
+        seed: u64,
+        limit: usize,
+        payload: WithPayload,
+        vectors: WithVector,
+    },
     Count {
         filter: Option<Filter>,
     },
@@ -67,11 +83,67 @@ pub enum ShardRead {
     Info,
 }
 
-/// The nearest points of one shard.
+/// What points are scored by; ids are vectors already.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardQuery {
+    Nearest(Vector),
+    BestScore {
+        positives: Vec<Vector>,
+        negatives: Vec<Vector>,
+    },
+    SumScores {
+        positives: Vec<Vector>,
+        negatives: Vec<Vector>,
+    },
+    /// Pairs of a positive and a negative.
+    Discover {
+        target: Vector,
+        pairs: Vec<(Vector, Vector)>,
+    },
+    Context(Vec<(Vector, Vector)>),
+    Feedback {
+        target: Vector,
+        feedback: Vec<(Vector, f32)>,
+        factors: [f32; 3],
+    },
+}
+
+fn of_pairs(pairs: &[(Vector, Vector)]) -> impl Iterator<Item = &Vector> {
+    pairs.iter().flat_map(|(positive, negative)| [positive, negative])
+}
+
+impl ShardQuery {
+    /// Every vector of it.
+    pub fn vectors(&self) -> Vec<&Vector> {
+        match self {
+            ShardQuery::Nearest(vector) => vec![vector],
+            ShardQuery::BestScore { positives, negatives }
+            | ShardQuery::SumScores { positives, negatives } => positives.iter().chain(negatives).collect(),
+            ShardQuery::Discover { target, pairs } => {
+                std::iter::once(target).chain(of_pairs(pairs)).collect()
+            }
+            ShardQuery::Context(pairs) => of_pairs(pairs).collect(),
+            ShardQuery::Feedback { target, feedback, .. } => {
+                std::iter::once(target).chain(feedback.iter().map(|(v, _)| v)).collect()
+            }
+        }
+    }
+}
+
+/// By which values points are put in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShardOrder {
+    pub key: String,
+    pub ascending: bool,
+    pub from: Option<OrderValue>,
+}
+
+/// The best points of one shard.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShardSearch {
     pub using: String,
-    pub vector: Vector,
+    pub query: ShardQuery,
     pub filter: Option<Filter>,
     pub params: SearchParams,
     /// Offset included.

@@ -1,7 +1,9 @@
 //! What is asked of a shard, and what it answers.
 
 use crate::filter::Filter;
+use crate::json_path::JsonPath;
 use crate::payload::RawPayload;
+pub use crate::payload_index::OrderValue;
 use crate::point_id::PointId;
 use crate::vector::NamedVectors;
 
@@ -27,13 +29,68 @@ pub struct SearchParams {
     pub quantization: QuantizationSearch,
 }
 
-/// The nearest points to a vector.
+/// What points are scored by. Vectors are as the client sent them: not normalised.
+///
+/// All kinds but the first score by the similarities to several vectors, where the similarity of Euclid is the negative
+/// squared distance and that of Manhattan the negative distance; their scores are higher for better points, always.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// How near they are to a vector.
+    Nearest(Vec<f32>),
+    /// The best of the similarities decides: above zero if it is that of a positive, below if that of a negative.
+    BestScore { positives: Vec<Vec<f32>>, negatives: Vec<Vec<f32>> },
+    /// Similarities to the positives less those to the negatives.
+    SumScores { positives: Vec<Vec<f32>>, negatives: Vec<Vec<f32>> },
+    /// In how many pairs the positive is nearer; among equals, how near the target is.
+    Discover { target: Vec<f32>, pairs: Vec<ContextPair> },
+    /// How far a point lies on the wrong side of pairs; 0 is best.
+    Context { pairs: Vec<ContextPair> },
+    /// Nearness to a target, corrected by what was said about other points.
+    Feedback { target: Vec<f32>, feedback: Vec<(Vec<f32>, f32)>, factors: FeedbackFactors },
+}
+
+/// A point is to be nearer to the one than to the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContextPair {
+    pub positive: Vec<f32>,
+    pub negative: Vec<f32>,
+}
+
+/// Factors of [`Query::Feedback`]: `a` of the target's similarity; `c` of the difference between two examples, together
+/// with the difference of their scores to the power of `b`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FeedbackFactors {
+    pub a: f32,
+    pub b: f32,
+    pub c: f32,
+}
+
+impl Query {
+    /// How many numbers of examples each point is compared with.
+    pub fn numbers(&self) -> usize {
+        let all = |rows: &[Vec<f32>]| rows.iter().map(Vec::len).sum::<usize>();
+        let of_pairs =
+            |pairs: &[ContextPair]| pairs.iter().map(|p| p.positive.len() + p.negative.len()).sum::<usize>();
+        match self {
+            Query::Nearest(vector) => vector.len(),
+            Query::BestScore { positives, negatives } | Query::SumScores { positives, negatives } => {
+                all(positives) + all(negatives)
+            }
+            Query::Discover { target, pairs } => target.len() + of_pairs(pairs),
+            Query::Context { pairs } => of_pairs(pairs),
+            Query::Feedback { target, feedback, .. } => {
+                target.len() + feedback.iter().map(|(v, _)| v.len()).sum::<usize>()
+            }
+        }
+    }
+}
+
+/// The best points by a query.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
     /// Name of the vector; `""` for the unnamed one.
     pub using: String,
-    /// As the client sent it: not normalised.
-    pub vector: Vec<f32>,
+    pub query: Query,
     pub filter: Option<Filter>,
     pub params: SearchParams,
     /// How many; an offset is added by the caller, which also skips it after merging shards.
@@ -42,13 +99,22 @@ pub struct SearchRequest {
     pub score_threshold: Option<f32>,
 }
 
+/// By which values points are put in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrderBy {
+    pub key: JsonPath,
+    pub ascending: bool,
+    /// The first value that may be answered.
+    pub from: Option<OrderValue>,
+}
+
 /// One answer of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hit {
     pub id: PointId,
     /// Sequence number of the point's last change.
     pub version: u64,
-    /// As the protocol shows it: a distance for Euclid and Manhattan.
+    /// As the protocol shows it: a distance for Euclid and Manhattan, if the query is a single vector.
     pub score: f32,
 }
 

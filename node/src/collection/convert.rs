@@ -7,9 +7,12 @@ use axum::http::StatusCode;
 use quiver_api::collections as api;
 use quiver_api::filter as wire;
 use quiver_api::geo::GeoLineString;
-use quiver_api::point::{PointId as WireId, Vector as WireVector, Vectors as WireVectors};
+use quiver_api::point::{
+    OrderValue as WireOrderValue, PointId as WireId, Vector as WireVector, Vectors as WireVectors,
+};
 use quiver_api::points as points_api;
 use quiver_api::query::SearchParams as WireParams;
+use quiver_api::shard_call::{ShardOrder, ShardQuery};
 use quiver_engine::config::{
     CollectionConfig, Distance, HnswConfig, HnswDiff, OptimizerConfig, QuantizationDiff, VectorParams,
 };
@@ -19,7 +22,9 @@ use quiver_engine::filter::{
 };
 use quiver_engine::json_path::JsonPath;
 use quiver_engine::payload_edit::PayloadSelector;
-use quiver_engine::query::{QuantizationSearch, SearchParams, WithVectors};
+use quiver_engine::query::{
+    ContextPair, FeedbackFactors, OrderBy, OrderValue, QuantizationSearch, Query, SearchParams, WithVectors,
+};
 use quiver_engine::text::{TextMatch, TextTest};
 use quiver_engine::{NamedVectors, PointId, Vector};
 
@@ -128,6 +133,60 @@ pub fn params(p: &WireParams) -> SearchParams {
             rescore: q.rescore,
             oversampling: q.oversampling,
         },
+    }
+}
+
+/// What points are scored by.
+pub fn query(q: ShardQuery) -> Result<Query> {
+    let one = |v: WireVector| match vector(v)? {
+        Vector::Dense(numbers) => Ok(numbers),
+    };
+    let all = |list: Vec<WireVector>| list.into_iter().map(one).collect::<Result<Vec<_>>>();
+    let pairs = |list: Vec<(WireVector, WireVector)>| {
+        let pair = |(p, n)| Ok(ContextPair { positive: one(p)?, negative: one(n)? });
+        list.into_iter().map(pair).collect::<Result<Vec<_>>>()
+    };
+    Ok(match q {
+        ShardQuery::Nearest(v) => Query::Nearest(one(v)?),
+        ShardQuery::BestScore { positives, negatives } => {
+            Query::BestScore { positives: all(positives)?, negatives: all(negatives)? }
+        }
+        ShardQuery::SumScores { positives, negatives } => {
+            Query::SumScores { positives: all(positives)?, negatives: all(negatives)? }
+        }
+        ShardQuery::Discover { target, pairs: p } => {
+            Query::Discover { target: one(target)?, pairs: pairs(p)? }
+        }
+        ShardQuery::Context(p) => Query::Context { pairs: pairs(p)? },
+        ShardQuery::Feedback { target, feedback, factors: [a, b, c] } => {
+            let feedback = feedback.into_iter().map(|(v, score)| Ok((one(v)?, score)));
+            Query::Feedback {
+                target: one(target)?,
+                feedback: feedback.collect::<Result<_>>()?,
+                factors: FeedbackFactors { a, b, c },
+            }
+        }
+    })
+}
+
+/// By which values points are put in order.
+pub fn order(o: &ShardOrder) -> Result<OrderBy> {
+    Ok(OrderBy { key: path(&o.key)?, ascending: o.ascending, from: o.from.map(order_value) })
+}
+
+/// A value that points are put in order by.
+pub fn order_value(v: WireOrderValue) -> OrderValue {
+    match v {
+        WireOrderValue::Integer(n) => OrderValue::Integer(n),
+        WireOrderValue::Float(n) => OrderValue::Float(n),
+    }
+}
+
+/// The same for the wire.
+pub fn wire_order_value(v: OrderValue) -> WireOrderValue {
+    match v {
+        OrderValue::Integer(n) => WireOrderValue::Integer(n),
+        OrderValue::Float(n) => WireOrderValue::Float(n),
     }
 }
 

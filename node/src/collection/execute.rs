@@ -5,7 +5,7 @@ use quiver_api::points::{UpdateMode as WireMode, WithPayload};
 use quiver_api::shard_call::{ShardAnswer, ShardInfo, ShardRead, ShardSearch, ShardWrite, Target};
 use quiver_engine::operation::{Operation, PointWrite, Selection, UpdateMode};
 use quiver_engine::payload_edit::{self, PayloadSelector};
-use quiver_engine::query::{Record, SearchRequest, WithVectors};
+use quiver_engine::query::{OrderValue, Record, SearchRequest, WithVectors};
 use quiver_engine::shard::{Shard, ShardStatus, View};
 use quiver_engine::{Cancel, RawPayload};
 
@@ -100,6 +100,17 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
                 view.scroll(filter.as_ref(), from.map(convert::point_id), limit, cancel)?;
             Ok(ShardAnswer::Records { points: records(&view, &ids, &payload, &vectors)?, unindexed })
         }
+        ShardRead::Ordered { filter, order, limit, payload, vectors } => {
+            let filter = filter.map(convert::filter).transpose()?;
+            let order = convert::order(&order)?;
+            let (found, unindexed) = view.ordered(&order, filter.as_ref(), limit, cancel)?;
+            Ok(ShardAnswer::Records { points: in_order(&view, &found, &payload, &vectors)?, unindexed })
+        }
+        ShardRead::Sample { filter, seed, limit, payload, vectors } => {
+            let filter = filter.map(convert::filter).transpose()?;
+            let (ids, unindexed) = view.sample(filter.as_ref(), seed, limit, cancel)?;
+            Ok(ShardAnswer::Records { points: records(&view, &ids, &payload, &vectors)?, unindexed })
+        }
         ShardRead::Count { filter } => {
             let filter = filter.map(convert::filter).transpose()?;
             let (count, unindexed) = view.count(filter.as_ref(), cancel)?;
@@ -163,10 +174,9 @@ pub struct Search {
 
 impl Search {
     pub fn new(s: ShardSearch) -> Result<Self> {
-        let quiver_engine::Vector::Dense(vector) = convert::vector(s.vector)?;
         let request = SearchRequest {
             using: s.using,
-            vector,
+            query: convert::query(s.query)?,
             filter: s.filter.map(convert::filter).transpose()?,
             params: convert::params(&s.params),
             limit: s.limit,
@@ -203,6 +213,7 @@ impl Search {
                 score: printable(hit.score),
                 payload: shown_payload(record.as_ref().map(|r| &r.payload), self.selector.as_ref())?,
                 vector: record.and_then(|r| convert::wire_vectors(&r.vectors, &self.vectors)),
+                order_value: None,
             })
         });
         Ok((points.collect::<Result<_>>()?, outcome.unindexed))
@@ -231,9 +242,25 @@ fn records(
                 id: convert::wire_id(r.id),
                 payload: shown_payload(Some(&r.payload), selector.as_ref())?,
                 vector: convert::wire_vectors(&r.vectors, &vectors),
+                order_value: None,
             })
         })
         .collect()
+}
+
+/// The records of points in the order of their values; of one view none is missing.
+fn in_order(
+    view: &View,
+    found: &[(OrderValue, quiver_engine::PointId)],
+    payload: &WithPayload,
+    vectors: &quiver_api::points::WithVector,
+) -> Result<Vec<WireRecord>> {
+    let ids: Vec<_> = found.iter().map(|(_, id)| *id).collect();
+    let mut all = records(view, &ids, payload, vectors)?;
+    for (record, (value, _)) in all.iter_mut().zip(found) {
+        record.order_value = Some(convert::wire_order_value(*value));
+    }
+    Ok(all)
 }
 
 /// The payload as it is answered; the client's own bytes unless a part of it was asked for.

@@ -7,9 +7,9 @@ pub mod execute;
 pub mod facet;
 pub mod field_index;
 pub mod info;
-pub mod mmr;
 pub mod optimizer;
 pub mod quantization;
+pub mod query;
 pub mod read;
 pub mod registry;
 pub mod route;
@@ -205,7 +205,7 @@ fn operation_name(read: &ShardRead) -> &'static str {
     match read {
         ShardRead::Search(_) | ShardRead::SearchBatch(_) => "Search",
         ShardRead::Retrieve { .. } => "Retrieve",
-        ShardRead::Scroll { .. } => "Scroll",
+        ShardRead::Scroll { .. } | ShardRead::Ordered { .. } | ShardRead::Sample { .. } => "Scroll",
         ShardRead::Count { .. } => "Count",
         ShardRead::Facet { .. } => "Facet",
         ShardRead::Info => "Info",

@@ -6,7 +6,7 @@ use quiver_api::collections::Distance;
 use quiver_api::filter::{Condition, Conditions, FieldCondition, Filter, Match, Scalar, Scalars};
 use quiver_api::point::{PointId, Record, ScoredPoint, Vector, Vectors};
 use quiver_api::points::{WithPayload, WithVector};
-use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead, ShardSearch};
+use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardQuery, ShardRead, ShardSearch};
 
 use super::route::{HashRange, group};
 use super::{Collection, convert, unexpected};
@@ -21,7 +21,12 @@ const PAYLOAD_BYTES: u64 = 1024;
 
 impl Collection {
     /// Lets a read in whose answer has up to so many points, or says that there is no memory for it.
-    fn admit(&self, limit: usize, payload: &WithPayload, vectors: &WithVector) -> Result<Reservation> {
+    pub(super) fn admit(
+        &self,
+        limit: usize,
+        payload: &WithPayload,
+        vectors: &WithVector,
+    ) -> Result<Reservation> {
         let routes = self.routes.load();
         let local = self.local_shards();
         let here: u64 = local.iter().map(|(_, shard)| shard.view().points()).sum();
@@ -49,7 +54,8 @@ impl Collection {
         let name = self.name();
         let mut higher = Vec::with_capacity(searches.len());
         for (search, _) in &searches {
-            higher.push(self.higher_is_nearer(&search.using)?);
+            let nearest = matches!(search.query, ShardQuery::Nearest(_));
+            higher.push(self.higher_is_nearer(&search.using)? || !nearest);
             self.check_dimension(search)?;
             let tuned = search.params.hnsw_ef.is_some() || search.params.exact;
             self.node.guardrails.search(&name, tuned);
@@ -86,12 +92,19 @@ impl Collection {
     /// Finds a wrong number of dimensions before any shard is asked: the advice about it does not travel.
     fn check_dimension(&self, search: &ShardSearch) -> Result<()> {
         let definition = self.definition.load();
-        let got = convert::dense(&search.vector)?.len();
-        match definition.settings.vectors.iter().find(|(name, _)| *name == search.using) {
-            Some((_, params)) if params.size != got => {
-                Err(quiver_engine::Error::Dimension { expected: params.size, got }.into())
+        let params = definition.settings.vectors.iter().find(|(name, _)| *name == search.using);
+        let check = |vector: &Vector| {
+            let got = convert::dense(vector)?.len();
+            match params {
+                Some((_, params)) if params.size != got => {
+                    Err(quiver_engine::Error::Dimension { expected: params.size, got }.into())
+                }
+                _ => Ok(()),
             }
-            _ => Ok(()),
+        };
+        match &search.query {
+            ShardQuery::Nearest(vector) => check(vector),
+            examples => examples.vectors().into_iter().try_for_each(check),
         }
     }
 
@@ -169,21 +182,23 @@ impl Collection {
         Ok(total)
     }
 
-    /// The vector of a point, for a query by id.
-    pub async fn vector_of(&self, id: PointId, name: &str, deadline: Deadline) -> Result<Vector> {
-        self.higher_is_nearer(name)?;
+    /// The vectors of points, for queries by id: none for one that has no vector of that name; points that don't exist
+    /// are left out.
+    pub async fn vectors_of(
+        &self,
+        ids: Vec<PointId>,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<HashMap<PointId, Option<Vector>>> {
+        self.distance(name)?;
         let names = WithVector::Names(vec![name.to_owned()]);
-        let found = self.retrieve(vec![id], WithPayload::Bool(false), names, deadline).await?;
-        let record = found
-            .into_iter()
-            .next()
-            .ok_or_else(|| ApiError::not_found(format!("No point with id {id} found")))?;
-        let vector = match record.vector {
+        let found = self.retrieve(ids, WithPayload::Bool(false), names, deadline).await?;
+        let vector = |record: Record| match record.vector {
             Some(Vectors::Unnamed(v)) if name.is_empty() => Some(v),
             Some(Vectors::Named(mut map)) => map.remove(name),
             _ => None,
         };
-        vector.ok_or_else(|| ApiError::not_found(format!("Vector with name \"{name}\" for point not found")))
+        Ok(found.into_iter().map(|r| (r.id, vector(r))).collect())
     }
 
     pub(super) fn note_unindexed<'a>(&self, keys: &[String], filters: impl Iterator<Item = &'a Filter>) {

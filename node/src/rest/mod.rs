@@ -3,9 +3,11 @@
 mod collections;
 mod extract;
 mod facet;
+mod groups;
 pub mod hot;
 mod points;
 mod query;
+mod recommend;
 pub mod service;
 mod snapshots;
 #[cfg(test)]
@@ -14,12 +16,11 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 
-use self::extract::Started;
 use crate::collection::registry::Registry;
 use crate::error::ApiError;
 use crate::snapshot::catalog::Catalog;
@@ -76,36 +77,23 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/points/search/batch"), post(query::search_batch))
         .route(&at("/points/query"), post(query::query))
         .route(&at("/points/query/batch"), post(query::query_batch))
+        .route(&at("/points/query/groups"), post(groups::query))
+        .route(&at("/points/search/groups"), post(groups::search))
+        .route(&at("/points/search/matrix/pairs"), post(groups::matrix_pairs))
+        .route(&at("/points/search/matrix/offsets"), post(groups::matrix_offsets))
+        .route(&at("/points/recommend"), post(recommend::recommend))
+        .route(&at("/points/recommend/batch"), post(recommend::recommend_batch))
+        .route(&at("/points/recommend/groups"), post(groups::recommend))
+        .route(&at("/points/discover"), post(recommend::discover))
+        .route(&at("/points/discover/batch"), post(recommend::discover_batch))
         .route(&at("/snapshots"), get(snapshots::list).post(snapshots::create))
         .route(&at("/snapshots/upload"), post(snapshots::upload).layer(DefaultBodyLimit::disable()))
         .route(&at("/snapshots/recover"), put(snapshots::recover))
         .route(&at("/snapshots/{snapshot}"), get(snapshots::download).delete(snapshots::remove))
         .layer(axum::middleware::from_fn_with_state(state.clone(), wait_until_open))
-        .merge(later(&at))
         .method_not_allowed_fallback(not_found)
         .fallback(not_found)
         .with_state(state)
-}
-
-/// Calls of the protocol that this version knows and doesn't serve: a sentence instead of a bare 404.
-fn later(at: &impl Fn(&str) -> String) -> Router<AppState> {
-    const CALLS: [&str; 9] = [
-        "/points/query/groups",
-        "/points/search/groups",
-        "/points/search/matrix/pairs",
-        "/points/search/matrix/offsets",
-        "/points/recommend",
-        "/points/recommend/batch",
-        "/points/recommend/groups",
-        "/points/discover",
-        "/points/discover/batch",
-    ];
-    CALLS.iter().fold(Router::new(), |router, call| router.route(&at(call), post(not_served)))
-}
-
-async fn not_served(path: MatchedPath, started: Started) -> Response {
-    let call = path.as_str().trim_start_matches("/collections/{name}");
-    started.answer::<()>(Err(ApiError::not_served(&format!("POST /collections/…{call}"))))
 }
 
 async fn not_found() -> axum::http::StatusCode {

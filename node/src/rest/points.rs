@@ -22,6 +22,7 @@ use crate::error::{ApiError, Result};
 
 /// Page of a scroll that names none.
 const SCROLL_LIMIT: usize = 10;
+const OFFSET_AND_ORDER: &str = "Cannot use an `offset` when using `order_by`. The alternative for paging is to use `order_by.start_from` and a filter to exclude the IDs that you've already seen for the `order_by.start_from` value";
 
 /// Any operation that a body can hold, as a write of the collection.
 fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardWrite> {
@@ -277,8 +278,8 @@ pub(super) async fn scroll_answer(
             filter.validate("scroll_request.filter", &mut invalid);
         }
         invalid.done()?;
-        if body.order_by.is_some_and(|o| !o.is_null()) {
-            return Err(ApiError::not_served("order_by"));
+        if body.order_by.is_some() && body.offset.is_some() {
+            return Err(ApiError::wrong_input(OFFSET_AND_ORDER));
         }
         let collection = state.registry.get(name)?;
         refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
@@ -287,6 +288,11 @@ pub(super) async fn scroll_answer(
             body.with_vector.unwrap_or(WithVector::Bool(false)),
         );
         let limit = body.limit.unwrap_or(SCROLL_LIMIT);
+        if let Some(order) = body.order_by {
+            // Several points may have the value that a page ends with, so no id says where the next one begins.
+            let ordered = collection.ordered(order, body.filter, limit, with, options.deadline(state)).await;
+            return ordered.map(|points| (points, None));
+        }
         collection.scroll(body.filter, body.offset, limit, with, options.deadline(state)).await
     };
     at.answer_printed(result.await, |out, (points, next)| {

@@ -6,6 +6,7 @@
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod examples;
 pub(crate) mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -16,6 +17,7 @@ mod top;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use examples::Examples;
 pub use top::TopK;
 
 use crate::config::Distance;

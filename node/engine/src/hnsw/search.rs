@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK};
-use super::search_space::{CodeScorer, RawScorer, Scorer, SketchedScorer, Space};
+use super::search_space::{CodeScorer, ExampleScorer, RawScorer, Scorer, SketchedScorer, Space};
 use crate::distance::TopK;
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
 use crate::segment::Deleted;
@@ -83,6 +83,9 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
             },
             Space::Raw { rows, distance, query } => {
                 walk_in::<I, _>(walk, &RawScorer::<I>::new(rows, distance, query), ctx)
+            }
+            Space::Examples { rows, examples } => {
+                walk_in::<I, _>(walk, &ExampleScorer::<I>::new(rows, examples), ctx)
             }
         }
     }
@@ -421,6 +424,7 @@ unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
             Space::Raw { rows, distance, query } => {
                 scan_in(&RawScorer::<I>::new(rows, distance, query), ctx);
             }
+            Space::Examples { rows, examples } => scan_in(&ExampleScorer::<I>::new(rows, examples), ctx),
         }
     }
 }

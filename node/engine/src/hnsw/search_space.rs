@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::config::Distance;
+use crate::distance::Examples;
 use crate::distance::isa::{Isa, LINE_BYTES};
 use crate::quantization::sketch::SketchQuery;
 use crate::quantization::{CodeQuery, ScalarCodes};
@@ -24,6 +25,11 @@ pub(crate) enum Space<'a> {
         distance: Distance,
         query: &'a [f32],
     },
+    /// By raw rows, each compared with several vectors.
+    Examples {
+        rows: &'a [f32],
+        examples: &'a Examples,
+    },
 }
 
 impl Space<'_> {
@@ -32,6 +38,7 @@ impl Space<'_> {
         match self {
             Space::Codes { codes, .. } | Space::Sketched { codes, .. } => codes.len(),
             Space::Raw { rows, query, .. } => (rows.len() / query.len()) as u32,
+            Space::Examples { rows, examples } => (rows.len() / examples.dim()) as u32,
         }
     }
 }
@@ -213,13 +220,22 @@ impl<'a, I: Isa> RawScorer<'a, I> {
     pub(crate) unsafe fn score(&self, offset: u32) -> f32 {
         let (query, dim) = (self.query.as_ptr(), self.query.len());
         // SAFETY: the offset is below the number of rows.
-        unsafe {
-            let row = self.rows.as_ptr().add(offset as usize * dim);
-            match self.distance {
-                Distance::Cosine | Distance::Dot => I::dot(query, row, dim),
-                Distance::Euclid => -I::euclid(query, row, dim),
-                Distance::Manhattan => -I::manhattan(query, row, dim),
-            }
+        unsafe { similarity::<I>(self.distance, query, self.rows.as_ptr().add(offset as usize * dim), dim) }
+    }
+}
+
+/// The similarity of two vectors of `dim` numbers.
+///
+/// # Safety
+/// Both are as long; the processor has the instruction set.
+#[inline(always)]
+unsafe fn similarity<I: Isa>(distance: Distance, a: *const f32, b: *const f32, dim: usize) -> f32 {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match distance {
+            Distance::Cosine | Distance::Dot => I::dot(a, b, dim),
+            Distance::Euclid => -I::euclid(a, b, dim),
+            Distance::Manhattan => -I::manhattan(a, b, dim),
         }
     }
 }
@@ -245,6 +261,49 @@ impl<I: Isa> Scorer for RawScorer<'_, I> {
     fn prefetch(&self, offset: u32) {
         let row: *const u8 = self.rows.as_ptr().wrapping_add(offset as usize * self.query.len()).cast();
         for line in 0..(self.query.len() * 4 / LINE_BYTES + 1).min(24) {
+            I::prefetch(row.wrapping_add(line * LINE_BYTES));
+        }
+    }
+}
+
+/// Scores by the similarities of a raw row to several vectors.
+pub(crate) struct ExampleScorer<'a, I> {
+    rows: &'a [f32],
+    examples: &'a Examples,
+    isa: PhantomData<I>,
+}
+
+impl<'a, I: Isa> ExampleScorer<'a, I> {
+    pub(crate) fn new(rows: &'a [f32], examples: &'a Examples) -> Self {
+        Self { rows, examples, isa: PhantomData }
+    }
+}
+
+impl<I: Isa> Scorer for ExampleScorer<'_, I> {
+    #[inline(always)]
+    unsafe fn score1(&self, offset: u32) -> f32 {
+        let (dim, distance) = (self.examples.dim(), self.examples.distance());
+        let all = self.examples.rows();
+        // SAFETY: the offset is below the number of rows.
+        let row = unsafe { self.rows.as_ptr().add(offset as usize * dim) };
+        self.examples.combine(|i| {
+            let example = &all[i * dim..(i + 1) * dim];
+            // SAFETY: a row and an example have `dim` numbers each.
+            unsafe { similarity::<I>(distance, example.as_ptr(), row, dim) }
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
+        // SAFETY: passed on to the caller.
+        offsets.map(|offset| unsafe { self.score1(offset) })
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, offset: u32) {
+        let dim = self.examples.dim();
+        let row: *const u8 = self.rows.as_ptr().wrapping_add(offset as usize * dim).cast();
+        for line in 0..(dim * 4 / LINE_BYTES + 1).min(24) {
             I::prefetch(row.wrapping_add(line * LINE_BYTES));
         }
     }

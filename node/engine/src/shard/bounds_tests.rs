@@ -14,7 +14,7 @@ use crate::json_path::JsonPath;
 use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
-use crate::query::{Plan, SearchParams, SearchRequest, WithVectors};
+use crate::query::{Plan, Query, SearchParams, SearchRequest, WithVectors};
 use crate::vector::NamedVectors;
 
 const DIM: usize = 8;
@@ -251,7 +251,7 @@ fn check_threshold(collection_kb: usize, vector_kb: Option<usize>, expected: Pla
     shard.update_config(config).expect("a setting that may change");
     let request = SearchRequest {
         using: String::new(),
-        vector: vector(7),
+        query: Query::Nearest(vector(7)),
         filter: None,
         params: SearchParams { hnsw_ef: Some(16), ..SearchParams::default() },
         limit: 5,

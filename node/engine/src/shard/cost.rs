@@ -31,7 +31,7 @@ impl View {
 
     /// What a search takes, about.
     pub fn search_nanoseconds(&self, request: &SearchRequest) -> u64 {
-        let dimensions = request.vector.len() as u64;
+        let dimensions = request.query.numbers() as u64;
         let candidates = request.params.hnsw_ef.unwrap_or(EF_DEFAULT).max(request.limit) as u64;
         let step = STEP_NANOSECONDS.0 + STEP_NANOSECONDS.1 * dimensions;
         let factor = if request.filter.is_some() { FILTERED_WALK } else { 1 };

@@ -20,9 +20,12 @@ mod limits;
 pub mod manifest;
 mod optimize;
 mod optimizer;
+mod order;
 mod part;
 #[cfg(test)]
 mod quantization_tests;
+#[cfg(test)]
+mod query_tests;
 mod queue;
 mod read;
 mod scrub;
@@ -48,6 +51,7 @@ use parking_lot::Mutex;
 
 pub use facet::Facets;
 pub use limits::ShardLimits;
+pub use order::{Ordered, draw};
 pub use read::View;
 pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};

@@ -8,29 +8,34 @@ use super::part::Part;
 use super::read::View;
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
-use crate::distance;
+use crate::distance::{self, Examples};
 use crate::error::{Error, Result};
 use crate::filter::PointSource;
 use crate::point_id::PointId;
-use crate::query::{Hit, Plan, SearchOutcome, SearchRequest};
+use crate::query::{Hit, Plan, Query, SearchOutcome, SearchRequest};
 use crate::segment::sealed::{SealedState, wants_graph};
-use crate::segment::vectors::{SearchContext, VectorQuery};
+use crate::segment::vectors::{SearchContext, Target, VectorQuery};
 
-/// The nearest points of all parts.
+/// The best points of all parts.
 pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<SearchOutcome> {
     let config = view.config();
     let params =
         config.vectors.get(&request.using).ok_or_else(|| Error::VectorName(request.using.clone()))?;
-    if request.vector.len() != params.size {
-        return Err(Error::Dimension { expected: params.size, got: request.vector.len() });
+    let examples = Examples::of(&request.query, params.distance, params.size)?;
+    let mut vector = Vec::new();
+    if let Query::Nearest(query) = &request.query {
+        if query.len() != params.size {
+            return Err(Error::Dimension { expected: params.size, got: query.len() });
+        }
+        vector.clone_from(query);
+        if params.distance == Distance::Cosine {
+            distance::normalize(&mut vector);
+        }
     }
-    let mut query = request.vector.clone();
-    if params.distance == Distance::Cosine {
-        distance::normalize(&mut query);
-    }
-    let mut best = Best::new(request.limit, params.distance);
+    let target = examples.as_ref().map_or(Target::Vector(&vector), Target::Examples);
+    let mut best = Best::new(request.limit, examples.is_some() || params.distance.higher_is_nearer());
     let mut plans = Vec::new();
-    let search = Search { view, request, query: &query, distance: params.distance, cancel };
+    let search = Search { view, request, target, distance: params.distance, cancel };
     for part in
         view.parts().filter(|p| !request.params.indexed_only || is_indexed(*p, &request.using, config))
     {
@@ -52,7 +57,7 @@ thread_local! {
 struct Search<'a> {
     view: &'a View,
     request: &'a SearchRequest,
-    query: &'a [f32],
+    target: Target<'a>,
     distance: Distance,
     cancel: &'a Cancel,
 }
@@ -66,7 +71,7 @@ impl Search<'_> {
             None => None,
         };
         let query = VectorQuery {
-            vector: self.query,
+            target: self.target,
             deleted: &state.deleted,
             passing: passing.as_deref(),
             k: self.request.limit.min(segment.len() as usize),
@@ -94,7 +99,10 @@ impl Search<'_> {
         let points = part.points();
         for offset in passing.iter() {
             let Some(v) = part.vector(offset, &self.request.using)? else { continue };
-            let nearness = best.nearness(self.distance.score(self.distance.similarity(self.query, v)));
+            let nearness = best.nearness(match self.target {
+                Target::Vector(query) => self.distance.score(self.distance.similarity(query, v)),
+                Target::Examples(examples) => examples.score(v),
+            });
             if best.admits(nearness) {
                 best.offer(Near { nearness, id: points.id(offset), version: part.version(offset) });
             }
@@ -147,8 +155,8 @@ struct Best {
 }
 
 impl Best {
-    fn new(limit: usize, distance: Distance) -> Self {
-        Self { limit, higher_is_nearer: distance.higher_is_nearer(), heap: BinaryHeap::new() }
+    fn new(limit: usize, higher_is_nearer: bool) -> Self {
+        Self { limit, higher_is_nearer, heap: BinaryHeap::new() }
     }
 
     /// A score as something that is higher for nearer points; its own inverse.

@@ -11,7 +11,7 @@ use crate::json_path::JsonPath;
 use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
-use crate::query::{Hit, SearchParams, SearchRequest, WithVectors};
+use crate::query::{Hit, Query, SearchParams, SearchRequest, WithVectors};
 use crate::segment::sealed::SealedState;
 use crate::vector::NamedVectors;
 
@@ -96,7 +96,7 @@ fn search(shard: &Shard, near: usize, tenant: Option<&str>, exact: bool) -> Vec<
     let field = |t: &str| FieldCondition { key: path("t"), tests: vec![FieldTest::Keyword(t.to_owned())] };
     let request = SearchRequest {
         using: String::new(),
-        vector: rows[near * DIM..][..DIM].to_vec(),
+        query: Query::Nearest(rows[near * DIM..][..DIM].to_vec()),
         filter: tenant.map(|t| Filter { must: vec![Condition::Field(field(t))], ..Filter::default() }),
         params: SearchParams { exact, ..SearchParams::default() },
         limit: 10,

@@ -16,7 +16,7 @@ use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
 use crate::payload::{PayloadMap, RawPayload};
 use crate::payload_edit;
 use crate::point_id::PointId;
-use crate::query::{SearchParams, SearchRequest, WithVectors};
+use crate::query::{Query, SearchParams, SearchRequest, WithVectors};
 use crate::vector::{NamedVectors, Vector};
 
 /// A small generator, so that a seed says everything.
@@ -271,7 +271,8 @@ fn search(
     limit: usize,
 ) -> Vec<(PointId, f32)> {
     let params = SearchParams { exact: true, ..SearchParams::default() };
-    let request = SearchRequest { using: using.into(), vector, filter, params, limit, score_threshold: None };
+    let query = Query::Nearest(vector);
+    let request = SearchRequest { using: using.into(), query, filter, params, limit, score_threshold: None };
     let outcome = shard.view().search(&request, &Cancel::new()).expect("searches");
     outcome.hits.iter().map(|h| (h.id, h.score)).collect()
 }
@@ -523,7 +524,7 @@ fn readers_see_every_acknowledged_point_once_while_everything_moves() {
                 }
                 let request = SearchRequest {
                     using: String::new(),
-                    vector: vec![0.0; 4],
+                    query: Query::Nearest(vec![0.0; 4]),
                     filter: None,
                     params: SearchParams { exact: true, ..SearchParams::default() },
                     limit: POINTS as usize * 2,

@@ -15,7 +15,7 @@ use quiver_engine::file::{Disk, RealDisk};
 use quiver_engine::filter::{Bounds, Condition, FieldCondition, FieldTest, Filter};
 use quiver_engine::json_path::JsonPath;
 use quiver_engine::operation::{Operation, PointWrite, UpdateMode};
-use quiver_engine::query::{QuantizationSearch, SearchParams, SearchRequest};
+use quiver_engine::query::{QuantizationSearch, Query, SearchParams, SearchRequest};
 use quiver_engine::shard::{Shard, ShardOptions, Watermarks};
 use quiver_engine::{NamedVectors, PointId, RawPayload};
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ impl Shards {
         let request = |i: usize| -> Result<SearchRequest> {
             Ok(SearchRequest {
                 using: String::new(),
-                vector: queries.row(i)?,
+                query: Query::Nearest(queries.row(i)?),
                 filter: filters[command["filter_of"][i].as_u64().unwrap_or(0) as usize].clone(),
                 params,
                 limit: number(command, "k").unwrap_or(10),

@@ -18,6 +18,7 @@ pub use crate::hnsw::SearchContext;
 pub use builder::{GraphPlan, VectorsBuilder};
 
 use crate::config::{Distance, HnswConfig, Quantization};
+use crate::distance::Examples;
 use crate::error::{Error, Result};
 use crate::file::{Disk, FileEntry, SealedFile};
 use crate::hnsw::Graph;
@@ -81,11 +82,35 @@ impl VectorSpec {
     }
 }
 
+/// What points are compared with.
+#[derive(Clone, Copy)]
+pub enum Target<'a> {
+    /// Normalised for Cosine.
+    Vector(&'a [f32]),
+    Examples(&'a Examples),
+}
+
+impl<'a> Target<'a> {
+    /// The vector; empty if there are several.
+    fn vector(self) -> &'a [f32] {
+        match self {
+            Target::Vector(vector) => vector,
+            Target::Examples(_) => &[],
+        }
+    }
+
+    fn dim(self) -> usize {
+        match self {
+            Target::Vector(vector) => vector.len(),
+            Target::Examples(examples) => examples.dim(),
+        }
+    }
+}
+
 /// What is asked of one segment's vectors.
 #[derive(Clone, Copy)]
 pub struct VectorQuery<'a> {
-    /// Normalised for Cosine.
-    pub vector: &'a [f32],
+    pub target: Target<'a>,
     pub deleted: &'a Deleted,
     /// What the filter evaluated to; it may contain deleted points.
     pub passing: Option<&'a Passing>,

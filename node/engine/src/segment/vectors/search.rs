@@ -1,7 +1,7 @@
 //! How one segment's vectors are searched: which points may be answered, scan or graph, and the last word of the
 //! raw vectors on the order.
 
-use super::{SegmentVectors, VectorQuery};
+use super::{SegmentVectors, Target, VectorQuery};
 use crate::cancel::Cancel;
 use crate::config::Distance;
 use crate::distance::TopK;
@@ -51,8 +51,8 @@ struct Search<'a> {
 }
 
 impl SegmentVectors {
-    /// The nearest points as (offset, score of the protocol), best first, equal scores by offset. Scores are exact
-    /// unless the request says `rescore: false`.
+    /// The best points as (offset, score of the protocol), best first, equal scores by offset. Scores are exact
+    /// unless the request says `rescore: false`; with examples they always are, because codes are not looked at.
     pub fn search(
         &self,
         query: &VectorQuery,
@@ -60,12 +60,14 @@ impl SegmentVectors {
         cancel: &Cancel,
     ) -> Result<(Vec<(u32, f32)>, Plan)> {
         cancel.check()?;
-        if query.vector.len() != self.spec.dim {
-            return Err(Error::Dimension { expected: self.spec.dim, got: query.vector.len() });
+        if query.target.dim() != self.spec.dim {
+            return Err(Error::Dimension { expected: self.spec.dim, got: query.target.dim() });
         }
         let quantization = &query.params.quantization;
         let hot = self.hot()?;
-        let codes = if query.params.exact || quantization.ignore { None } else { hot.codes.as_ref() };
+        let by_rows =
+            query.params.exact || quantization.ignore || matches!(query.target, Target::Examples(_));
+        let codes = if by_rows { None } else { hot.codes.as_ref() };
         let oversampled =
             (query.k as f64 * quantization.oversampling.unwrap_or(2.0).max(1.0)).ceil() as usize;
         // A request may name any number, and memory is set aside for so many: never for more than there are points.
@@ -86,7 +88,11 @@ impl SegmentVectors {
         let graph = if query.params.exact { None } else { hot.graph.as_ref() };
         search.inline = graph.and(codes).and(hot.inline.as_ref());
         let (found, plan) = search.run(graph, ctx, cancel)?;
-        Ok((found.into_iter().map(|(s, offset)| (offset, self.spec.distance.score(s))).collect(), plan))
+        let shown = |similarity: f32| match query.target {
+            Target::Vector(_) => self.spec.distance.score(similarity),
+            Target::Examples(_) => similarity,
+        };
+        Ok((found.into_iter().map(|(s, offset)| (offset, shown(s))).collect(), plan))
     }
 }
 
@@ -214,7 +220,7 @@ impl Search<'_> {
         let code_query = std::mem::take(&mut ctx.query);
         let mut prepared = code_query;
         if let (Some(links), Some(codes)) = (self.inline.filter(|_| mode != Mode::TwoHops), self.codes) {
-            codes.prepare(self.query.vector, &mut prepared);
+            codes.prepare(self.query.target.vector(), &mut prepared);
             prepared.fill_tables();
             let wide = Walk { beam: (beam as f64 * INLINE_WIDER) as usize, ..this };
             let settled = walk_inline(&wide, links, (codes, &prepared), self.candidates, ctx);
@@ -231,17 +237,19 @@ impl Search<'_> {
     fn space<'a>(&'a self, prepared: &'a mut crate::quantization::CodeQuery) -> Result<Space<'a>> {
         Ok(match self.codes {
             Some(codes) => {
-                codes.prepare_sketch(self.query.vector, prepared);
+                codes.prepare_sketch(self.query.target.vector(), prepared);
                 match codes.sketches() {
                     Some(_) => Space::Sketched { codes, query: prepared },
                     None => Space::Codes { codes, query: prepared },
                 }
             }
-            None => Space::Raw {
-                rows: self.vectors.raw.all()?,
-                distance: self.vectors.spec.distance,
-                query: self.query.vector,
-            },
+            None => {
+                let rows = self.vectors.raw.all()?;
+                match self.query.target {
+                    Target::Vector(query) => Space::Raw { rows, distance: self.distance(), query },
+                    Target::Examples(examples) => Space::Examples { rows, examples },
+                }
+            }
         })
     }
 
@@ -298,7 +306,14 @@ impl Search<'_> {
                 for &offset in &offsets {
                     rows.push(self.vectors.raw.row(offset)?);
                 }
-                rescore(self.distance(), self.query.vector, &rows, &mut |i, s| top.push(s, offsets[i]));
+                match self.query.target {
+                    Target::Vector(vector) => {
+                        rescore(self.distance(), vector, &rows, &mut |i, s| top.push(s, offsets[i]));
+                    }
+                    Target::Examples(examples) => {
+                        rows.iter().zip(&offsets).for_each(|(row, &o)| top.push(examples.score(row), o));
+                    }
+                }
                 offsets.clear();
             }
         }
@@ -336,7 +351,7 @@ impl Search<'_> {
             if on_disk {
                 ctx.faults.begin(&rows);
             }
-            rescore(self.distance(), self.query.vector, &rows, &mut |i, s| best[i].0 = s);
+            rescore(self.distance(), self.query.target.vector(), &rows, &mut |i, s| best[i].0 = s);
             if on_disk {
                 ctx.faults.end();
             }

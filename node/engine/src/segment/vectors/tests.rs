@@ -79,7 +79,7 @@ impl Fixture {
 
     fn search(&self, query: &[f32], ask: &Ask) -> (Vec<(u32, f32)>, Plan) {
         let query = VectorQuery {
-            vector: query,
+            target: Target::Vector(query),
             deleted: ask.deleted,
             passing: ask.passing,
             k: ask.k,

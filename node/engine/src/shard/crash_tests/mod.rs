@@ -21,7 +21,7 @@ use crate::file::SimDisk;
 use crate::filter::{Bounds, Condition, FieldCondition, FieldTest, Filter};
 use crate::json_path::JsonPath;
 use crate::point_id::PointId;
-use crate::query::{SearchParams, SearchRequest, WithVectors};
+use crate::query::{Query, SearchParams, SearchRequest, WithVectors};
 use crate::wal::{WalIdentity, WalOptions};
 use script::{Model, Point};
 
@@ -64,7 +64,7 @@ fn above(key: &str, number: u64) -> Filter {
 fn search(vector: Vec<f32>, filter: Option<Filter>, exact: bool) -> SearchRequest {
     SearchRequest {
         using: String::new(),
-        vector,
+        query: Query::Nearest(vector),
         filter,
         params: SearchParams { exact, ..SearchParams::default() },
         limit: 3,

@@ -1,6 +1,68 @@
 //! Maximal marginal relevance (Carbonell, Goldstein 1998): of the nearest points, those that are not too like each other.
 
 use quiver_api::collections::Distance;
+use quiver_api::point::{ScoredPoint, Vector, Vectors};
+use quiver_api::points::WithVector;
+use quiver_api::query::{MMR_CANDIDATES_MAX, Mmr};
+use quiver_api::shard_call::ShardSearch;
+
+use super::Asking;
+use crate::error::Result;
+
+impl Asking<'_> {
+    /// The nearest points that are unlike each other. The offset is applied to what was chosen, not to the candidates.
+    pub(super) async fn diverse(
+        &self,
+        mut search: ShardSearch,
+        mmr: Mmr,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Vec<ScoredPoint>> {
+        let distance = self.collection.distance(&search.using)?;
+        let (using, shown) = (search.using.clone(), search.vectors.clone());
+        search.vectors = match &shown {
+            WithVector::Bool(true) => WithVector::Bool(true),
+            WithVector::Bool(false) => WithVector::Names(vec![using.clone()]),
+            WithVector::Names(names) => WithVector::Names(names.iter().chain([&using]).cloned().collect()),
+        };
+        search.limit = mmr.candidates_limit.unwrap_or(limit).min(MMR_CANDIDATES_MAX);
+        let found = self.collection.search(vec![(search, 0)], self.deadline).await?.pop().unwrap_or_default();
+        let (diversity, count) = (mmr.diversity.unwrap_or(0.5), limit.saturating_add(offset));
+        let work = move |_: &_| {
+            let candidates: Vec<(f32, &[f32])> = found.iter().map(|p| (p.score, dense(p, &using))).collect();
+            let chosen = choose(&candidates, distance, diversity, count);
+            let mut found: Vec<Option<ScoredPoint>> = found.into_iter().map(Some).collect();
+            chosen.into_iter().skip(offset).filter_map(|i| found[i].take()).map(|p| only(p, &shown)).collect()
+        };
+        Ok(self.collection.node.pools.search.run("Search", self.deadline, work).await?)
+    }
+}
+
+/// The vector that was searched by.
+fn dense<'a>(point: &'a ScoredPoint, using: &str) -> &'a [f32] {
+    let vector = match &point.vector {
+        Some(Vectors::Unnamed(v)) => Some(v),
+        Some(Vectors::Named(map)) => map.get(using),
+        None => None,
+    };
+    match vector {
+        Some(Vector::Dense(v)) => v,
+        _ => &[],
+    }
+}
+
+/// Leaves only the vectors that were asked for.
+fn only(mut point: ScoredPoint, shown: &WithVector) -> ScoredPoint {
+    point.vector = match (point.vector, shown) {
+        (_, WithVector::Bool(false)) => None,
+        (Some(Vectors::Named(mut map)), WithVector::Names(names)) => {
+            map.retain(|name, _| names.contains(name));
+            Some(Vectors::Named(map))
+        }
+        (vector, _) => vector,
+    };
+    point
+}
 
 /// How near two vectors are; higher is nearer, whatever the distance is.
 fn similarity(a: &[f32], b: &[f32], distance: Distance) -> f32 {
@@ -34,7 +96,7 @@ pub fn choose(candidates: &[(f32, &[f32])], distance: Distance, diversity: f32, 
             false => (1.0 - diversity) * relevant[i] - diversity * likest[i],
         };
         let best = (0..left.len()).max_by(|a, b| worth(left[*a]).total_cmp(&worth(left[*b])));
-        let next = left.swap_remove(best.expect("something is left"));
+        let next = left.swap_remove(best.unwrap_or_default());
         chosen.push(next);
         for i in &left {
             likest[*i] = likest[*i].max(similarity(candidates[*i].1, candidates[next].1, distance));

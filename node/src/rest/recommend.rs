@@ -1,0 +1,92 @@
+//! The older calls for recommendations and discoveries: universal queries with another body and another envelope.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use quiver_api::point::ScoredPoint;
+use quiver_api::print;
+use quiver_api::query::{
+    DiscoverBatchRequest, DiscoverRequest, QueryRequest, RecommendBatchRequest, RecommendRequest,
+};
+
+use super::AppState;
+use super::extract::{Body, Options, Started};
+use super::query::{answer, answer_all, check};
+use crate::error::{ApiError, Result};
+
+fn discover_query(r: DiscoverRequest) -> Result<QueryRequest> {
+    r.into_query().ok_or_else(|| ApiError::bad_request("Neither a target nor a context is given"))
+}
+
+async fn one(
+    state: &AppState,
+    name: &str,
+    options: &Options,
+    query: Result<QueryRequest>,
+    path: &str,
+) -> Result<Vec<ScoredPoint>> {
+    let query = query?;
+    check(&query, path)?;
+    let collection = state.registry.get(name)?;
+    answer(state, &collection, query, options.deadline(state)).await
+}
+
+async fn all(
+    state: &AppState,
+    name: &str,
+    options: &Options,
+    queries: Result<Vec<QueryRequest>>,
+    path: &str,
+) -> Result<Vec<Vec<ScoredPoint>>> {
+    let queries = queries?;
+    for (i, query) in queries.iter().enumerate() {
+        check(query, &format!("searches[{i}].{path}"))?;
+    }
+    let collection = state.registry.get(name)?;
+    answer_all(state, &collection, queries, options.deadline(state)).await
+}
+
+pub async fn recommend(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<RecommendRequest>,
+) -> Response {
+    let found = one(&state, &name, &options, Ok(body.into()), "recommend_request.").await;
+    at.answer_printed(found, |out, points| print::scored_points(out, points))
+}
+
+pub async fn recommend_batch(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<RecommendBatchRequest>,
+) -> Response {
+    let queries = Ok(body.searches.into_iter().map(QueryRequest::from).collect());
+    let found = all(&state, &name, &options, queries, "recommend_request.").await;
+    at.answer_printed(found, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
+}
+
+pub async fn discover(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<DiscoverRequest>,
+) -> Response {
+    let found = one(&state, &name, &options, discover_query(body), "discover_request.").await;
+    at.answer_printed(found, |out, points| print::scored_points(out, points))
+}
+
+pub async fn discover_batch(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+    Body(body): Body<DiscoverBatchRequest>,
+) -> Response {
+    let queries = body.searches.into_iter().map(discover_query).collect();
+    let found = all(&state, &name, &options, queries, "discover_request.").await;
+    at.answer_printed(found, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
+}
