@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::build_link::{link, shrink};
 pub(crate) use super::build_select::Material;
-use super::build_select::{CodePairs, Pairs, RawPairs, select};
+use super::build_select::{CodePairs, Pairs, RawPairs};
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK, Shape};
 use super::search::{Links, beam, climb};
@@ -28,6 +29,9 @@ pub(crate) struct Recipe<'a> {
     pub(crate) ef_construct: usize,
     pub(crate) threads: usize,
     pub(crate) seed: u64,
+    /// For walks to which a full row costs no more than half of one: rows are filled, and once all points are linked
+    /// each looks for its neighbours again.
+    pub(crate) whole_rows: bool,
 }
 
 /// A graph whose rows are taken over.
@@ -66,7 +70,16 @@ pub(crate) fn build(
         if let Some(old) = &old {
             growing.take_over(old, &levels);
         }
-        growing.insert_all(&todo, pool, cancel)?;
+        growing.each(&todo, pool, cancel, |offset, scratch| {
+            // SAFETY: every link leads to a point of the material, which has `recipe.len` of them.
+            unsafe { insert_any(&growing, offset, scratch) }
+        })?;
+        if recipe.whole_rows {
+            growing.each(&todo, pool, cancel, |offset, scratch| {
+                // SAFETY: as above.
+                unsafe { refine_any(&growing, offset, scratch) }
+            })?;
+        }
         growing.reach_all(&present);
     }
     cancel.check()?;
@@ -74,6 +87,11 @@ pub(crate) fn build(
 }
 
 impl Recipe<'_> {
+    /// How many of `width` places a choice of neighbours fills at most, and at least.
+    pub(super) fn places(&self, width: usize) -> (usize, usize) {
+        (width, if self.whole_rows { width } else { width / 2 })
+    }
+
     /// A geometric number, the share of level `l` being `m^-l`.
     fn level(&self, offset: u32) -> u32 {
         let mut z = self.seed.wrapping_add(u64::from(offset) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -162,8 +180,8 @@ fn writable(buffer: &mut HugeBuffer) -> &[AtomicU32] {
 }
 
 /// A graph that is being built, as its threads share it.
-struct Growing<'a> {
-    recipe: &'a Recipe<'a>,
+pub(super) struct Growing<'a> {
+    pub(super) recipe: &'a Recipe<'a>,
     links: &'a [AtomicU32],
     upper_start: &'a [u32],
     upper: &'a [AtomicU32],
@@ -174,7 +192,7 @@ struct Growing<'a> {
 }
 
 /// A locked row; unlocked when dropped.
-struct Locked<'a>(&'a AtomicU8);
+pub(super) struct Locked<'a>(&'a AtomicU8);
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
@@ -184,12 +202,12 @@ impl Drop for Locked<'_> {
 
 /// Memory of one thread of a build.
 #[derive(Default)]
-struct Scratch {
+pub(super) struct Scratch {
     ctx: SearchContext,
-    candidates: Vec<(f32, u32)>,
-    chosen: Vec<u32>,
-    shrunk: Vec<u32>,
-    row: Vec<(f32, u32)>,
+    pub(super) candidates: Vec<(f32, u32)>,
+    pub(super) chosen: Vec<u32>,
+    pub(super) shrunk: Vec<u32>,
+    pub(super) row: Vec<(f32, u32)>,
 }
 
 impl Growing<'_> {
@@ -198,7 +216,7 @@ impl Growing<'_> {
     }
 
     /// The row of a point. A link on an upper level leads to points of that level only, so that it is there.
-    fn row(&self, offset: u32, level: u32) -> &[AtomicU32] {
+    pub(super) fn row(&self, offset: u32, level: u32) -> &[AtomicU32] {
         let m = self.recipe.m;
         match level {
             0 => &self.links[offset as usize * m * 2..][..m * 2],
@@ -206,12 +224,12 @@ impl Growing<'_> {
         }
     }
 
-    fn links_of(&self, offset: u32, level: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn links_of(&self, offset: u32, level: u32) -> impl Iterator<Item = u32> + '_ {
         let links = self.row(offset, level).iter().map(|link| link.load(Ordering::Relaxed));
         links.take_while(|&link| link != NO_LINK)
     }
 
-    fn lock(&self, offset: u32) -> Locked<'_> {
+    pub(super) fn lock(&self, offset: u32) -> Locked<'_> {
         let lock = &self.locks[offset as usize];
         while lock.swap(1, Ordering::Acquire) == 1 {
             std::hint::spin_loop();
@@ -219,14 +237,20 @@ impl Growing<'_> {
         Locked(lock)
     }
 
-    fn set_row(&self, offset: u32, level: u32, links: &[u32]) {
+    pub(super) fn set_row(&self, offset: u32, level: u32, links: &[u32]) {
         for (i, place) in self.row(offset, level).iter().enumerate() {
             place.store(links.get(i).copied().unwrap_or(NO_LINK), Ordering::Release);
         }
     }
 
-    /// Inserts points; several threads take the next one each until none is left.
-    fn insert_all(&self, todo: &[u32], pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<()> {
+    /// Does something to points; several threads take the next one each until none is left.
+    fn each(
+        &self,
+        todo: &[u32],
+        pool: &rayon::ThreadPool,
+        cancel: &Cancel,
+        change: impl Fn(u32, &mut Scratch) + Sync,
+    ) -> Result<()> {
         let alone = if self.entry.load(Ordering::Acquire) == NO_ENTRY { ALONE.min(todo.len()) } else { 0 };
         let (first, rest) = todo.split_at(alone);
         let work = |points: &[u32], next: &AtomicUsize| {
@@ -235,8 +259,7 @@ impl Growing<'_> {
                 if cancel.is_cancelled() {
                     return;
                 }
-                // SAFETY: every link leads to a point of the material, which has `recipe.len` of them.
-                unsafe { insert_any(self, offset, &mut scratch) }
+                change(offset, &mut scratch);
             }
         };
         work(first, &AtomicUsize::new(0));
@@ -291,43 +314,48 @@ impl Growing<'_> {
         if entry == NO_ENTRY {
             return;
         }
-        let mut reached = vec![false; self.recipe.len as usize];
-        self.spread(entry as u32, &mut reached);
+        let mut from = vec![NO_LINK; self.recipe.len as usize];
+        self.spread(entry as u32, entry as u32, &mut from);
         let mut scratch = Scratch::default();
         for offset in (0..self.recipe.len).filter(|&o| present(o)) {
-            if !reached[offset as usize] {
+            if from[offset as usize] == NO_LINK {
                 // SAFETY: every link leads to a point of the material.
                 unsafe { near_any(self, offset, &mut scratch) }
                 // A walk comes down from upper levels, so it may have met points that are not reached themselves.
                 let near = scratch.candidates.iter().map(|&(_, point)| point);
-                let mut near: Vec<u32> = near.filter(|&point| reached[point as usize]).collect();
-                if near.is_empty() {
-                    near.push(entry as u32);
-                }
-                self.hang_on(offset, &near);
-                self.spread(offset, &mut reached);
+                let mut near: Vec<u32> = near.filter(|&point| from[point as usize] != NO_LINK).collect();
+                near.push(entry as u32);
+                let point = self.hang_on(offset, &near, &from);
+                self.spread(offset, point, &mut from);
             }
         }
     }
 
-    /// Links a point that is not reached from the nearest of `near`, which are, that has a free place; else from the
-    /// nearest in the place of its last link, whose point keeps its other ways in as a rule.
-    fn hang_on(&self, offset: u32, near: &[u32]) {
+    /// Links a point that is not reached from the nearest of `near`, which are, that has a free place; else in the
+    /// place of a link by which nothing was reached first. Returns the one that it is linked from.
+    fn hang_on(&self, offset: u32, near: &[u32], from: &[u32]) -> u32 {
         let free =
             |point: u32| self.row(point, 0).iter().position(|link| link.load(Ordering::Relaxed) == NO_LINK);
-        let place = near.iter().find_map(|&point| Some((point, free(point)?)));
-        let last = || near.first().map(|&point| (point, self.recipe.m * 2 - 1));
-        if let Some((point, place)) = place.or_else(last) {
-            self.row(point, 0)[place].store(offset, Ordering::Release);
-        }
+        let spare = |point: u32| {
+            let needed = |link: &AtomicU32| from[link.load(Ordering::Relaxed) as usize] == point;
+            self.row(point, 0).iter().rposition(|link| !needed(link))
+        };
+        let find = |place: &dyn Fn(u32) -> Option<usize>| {
+            near.iter().find_map(|&point| Some((point, place(point)?)))
+        };
+        let (point, place) = find(&free).or_else(|| find(&spare)).unwrap_or((near[0], self.recipe.m * 2 - 1));
+        self.row(point, 0)[place].store(offset, Ordering::Release);
+        point
     }
 
-    fn spread(&self, from: u32, reached: &mut [bool]) {
-        let mut stack = vec![from];
-        reached[from as usize] = true;
+    /// Notes for all points that are reached from one, itself reached from `first`, from where each was first.
+    fn spread(&self, point: u32, first: u32, from: &mut [u32]) {
+        let mut stack = vec![point];
+        from[point as usize] = first;
         while let Some(point) = stack.pop() {
             for link in self.links_of(point, 0) {
-                if !std::mem::replace(&mut reached[link as usize], true) {
+                if from[link as usize] == NO_LINK {
+                    from[link as usize] = point;
                     stack.push(link);
                 }
             }
@@ -336,6 +364,7 @@ impl Growing<'_> {
 }
 
 per_isa! { unsafe fn insert_any(growing: &Growing, offset: u32, scratch: &mut Scratch) -> () => insert_with; }
+per_isa! { unsafe fn refine_any(growing: &Growing, offset: u32, scratch: &mut Scratch) -> () => refine_with; }
 per_isa! { unsafe fn near_any(growing: &Growing, offset: u32, scratch: &mut Scratch) -> () => near_with; }
 per_isa! {
     unsafe fn shrink_any(growing: &Growing, offset: u32, level: u32, links: &[u32], scratch: &mut Scratch) -> ()
@@ -380,6 +409,22 @@ unsafe fn insert_with<I: Isa>(growing: &Growing, offset: u32, scratch: &mut Scra
     // SAFETY: passed on to the caller.
     with_material!(growing, offset, scratch, |scorer, pairs| unsafe {
         insert_in::<I, _, _>(growing, &scorer, &pairs, offset, scratch);
+    });
+}
+
+/// Chooses the neighbours of a point on level 0 again, from what a walk finds now and from those it has.
+#[inline(always)]
+unsafe fn refine_with<I: Isa>(growing: &Growing, offset: u32, scratch: &mut Scratch) {
+    // SAFETY: passed on to the caller.
+    with_material!(growing, offset, scratch, |scorer, pairs| unsafe {
+        let start = descend(growing, &scorer, growing.entry.load(Ordering::Acquire), 0);
+        candidates_on::<I, _>(growing, &scorer, start, 0, scratch);
+        for link in growing.links_of(offset, 0) {
+            if !scratch.candidates.iter().any(|c| c.1 == link) {
+                scratch.candidates.push((0.0, link));
+            }
+        }
+        link::<I, _>(growing, &pairs, (offset, 0), growing.recipe.m * 2, scratch);
     });
 }
 
@@ -497,83 +542,10 @@ unsafe fn insert_in<I: Isa, S: Scorer, P: Pairs>(
             if let Some(&nearest) = scratch.candidates.first() {
                 start = nearest;
             }
-            // From here on all similarities are those of pairs, so that they can be compared.
-            scratch.candidates.retain(|c| c.1 != offset);
-            for candidate in scratch.candidates.iter_mut() {
-                candidate.0 = pairs.pair::<I>(offset, candidate.1);
-            }
-            scratch.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-            select::<I, P>(pairs, offset, &scratch.candidates, (m, m / 2), &mut scratch.chosen);
-            {
-                let _lock = growing.lock(offset);
-                growing.set_row(offset, on, &scratch.chosen);
-            }
-            for i in 0..scratch.chosen.len() {
-                connect::<I, P>(growing, pairs, scratch.chosen[i], offset, on, scratch);
-            }
+            link::<I, P>(growing, pairs, (offset, on), m, scratch);
         }
     }
     if raises(entry) {
         growing.entry.store(mine, Ordering::Release);
     }
-}
-
-/// Adds `to` to the links of `from`.
-///
-/// # Safety
-/// As for [`select`].
-#[inline(always)]
-unsafe fn connect<I: Isa, P: Pairs>(
-    growing: &Growing,
-    pairs: &P,
-    from: u32,
-    to: u32,
-    level: u32,
-    scratch: &mut Scratch,
-) {
-    let _lock = growing.lock(from);
-    let row = growing.row(from, level);
-    scratch.shrunk.clear();
-    scratch.shrunk.extend(growing.links_of(from, level));
-    if scratch.shrunk.contains(&to) {
-        return;
-    }
-    if scratch.shrunk.len() < row.len() {
-        row[scratch.shrunk.len()].store(to, Ordering::Release);
-        return;
-    }
-    scratch.shrunk.push(to);
-    let links = std::mem::take(&mut scratch.shrunk);
-    // `shrink` writes its choice to `chosen`, which the caller is still reading.
-    let chosen = std::mem::take(&mut scratch.chosen);
-    // SAFETY: passed on to the caller.
-    unsafe { shrink::<I, P>(growing, pairs, (from, level), &links, scratch) };
-    scratch.shrunk = links;
-    scratch.chosen = chosen;
-}
-
-/// Makes the best of `links` the row of a point.
-///
-/// # Safety
-/// As for [`select`].
-#[inline(always)]
-unsafe fn shrink<I: Isa, P: Pairs>(
-    growing: &Growing,
-    pairs: &P,
-    (offset, level): (u32, u32),
-    links: &[u32],
-    scratch: &mut Scratch,
-) {
-    let Scratch { row, chosen, .. } = scratch;
-    let width = growing.row(offset, level).len();
-    row.clear();
-    // SAFETY: passed on to the caller.
-    unsafe {
-        for &link in links {
-            row.push((pairs.pair::<I>(offset, link), link));
-        }
-        row.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        select::<I, P>(pairs, offset, row, (width, width / 2), chosen);
-    }
-    growing.set_row(offset, level, chosen);
 }

@@ -4,6 +4,7 @@
 //! ones. Which of the points found are answered, and on what evidence they are ordered, is the segment's business.
 
 pub(crate) mod build;
+mod build_link;
 mod build_select;
 mod context;
 pub mod graph;

@@ -72,11 +72,20 @@ fn material<'a>(
 }
 
 fn recipe(material: Material, len: usize) -> Recipe {
-    Recipe { material, len: len as u32, m: 16, ef_construct: 100, threads: 2, seed: 1 }
+    Recipe { material, len: len as u32, m: 16, ef_construct: 100, threads: 2, seed: 1, whole_rows: false }
 }
 
 impl Case {
     fn new(distance: Distance, rows: Vec<f32>, by_codes: bool, old: Option<Old>) -> Self {
+        Self::built(distance, rows, (by_codes, false), old)
+    }
+
+    fn built(
+        distance: Distance,
+        rows: Vec<f32>,
+        (by_codes, whole_rows): (bool, bool),
+        old: Option<Old>,
+    ) -> Self {
         let pool = pool();
         let len = rows.len() / DIM;
         let mut mean = vec![0f32; DIM];
@@ -84,7 +93,7 @@ impl Case {
         let codes = by_codes.then(|| {
             ScalarCodes::encode(distance, DIM, &rows, mean, CodeForm::Plain, &pool).expect("memory")
         });
-        let recipe = recipe(material(&rows, &codes, distance), len);
+        let recipe = Recipe { whole_rows, ..recipe(material(&rows, &codes, distance), len) };
         let graph = build(&recipe, |_| true, old, &pool, &Cancel::new()).expect("a graph");
         Self { distance, rows, codes, graph }
     }
@@ -184,6 +193,16 @@ const EACH: [(Distance, bool); 7] = [
 fn walks_find_the_nearest_for_every_metric() {
     for (distance, by_codes) in EACH {
         Case::new(distance, clustered(distance, DIM, 3000, 1), by_codes, None).check("built");
+    }
+}
+
+#[test]
+fn whole_rows_leave_few_places_empty() {
+    for (distance, by_codes) in EACH {
+        let case = Case::built(distance, clustered(distance, DIM, 3000, 1), (by_codes, true), None);
+        case.check("whole rows");
+        let links: usize = (0..case.len()).map(|point| case.graph.row(point).len()).sum();
+        assert!(links > case.len() as usize * 28, "{distance:?}: {links} links in 32 places a point");
     }
 }
 

@@ -17,8 +17,12 @@ const BUSY_SEGMENTS: usize = 8;
 const TIER_SEGMENTS: usize = 4;
 /// A segment joins a tier if it is at most so many times the average of the smaller ones.
 const TIER_RATIO: u64 = 4;
-/// The largest segment is merged too once the others are together at least this part of it.
+/// The largest segment is merged too once the others are together at least this part of it: written again for each
+/// such part that is new, it costs the disk so many times what was written.
 const LARGEST_SHARE: u64 = 16;
+/// The part for one that is written in seconds. A second segment costs each search nearly as much as the first.
+const LARGEST_SHARE_QUICK: u64 = 64;
+const LARGEST_QUICK_BYTES: u64 = 2 << 30;
 /// Up to here the largest segment is merged whatever the others amount to.
 const LARGEST_SMALL_BYTES: u64 = 8 << 20;
 
@@ -91,6 +95,8 @@ fn must_seal(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> bool {
     facts.mutable_points >= SEAL_POINTS
         || facts.mutable_bytes >= SEAL_BYTES.min(limit.max(SEAL_BYTES_MIN))
         || facts.unsealed_operations >= SEAL_OPERATIONS
+        // What is to become one large segment should take the last writes along, not leave them as a small second one.
+        || (facts.mutable_points >= CALM_SEAL_POINTS && merge(facts, settings, calm).is_some())
         || (calm && (facts.mutable_points >= CALM_SEAL_POINTS || above_threshold))
         // Deletions have to be durable before a segment can be rewritten without them.
         || facts.segments.iter().any(|s| {
@@ -121,7 +127,10 @@ fn merge(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> Option<Vec<u6
     let surplus = &by_size[..by_size.len() - target + 1];
     let total: u64 = surplus.iter().map(|(bytes, _)| bytes).sum();
     let largest = surplus.last().map_or(0, |(bytes, _)| *bytes);
-    if total <= limit && (largest <= LARGEST_SMALL_BYTES || (total - largest) * LARGEST_SHARE >= largest) {
+    let share = if largest <= LARGEST_QUICK_BYTES { LARGEST_SHARE_QUICK } else { LARGEST_SHARE };
+    if total <= limit
+        && (largest <= LARGEST_SMALL_BYTES || (total - largest).saturating_mul(share) >= largest)
+    {
         return Some(surplus.iter().map(|(_, id)| *id).collect());
     }
     tier(&by_size, limit)
@@ -176,7 +185,9 @@ mod tests {
 
     #[test]
     fn a_large_segment_waits_until_the_others_are_worth_it() {
-        check(&[sealed(1, 1600), sealed(2, 30)], true, None);
+        check(&[sealed(1, 1600), sealed(2, 20)], true, None);
+        check(&[sealed(1, 1600), sealed(2, 30)], true, Some(Task::Rewrite(vec![2, 1])));
+        check(&[sealed(1, 3200), sealed(2, 60)], true, None);
         check(&[sealed(1, 1600), sealed(2, 60), sealed(3, 60)], true, Some(Task::Rewrite(vec![2, 3, 1])));
         let few = [sealed(1, 6400), sealed(2, 20), sealed(3, 20), sealed(4, 20), sealed(5, 20)];
         check(&few, true, Some(Task::Rewrite(vec![2, 3, 4, 5])));
@@ -189,6 +200,17 @@ mod tests {
         check(&[bare(1)], true, Some(Task::Rewrite(vec![1])));
         let many: Vec<_> = (1..=8).map(bare).collect();
         check(&many, false, Some(Task::Rewrite((1..=8).collect())));
+    }
+
+    #[test]
+    fn the_last_writes_join_a_merge_that_is_due() {
+        let sealed_first = |segments: u64| {
+            let segments =
+                (1..=segments).map(|id| SegmentFacts { lacks_graph: true, ..sealed(id, 30) }).collect();
+            let facts = Facts { mutable_points: CALM_SEAL_POINTS, segments, ..Facts::default() };
+            plan(&facts, &OptimizerConfig::default(), false) == Some(Task::Seal)
+        };
+        assert!(sealed_first(BUSY_SEGMENTS as u64) && !sealed_first(BUSY_SEGMENTS as u64 - 1));
     }
 
     #[test]

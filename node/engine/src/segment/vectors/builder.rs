@@ -112,6 +112,7 @@ impl VectorsBuilder<'_> {
             ef_construct: hnsw.ef_construct.min(EF_CONSTRUCT_MAX).max(hnsw.m).max(8),
             threads,
             seed: SEED,
+            whole_rows: self.spec.wants_inline(),
         };
         let old = match plan {
             GraphPlan::Grow { from, new_offsets } => self.old_graph(&recipe, from, new_offsets)?,

@@ -24,6 +24,8 @@ const BEAM_MAX: usize = 4096;
 const THROUGH_MIN: f64 = 0.3;
 /// A row met at random costs as much as so many in a row.
 const RANDOM_COST: f64 = 3.0;
+/// The same for a walk by the codes beside links, which takes a whole row of neighbours from one place.
+const RANDOM_COST_INLINE: f64 = 1.0;
 /// Deviations by which the codes of two points are never wrong about their order: three of a difference.
 const SURE: f32 = 4.2;
 /// Estimates beside links are less sure than codes: with so many times the candidates a walk by them finds as much.
@@ -198,9 +200,11 @@ impl Search<'_> {
     /// Compares the points that a scan reads in order with those that a walk reads at random.
     fn graph_is_cheaper(&self) -> bool {
         let small = self.vectors.spec.hnsw.full_scan_threshold_kb.saturating_mul(1024 / 4);
-        let scored = (12 * self.ef + 300) as f64 / self.selectivity().max(0.05).powf(0.7);
-        self.passing.saturating_mul(self.vectors.spec.dim) > small
-            && self.passing as f64 > RANDOM_COST * scored
+        let share = self.selectivity();
+        let scored = (12 * self.ef + 300) as f64 / share.max(0.05).powf(0.7);
+        let by_links = self.inline.is_some() && share >= THROUGH_MIN;
+        let cost = if by_links { RANDOM_COST_INLINE } else { RANDOM_COST };
+        self.passing.saturating_mul(self.vectors.spec.dim) > small && self.passing as f64 > cost * scored
     }
 
     /// Walks the graph; false if the walk found too little for its budget, which is what a scan would cost.
