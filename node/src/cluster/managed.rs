@@ -236,12 +236,14 @@ fn wire_vector(p: &VectorParams) -> api::VectorParams {
             on_disk: h.on_disk,
             payload_m: h.payload_m,
             inline_storage: h.inline_storage,
+            memory: None,
         }),
         quantization_config: match p.quantization {
             Some(QuantizationDiff::Set(q)) => Some(quantization::to_wire(q)),
             Some(QuantizationDiff::Disabled) | None => None,
         },
         on_disk: p.on_disk,
+        memory: None,
         datatype: None,
         multivector_config: None,
     }

@@ -297,6 +297,7 @@ fn info(shard: &Shard, view: &View) -> ShardInfo {
         queue: stats.queue,
         bytes_disk: stats.bytes_disk,
         bytes_ram: stats.bytes_ram,
+        payload_bytes: stats.payload_bytes,
         payload_schema: schema
             .into_iter()
             .map(|(path, schema, points)| (path.to_string(), convert::wire_field_schema(&schema), points))

@@ -14,6 +14,7 @@ pub mod read;
 pub mod registry;
 pub mod route;
 pub mod scrub;
+pub mod strict;
 pub mod update;
 
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ pub struct Collection {
     pub changing: tokio::sync::Mutex<()>,
     /// What the optimizer found at each local shard.
     pub optimized: Mutex<std::collections::BTreeMap<u32, optimizer::Looked>>,
+    /// What is left of its rate limits.
+    pub rates: strict::Rates,
     /// Threads that build graphs for its shards now.
     pub graph_threads: GraphThreads,
 }

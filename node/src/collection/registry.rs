@@ -137,6 +137,7 @@ impl Registry {
             routes: ArcSwap::from_pointee(routes),
             changing: tokio::sync::Mutex::default(),
             optimized: parking_lot::Mutex::default(),
+            rates: super::strict::Rates::default(),
             graph_threads: GraphThreads::default(),
         })
     }
@@ -230,6 +231,8 @@ impl Registry {
     }
 
     fn new_definition(&self, name: &str, mut settings: CreateCollection) -> Result<Definition> {
+        // Not a client's to say: only what it changes later makes these.
+        settings.unquantized_vectors.clear();
         let defaults = &self.node.settings.storage.collection;
         let n = settings.shard_number.or(defaults.shard_number).unwrap_or(1);
         if n > SHARDS_MAX {
@@ -416,6 +419,7 @@ impl Registry {
             return Ok(0);
         }
         definition.settings.vectors.as_map_mut().remove(name);
+        definition.settings.unquantized_vectors.remove(name);
         let result = collection.update(ShardWrite::DropVector { name: name.into() }, wait, deadline).await?;
         self.redefine(collection, definition, deadline).await?;
         Ok(result.operation_id)
@@ -496,11 +500,18 @@ fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()
             params.hnsw_config.get_or_insert_default().merge(&hnsw);
         }
         match update.quantization_config {
-            Some(QuantizationUpdate::Set(q)) => params.quantization_config = Some(q),
-            Some(QuantizationUpdate::Disabled) => params.quantization_config = None,
+            Some(QuantizationUpdate::Set(q)) => {
+                params.quantization_config = Some(q);
+                settings.unquantized_vectors.remove(&name);
+            }
+            Some(QuantizationUpdate::Disabled) => {
+                params.quantization_config = None;
+                settings.unquantized_vectors.insert(name);
+            }
             None => {}
         }
         params.on_disk = update.on_disk.or(params.on_disk);
+        params.memory = update.memory.or(params.memory);
     }
     if let Some(optimizers) = change.optimizers_config {
         settings.optimizers_config.get_or_insert_default().merge(&optimizers);
@@ -518,7 +529,9 @@ fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()
         settings.write_consistency_factor =
             params.write_consistency_factor.or(settings.write_consistency_factor);
         settings.read_fan_out_factor = params.read_fan_out_factor.or(settings.read_fan_out_factor);
+        settings.read_fan_out_delay_ms = params.read_fan_out_delay_ms.or(settings.read_fan_out_delay_ms);
         settings.on_disk_payload = params.on_disk_payload.or(settings.on_disk_payload);
+        settings.payload = params.payload.or(settings.payload);
     }
     if let Some(strict) = change.strict_mode_config {
         settings.strict_mode_config.get_or_insert_default().merge(strict);

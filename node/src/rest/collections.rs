@@ -177,7 +177,9 @@ pub async fn create_index(
         let collection = state.registry.get(&name)?;
         state.registry.allowed(&Change::CreateIndex)?;
         let write = ShardWrite::CreateIndex { field: body.field_name, schema };
-        collection.update(write, options.wait(), options.deadline(&state)).await
+        let deadline = options.deadline(&state);
+        collection.check_write(options.timeout, deadline, &write).await?;
+        collection.update(write, options.wait(), deadline).await
     };
     at.answer(result.await)
 }

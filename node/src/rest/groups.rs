@@ -12,6 +12,7 @@ use super::extract::{Body, Options, Started};
 use super::points::refuse_shard_key;
 use super::query::{asking, noticed};
 use crate::collection::query::{groups, matrix};
+use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 
 async fn grouped(
@@ -23,8 +24,9 @@ async fn grouped(
 ) -> Result<GroupsResult> {
     groups::check(&request, path)?;
     refuse_shard_key(request.shard_key.as_ref(), ApiError::bad_request)?;
-    let collection = state.registry.get(name)?;
-    let asking = asking(state, &collection, options.deadline(state));
+    let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    collection.check_read(options.timeout, deadline, || Asked::groups(&request)).await?;
+    let asking = asking(state, &collection, deadline);
     Ok(GroupsResult { groups: noticed(state, &collection, asking.groups(request)).await? })
 }
 
@@ -66,8 +68,9 @@ async fn drawn_matrix(
 ) -> Result<MatrixOffsets> {
     matrix::check(&request, "search_request.")?;
     refuse_shard_key(request.shard_key.as_ref(), ApiError::bad_request)?;
-    let collection = state.registry.get(name)?;
-    let asking = asking(state, &collection, options.deadline(state));
+    let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    collection.check_read(options.timeout, deadline, || Asked::matrix(&request)).await?;
+    let asking = asking(state, &collection, deadline);
     let (ids, rows) = noticed(state, &collection, asking.matrix(request)).await?;
     let mut found = MatrixOffsets::default();
     for (row, hits) in rows.iter().enumerate() {

@@ -1,5 +1,7 @@
 //! The public port: routes and what they share. Handlers parse, check, call a collection, and wrap the answer.
 
+#[cfg(test)]
+mod collection_tests;
 mod collections;
 mod extract;
 mod facet;
@@ -11,7 +13,11 @@ mod recommend;
 pub mod service;
 mod snapshots;
 #[cfg(test)]
+mod strict_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod write_tests;
 
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::AppState;
 use super::extract::{Body, Options, Started};
 use crate::collection::Collection;
+use crate::collection::strict::Asked;
 use crate::collection::update::target;
 use crate::error::{ApiError, Result};
 
@@ -153,8 +154,9 @@ pub(super) async fn run(
     operation: BatchOperation,
 ) -> Result<UpdateResult> {
     let collection = state.registry.get(name)?;
-    let write = write_of(operation, &collection)?;
-    collection.update(write, options.wait(), options.deadline(state)).await
+    let (write, deadline) = (write_of(operation, &collection)?, options.deadline(state));
+    collection.check_write(options.timeout, deadline, &write).await?;
+    collection.update(write, options.wait(), deadline).await
 }
 
 macro_rules! write_handler {
@@ -219,7 +221,9 @@ pub(super) async fn get_answer(
         let collection = state.registry.get(name)?;
         let id = PointId::from_path(id).map_err(ApiError::wrong_input)?;
         let (payload, vectors) = (WithPayload::Bool(true), WithVector::Bool(true));
-        let found = collection.retrieve(vec![id], payload, vectors, options.deadline(state)).await?;
+        let deadline = options.deadline(state);
+        collection.check_read(options.timeout, deadline, || vec![Asked::default()]).await?;
+        let found = collection.retrieve(vec![id], payload, vectors, deadline).await?;
         let missing = || ApiError::not_found(format!("Point with id {id} does not exists!"));
         found.into_iter().next().ok_or_else(missing)
     };
@@ -249,7 +253,9 @@ pub(super) async fn retrieve_answer(
         refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
         let payload = body.with_payload.unwrap_or(WithPayload::Bool(false));
         let vectors = body.with_vector.unwrap_or(WithVector::Bool(false));
-        collection.retrieve(body.ids, payload, vectors, options.deadline(state)).await
+        let deadline = options.deadline(state);
+        collection.check_read(options.timeout, deadline, || vec![Asked::default()]).await?;
+        collection.retrieve(body.ids, payload, vectors, deadline).await
     };
     at.answer_printed(result.await, |out, points| print::records(out, points))
 }
@@ -287,13 +293,15 @@ pub(super) async fn scroll_answer(
             body.with_payload.unwrap_or(WithPayload::Bool(true)),
             body.with_vector.unwrap_or(WithVector::Bool(false)),
         );
-        let limit = body.limit.unwrap_or(SCROLL_LIMIT);
+        let (limit, deadline) = (body.limit.unwrap_or(SCROLL_LIMIT), options.deadline(state));
+        let asked = Asked { limit: Some(limit), filter: body.filter.as_ref(), ..Asked::default() };
+        collection.check_read(options.timeout, deadline, || vec![asked]).await?;
         if let Some(order) = body.order_by {
             // Several points may have the value that a page ends with, so no id says where the next one begins.
-            let ordered = collection.ordered(order, body.filter, limit, with, options.deadline(state)).await;
+            let ordered = collection.ordered(order, body.filter, limit, with, deadline).await;
             return ordered.map(|points| (points, None));
         }
-        collection.scroll(body.filter, body.offset, limit, with, options.deadline(state)).await
+        collection.scroll(body.filter, body.offset, limit, with, deadline).await
     };
     at.answer_printed(result.await, |out, (points, next)| {
         out.extend_from_slice(b"{\"points\":");
@@ -333,7 +341,11 @@ pub(super) async fn count_answer(
         invalid.done()?;
         let collection = state.registry.get(name)?;
         refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
-        Ok(Count { count: collection.count(body.filter, options.deadline(state)).await? })
+        let deadline = options.deadline(state);
+        let exact = body.exact.unwrap_or(true);
+        let asked = Asked { filter: body.filter.as_ref(), exact, ..Asked::default() };
+        collection.check_read(options.timeout, deadline, || vec![asked]).await?;
+        Ok(Count { count: collection.count(body.filter, deadline).await? })
     };
     at.answer(result.await)
 }

@@ -17,6 +17,7 @@ use super::extract::{Body, Options, Started};
 use super::points::refuse_shard_key;
 use crate::collection::Collection;
 use crate::collection::query::{Asking, LIMIT, plan, random_seed, stage_of};
+use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 
@@ -95,8 +96,9 @@ pub(super) async fn search_answer(
 ) -> Response {
     let result = async {
         let search = search_of(body, "search_request.")?;
-        let collection = state.registry.get(name)?;
-        let mut found = run(state, &collection, vec![search], options.deadline(state)).await?;
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        collection.check_read(options.timeout, deadline, || vec![Asked::search(&search)]).await?;
+        let mut found = run(state, &collection, vec![search], deadline).await?;
         Ok(found.pop().unwrap_or_default())
     };
     at.answer_printed(result.await, |out, points| print::scored_points(out, points))
@@ -124,8 +126,10 @@ pub(super) async fn search_batch_answer(
         let searches = searches
             .map(|(i, r)| search_of(r, &format!("searches[{i}].search_request.")))
             .collect::<Result<Vec<_>>>()?;
-        let collection = state.registry.get(name)?;
-        run(state, &collection, searches, options.deadline(state)).await
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        let asked = || searches.iter().map(Asked::search).collect();
+        collection.check_reads(options.timeout, deadline, searches.len(), asked).await?;
+        run(state, &collection, searches, deadline).await
     };
     at.answer_printed(result.await, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
 }
@@ -149,8 +153,9 @@ pub(super) async fn query_answer(
 ) -> Response {
     let result = async {
         check(&body, "internal.")?;
-        let collection = state.registry.get(name)?;
-        answer(state, &collection, body, options.deadline(state)).await
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        collection.check_read(options.timeout, deadline, || Asked::query(&body)).await?;
+        answer(state, &collection, body, deadline).await
     };
     at.answer_printed(result.await, |out, points| print_query(out, points))
 }
@@ -176,8 +181,9 @@ pub(super) async fn query_batch_answer(
         for (i, request) in body.searches.iter().enumerate() {
             check(request, &format!("searches[{i}]."))?;
         }
-        let collection = state.registry.get(name)?;
-        let deadline = options.deadline(state);
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        let asked = || body.searches.iter().flat_map(Asked::query).collect();
+        collection.check_reads(options.timeout, deadline, body.searches.len(), asked).await?;
         if body.searches.iter().all(is_plain) {
             // Nothing but searches: they are spread over the cores together.
             let searches = body.searches.into_iter().filter_map(plain_search).collect();
