@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::quantization::{QuantizationConfig, QuantizationUpdate};
+use crate::shard_key::Keyed;
 use crate::strict_mode::StrictMode;
 use crate::text_index::TextParams;
 use crate::validate::Invalid;
@@ -271,6 +272,9 @@ pub struct CreateCollection {
     /// Vectors whose quantization a change switched off: they don't follow the collection's. Kept, not shown.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unquantized_vectors: BTreeSet<String>,
+    /// Its shard keys, if it is sharded by them. Kept, shown elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<Keyed>,
 }
 
 impl CreateCollection {

@@ -311,9 +311,6 @@ pub fn collection_config(c: &api::CreateCollection, defaults: &Defaults) -> Resu
     if c.sparse_vectors.as_ref().is_some_and(|s| !s.is_empty()) {
         return Err(ApiError::not_served("a sparse vector"));
     }
-    if c.sharding_method == Some(api::ShardingMethod::Custom) {
-        return Err(ApiError::not_served("sharding by keys (sharding_method custom)"));
-    }
     Ok(CollectionConfig {
         vectors,
         hnsw: hnsw_diff(c.hnsw_config.as_ref()).over(defaults.hnsw),

@@ -213,6 +213,7 @@ impl Search {
                 score: printable(hit.score),
                 payload: shown_payload(record.as_ref().map(|r| &r.payload), self.selector.as_ref())?,
                 vector: record.and_then(|r| convert::wire_vectors(&r.vectors, &self.vectors)),
+                shard_key: None,
                 order_value: None,
             })
         });
@@ -242,6 +243,7 @@ fn records(
                 id: convert::wire_id(r.id),
                 payload: shown_payload(Some(&r.payload), selector.as_ref())?,
                 vector: convert::wire_vectors(&r.vectors, &vectors),
+                shard_key: None,
                 order_value: None,
             })
         })

@@ -64,6 +64,12 @@ impl Collection {
                 other => return Err(unexpected(&other)),
             }
         }
+        // Shards that are still to come will have these indexes too.
+        if let Some(keyed) = &self.definition.load().settings.keyed {
+            for (field, schema) in &keyed.indexes {
+                totals.payload_schema.entry(field.clone()).or_insert_with(|| (schema.clone(), 0));
+            }
+        }
         Ok(totals)
     }
 

@@ -157,3 +157,28 @@ async fn aliases_change_together_or_not_at_all() {
         .await;
     assert_eq!(node.ok("GET /aliases", Value::Null).await, json!({"aliases": []}));
 }
+
+#[tokio::test]
+async fn the_report_of_optimizations_says_what_is_idle_and_what_waits() {
+    let node = TestNode::start();
+    node.ok("PUT /collections/c", json!({"vectors": {"size": 2, "distance": "Dot"}})).await;
+    let report = |query: &str| format!("GET /collections/c/optimizations{query}");
+    let nothing =
+        json!({"queued_optimizations": 0, "queued_segments": 0, "queued_points": 0, "idle_segments": 0});
+    assert_eq!(node.ok(&report(""), Value::Null).await, json!({"summary": nothing, "running": []}));
+    let points: Vec<Value> = (0..1000).map(|id| json!({"id": id, "vector": [1, 1]})).collect();
+    node.ok("PUT /collections/c/points?wait=true", json!({ "points": points })).await;
+    // No optimizer runs here: what is worth sealing waits.
+    let found = node.ok(&report("?with=queued,completed,idle_segments&completed_limit=1"), Value::Null).await;
+    let waits =
+        json!({"queued_optimizations": 1, "queued_segments": 1, "queued_points": 1000, "idle_segments": 0});
+    assert_eq!(found["summary"], waits);
+    assert_eq!(found["queued"][0]["optimizer"], "seal");
+    assert_eq!((&found["completed"], &found["idle_segments"]), (&json!([]), &json!([])));
+    node.check(
+        &report("?completed_limit=x"),
+        "",
+        (400, "Deserialize error in query parameters: invalid digit found in string"),
+    )
+    .await;
+}

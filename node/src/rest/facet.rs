@@ -7,7 +7,6 @@ use quiver_api::validate::Invalid;
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
-use super::points::refuse_shard_key;
 use crate::collection::convert;
 use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
@@ -37,8 +36,7 @@ async fn answer(
         filter.validate("filter", &mut invalid);
     }
     invalid.done()?;
-    let collection = state.registry.get(name)?;
-    refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+    let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
     convert::path(&body.key)?;
     let (limit, exact) = (body.limit.unwrap_or(LIMIT), body.exact.unwrap_or(false));
     let deadline = options.deadline(state);

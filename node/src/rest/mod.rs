@@ -11,6 +11,9 @@ mod points;
 mod query;
 mod recommend;
 pub mod service;
+#[cfg(test)]
+mod shard_key_tests;
+mod shard_keys;
 mod snapshots;
 #[cfg(test)]
 mod strict_tests;
@@ -64,6 +67,9 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/exists"), get(collections::exists))
         .route(&at("/aliases"), get(collections::aliases))
         .route(&at("/cluster"), get(collections::cluster))
+        .route(&at("/optimizations"), get(collections::optimizations))
+        .route(&at("/shards"), get(shard_keys::list).put(shard_keys::create))
+        .route(&at("/shards/delete"), post(shard_keys::remove))
         .route(&at("/index"), put(collections::create_index))
         .route(&at("/index/{field}"), delete(collections::drop_index))
         .route(&at("/vectors/{vector}"), put(collections::create_vector).delete(collections::drop_vector))

@@ -29,7 +29,6 @@ const OFFSET_AND_ORDER: &str = "Cannot use an `offset` when using `order_by`. Th
 fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardWrite> {
     const NOTHING: &str = "Empty update request";
     refuse_wrong_filter(&operation)?;
-    refuse_shard_key(shard_key_of(&operation), ApiError::wrong_input)?;
     Ok(match operation {
         BatchOperation::Upsert(ParsedUpsert(parsed)) => {
             let upsert = parsed?;
@@ -83,18 +82,6 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
             ShardWrite::DeleteVectors { target, names: r.vector }
         }
     })
-}
-
-/// No collection of this version has shard keys, so whoever names one is told that it is not there; `kind` is the
-/// protocol's kind of that error, which reads and writes have different ones of.
-pub(super) fn refuse_shard_key(
-    selector: Option<&ShardKeySelector>,
-    kind: fn(String) -> ApiError,
-) -> Result<()> {
-    match selector.and_then(ShardKeySelector::first) {
-        Some(key) => Err(kind(format!("Shard key {key} not found"))),
-        None => Ok(()),
-    }
 }
 
 /// The ids or filter of an operation that has them.
@@ -153,7 +140,7 @@ pub(super) async fn run(
     options: &Options,
     operation: BatchOperation,
 ) -> Result<UpdateResult> {
-    let collection = state.registry.get(name)?;
+    let collection = state.registry.get(name)?.among_for_write(shard_key_of(&operation))?;
     let (write, deadline) = (write_of(operation, &collection)?, options.deadline(state));
     collection.check_write(options.timeout, deadline, &write).await?;
     collection.update(write, options.wait(), deadline).await
@@ -249,8 +236,7 @@ pub(super) async fn retrieve_answer(
     body: RetrieveRequest,
 ) -> Response {
     let result = async {
-        let collection = state.registry.get(name)?;
-        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+        let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
         let payload = body.with_payload.unwrap_or(WithPayload::Bool(false));
         let vectors = body.with_vector.unwrap_or(WithVector::Bool(false));
         let deadline = options.deadline(state);
@@ -287,8 +273,7 @@ pub(super) async fn scroll_answer(
         if body.order_by.is_some() && body.offset.is_some() {
             return Err(ApiError::wrong_input(OFFSET_AND_ORDER));
         }
-        let collection = state.registry.get(name)?;
-        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+        let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
         let with = (
             body.with_payload.unwrap_or(WithPayload::Bool(true)),
             body.with_vector.unwrap_or(WithVector::Bool(false)),
@@ -339,8 +324,7 @@ pub(super) async fn count_answer(
             filter.validate("count_request.filter", &mut invalid);
         }
         invalid.done()?;
-        let collection = state.registry.get(name)?;
-        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+        let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
         let deadline = options.deadline(state);
         let exact = body.exact.unwrap_or(true);
         let asked = Asked { filter: body.filter.as_ref(), exact, ..Asked::default() };

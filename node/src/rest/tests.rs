@@ -20,7 +20,7 @@ use crate::snapshot::hash::hex;
 
 pub(super) struct TestNode {
     routes: Front,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl TestNode {
@@ -173,8 +173,6 @@ async fn settings_that_are_out_of_range_are_named() {
     for (body, text) in wrong_types {
         node.check(create, body, (400, &format!("Format error in JSON body: {text}"))).await;
     }
-    let custom = "Bad request: sharding by keys (sharding_method custom) is not supported by this version";
-    node.check(create, r#"{"sharding_method":"custom"}"#, (400, custom)).await;
     let vector = format!("PUT /collections/c/vectors/{}", "n".repeat(201));
     let long = "Validation error in JSON body: [vector_name: vector name must be at most 200 bytes long]";
     node.check(&vector, r#"{"dense":{"size":4,"distance":"Dot"}}"#, (422, long)).await;

@@ -269,6 +269,7 @@ mod tests {
             score: 1.0 / (n + 1) as f32,
             payload,
             vector: None,
+            shard_key: None,
             order_value: None,
         }
     }
