@@ -76,6 +76,16 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, format!("Wrong input: {text}"))
     }
 
+    /// 400: strict mode doesn't allow it; `help` says what would be allowed.
+    pub fn strict(what: impl std::fmt::Display, help: impl std::fmt::Display) -> Self {
+        Self::bad_request(format!("{what}. Help: {help}"))
+    }
+
+    /// 429: too much at a time. Without a time to retry after, it never fits.
+    pub fn rate_limited(text: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, format!("Rate limiting exceeded: {text}"))
+    }
+
     /// 403.
     pub fn forbidden(text: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::FORBIDDEN, format!("Forbidden: {text}"))

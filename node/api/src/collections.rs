@@ -3,13 +3,14 @@
 //! What a client sets is kept as it was set: unset fields are absent in answers, because older clients refuse
 //! keys they don't know in types that requests share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::quantization::{QuantizationConfig, QuantizationUpdate};
+use crate::shard_key::Keyed;
 use crate::strict_mode::StrictMode;
 use crate::text_index::TextParams;
 use crate::validate::Invalid;
@@ -40,6 +41,9 @@ pub struct VectorParams {
     pub quantization_config: Option<QuantizationConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_disk: Option<bool>,
+    /// Says more than `on_disk`, and wins over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datatype: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,9 @@ pub struct HnswDiff {
     pub payload_m: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_storage: Option<bool>,
+    /// Says more than `on_disk`, and wins over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 impl HnswDiff {
@@ -87,6 +94,7 @@ impl HnswDiff {
         take(&mut self.on_disk, newer.on_disk);
         take(&mut self.payload_m, newer.payload_m);
         take(&mut self.inline_storage, newer.inline_storage);
+        take(&mut self.memory, newer.memory);
     }
 }
 
@@ -242,7 +250,11 @@ pub struct CreateCollection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_fan_out_factor: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_fan_out_delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_disk_payload: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadStorage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hnsw_config: Option<HnswDiff>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,6 +269,12 @@ pub struct CreateCollection {
     pub strict_mode_config: Option<StrictMode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+    /// Vectors whose quantization a change switched off: they don't follow the collection's. Kept, not shown.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub unquantized_vectors: BTreeSet<String>,
+    /// Its shard keys, if it is sharded by them. Kept, shown elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<Keyed>,
 }
 
 impl CreateCollection {
@@ -375,6 +393,14 @@ pub struct VectorUpdate {
     pub hnsw_config: Option<HnswDiff>,
     pub quantization_config: Option<QuantizationUpdate>,
     pub on_disk: Option<bool>,
+    pub memory: Option<Memory>,
+}
+
+/// How payloads are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PayloadStorage {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 /// What may be changed of a collection's parameters.
@@ -384,7 +410,9 @@ pub struct ParamsUpdate {
     pub replication_factor: Option<u32>,
     pub write_consistency_factor: Option<u32>,
     pub read_fan_out_factor: Option<u32>,
+    pub read_fan_out_delay_ms: Option<u64>,
     pub on_disk_payload: Option<bool>,
+    pub payload: Option<PayloadStorage>,
 }
 
 /// The type of a payload index.

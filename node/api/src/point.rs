@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::shard_key::ShardKey;
+
 /// An unsigned integer or a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PointId {
@@ -490,6 +492,9 @@ pub struct Record {
     pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vectors>,
+    /// Of the shard that it lies in, if that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard_key: Option<ShardKey>,
     /// By which it was put in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_value: Option<OrderValue>,
@@ -505,6 +510,9 @@ pub struct ScoredPoint {
     pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vectors>,
+    /// Of the shard that it lies in, if that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard_key: Option<ShardKey>,
     /// By which it was put in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_value: Option<OrderValue>,

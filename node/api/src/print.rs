@@ -3,6 +3,7 @@
 //! The text is what serde would print; a test compares them.
 
 use crate::point::{OrderValue, PointId, RawJson, Record, ScoredPoint, Vectors};
+use crate::shard_key::ShardKey;
 
 /// Adds a value that serde prints: numbers, ids, vectors.
 fn put(out: &mut Vec<u8>, value: &impl serde::Serialize) {
@@ -19,6 +20,7 @@ fn put_rest(
     out: &mut Vec<u8>,
     payload: Option<&RawJson>,
     vector: Option<&Vectors>,
+    shard_key: Option<&ShardKey>,
     order_value: Option<OrderValue>,
 ) {
     if let Some(payload) = payload {
@@ -28,6 +30,10 @@ fn put_rest(
     if let Some(vector) = vector {
         out.extend_from_slice(b",\"vector\":");
         put(out, vector);
+    }
+    if let Some(key) = shard_key {
+        out.extend_from_slice(b",\"shard_key\":");
+        put(out, key);
     }
     if let Some(value) = order_value {
         out.extend_from_slice(b",\"order_value\":");
@@ -44,7 +50,7 @@ pub fn scored_points(out: &mut Vec<u8>, points: &[ScoredPoint]) {
         put(out, &p.version);
         out.extend_from_slice(b",\"score\":");
         put(out, &p.score);
-        put_rest(out, p.payload.as_ref(), p.vector.as_ref(), p.order_value);
+        put_rest(out, p.payload.as_ref(), p.vector.as_ref(), p.shard_key.as_ref(), p.order_value);
     });
 }
 
@@ -56,7 +62,7 @@ pub fn records(out: &mut Vec<u8>, points: &[Record]) {
 /// A point as it is stored.
 pub fn record(out: &mut Vec<u8>, point: &Record) {
     put_id(out, &point.id);
-    put_rest(out, point.payload.as_ref(), point.vector.as_ref(), point.order_value);
+    put_rest(out, point.payload.as_ref(), point.vector.as_ref(), point.shard_key.as_ref(), point.order_value);
 }
 
 /// A list of anything.
@@ -98,8 +104,14 @@ mod tests {
                 1 => Some(OrderValue::Integer(-7)),
                 _ => Some(OrderValue::Float(1.0)),
             };
-            stored.push(Record { id, payload: payload.clone(), vector: vector.clone(), order_value });
-            found.push(ScoredPoint { id, version, score, payload, vector, order_value });
+            let shard_key = match found.len() % 4 {
+                0 => Some(ShardKey::Number(7)),
+                1 => Some(ShardKey::Keyword("\"k\"".into())),
+                _ => None,
+            };
+            let (p, v, key) = (payload.clone(), vector.clone(), shard_key.clone());
+            stored.push(Record { id, payload: p, vector: v, shard_key: key, order_value });
+            found.push(ScoredPoint { id, version, score, payload, vector, shard_key, order_value });
         }
         let (mut scored, mut listed) = (Vec::new(), Vec::new());
         scored_points(&mut scored, &found);

@@ -4,6 +4,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::collections::Memory;
 use crate::validate::Invalid;
 
 /// Quantization of a collection or a vector.
@@ -25,6 +26,9 @@ pub struct ScalarQuantization {
     pub quantile: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ram: Option<bool>,
+    /// Says more than `always_ram`, and wins over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 /// 0.99 as 0.99 and not as the nearest number that 32 bits have, in whatever it is printed by.
@@ -46,6 +50,9 @@ pub struct ProductQuantization {
     pub compression: CompressionRatio,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ram: Option<bool>,
+    /// Says more than `always_ram`, and wins over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 /// How much smaller than the vectors their codes are.
@@ -68,6 +75,9 @@ pub struct BinaryQuantization {
     pub encoding: Option<BinaryEncoding>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_encoding: Option<BinaryQueryEncoding>,
+    /// Says more than `always_ram`, and wins over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 /// Bits a dimension of a stored vector.
@@ -96,6 +106,9 @@ pub struct TurboQuantization {
     pub always_ram: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<TurboBits>,
+    /// Says more than `always_ram`, and wins over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 /// Bits a dimension.

@@ -205,6 +205,9 @@ pub struct ShardInfo {
     pub queue: usize,
     pub bytes_disk: u64,
     pub bytes_ram: u64,
+    /// Payloads as they are stored, those of deleted points until the optimizer removes them.
+    #[serde(default)]
+    pub payload_bytes: u64,
     /// Field, schema, points with a value.
     pub payload_schema: Vec<(String, FieldSchema, usize)>,
     pub last_seq: u64,

@@ -1,8 +1,12 @@
-//! Keys of shards, as requests name them. No collection of this version has any.
+//! Keys of shards, as requests name them, and what a collection keeps of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::collections::FieldSchema;
+use crate::validate::Invalid;
 
 /// One key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,67 @@ impl ShardKeySelector {
             ShardKeySelector::Several(keys) => keys.first(),
         }
     }
+}
+
+/// The shards of one key, in the order of their ranges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyShards {
+    pub key: ShardKey,
+    pub shards: Vec<u32>,
+}
+
+/// What a collection that is sharded by keys keeps of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Keyed {
+    pub keys: Vec<KeyShards>,
+    /// Number of the next shard: none is used twice.
+    pub next_shard: u32,
+    /// Payload indexes, for shards that are still to come.
+    pub indexes: BTreeMap<String, FieldSchema>,
+}
+
+/// Body of PUT `C/shards`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CreateShardKey {
+    pub shard_key: ShardKey,
+    pub shards_number: Option<u32>,
+    pub replication_factor: Option<u32>,
+    /// Ids of the peers that may hold the shards.
+    pub placement: Option<Vec<u64>>,
+    pub initial_state: Option<ReplicaState>,
+}
+
+/// What a copy of a shard is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReplicaState {
+    Active,
+    Dead,
+    Partial,
+    Initializing,
+    Listener,
+    PartialSnapshot,
+    Recovery,
+    Resharding,
+    ReshardingScaleDown,
+    ActiveRead,
+    ManualRecovery,
+}
+
+impl CreateShardKey {
+    /// What is out of range.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let mut invalid = Invalid::new();
+        invalid.at_least("shards_number", self.shards_number.map(|n| n as usize), 1);
+        invalid.at_least("replication_factor", self.replication_factor.map(|n| n as usize), 1);
+        invalid.done()
+    }
+}
+
+/// Body of POST `C/shards/delete`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct DropShardKey {
+    pub shard_key: ShardKey,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The limits that a collection may set itself. This version keeps and shows them and enforces none of them.
+//! The limits that a collection may set itself. What is unset is not limited.
 
 use std::collections::BTreeMap;
 

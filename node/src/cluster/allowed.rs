@@ -9,6 +9,7 @@ use serde_json::Value;
 pub enum Change<'a> {
     Create { name: &'a str, body: &'a CreateCollection },
     Update,
+    ShardKeys,
     Delete,
     Aliases,
     CreateIndex,
@@ -39,6 +40,7 @@ pub fn check(schema: &SchemaRequest, change: &Change<'_>) -> Result<Allowed, Str
     match change {
         Change::Create { name, body } => create(schema, name, body),
         Change::Update => refuse("change the configuration", ""),
+        Change::ShardKeys => refuse("declare shards", " (spec.shards; they have no keys)"),
         Change::Delete => Err(format!(
             "delete the VectorCollection {} instead: kubectl delete vc does what its deletionPolicy says",
             schema.resource

@@ -151,7 +151,12 @@ pub async fn refresh(
     let routes = match places.as_ref() {
         Ok(places) => places.iter().map(|p| route(p, peers)).collect(),
         Err(why) => {
-            vec![Route { shard: 0, range: HashRange::equal(0, 1), place: Place::Missing(why.clone()) }]
+            vec![Route {
+                shard: 0,
+                range: HashRange::equal(0, 1),
+                key: None,
+                place: Place::Missing(why.clone()),
+            }]
         }
     };
     let uid = Uuid::parse_str(&schema.collection_uid).unwrap_or_default();
@@ -215,7 +220,7 @@ fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
             Place::Remote { pod: pod.clone(), call }
         }
     };
-    Route { shard: place.shard, range, place: place_now }
+    Route { shard: place.shard, range, key: None, place: place_now }
 }
 
 /// A vector as REST shows it. Only for those that a client added; declared ones are shown as they were declared.
@@ -236,12 +241,14 @@ fn wire_vector(p: &VectorParams) -> api::VectorParams {
             on_disk: h.on_disk,
             payload_m: h.payload_m,
             inline_storage: h.inline_storage,
+            memory: None,
         }),
         quantization_config: match p.quantization {
             Some(QuantizationDiff::Set(q)) => Some(quantization::to_wire(q)),
             Some(QuantizationDiff::Disabled) | None => None,
         },
         on_disk: p.on_disk,
+        memory: None,
         datatype: None,
         multivector_config: None,
     }

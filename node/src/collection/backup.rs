@@ -12,7 +12,7 @@ use quiver_engine::Cancel;
 use quiver_engine::shard::Shard;
 
 use super::registry::{Registry, shard_dir, shard_options};
-use super::route::HashRange;
+use super::shard_keys::{self, Slot};
 use super::{Collection, Definition, Place, Route};
 use crate::clock;
 use crate::error::{ApiError, Result};
@@ -175,24 +175,19 @@ pub async fn recover(
     let (dir, definition, shards) =
         registry.node.pools.update.run("Recover snapshot", deadline, work).await??;
     drop(scratch);
-    let n = u32::try_from(shards.len()).unwrap_or(u32::MAX);
-    let routes = shards.into_iter().zip(0..).map(|(shard, i)| Route {
-        shard: i,
-        range: HashRange::equal(i, n),
-        place: Place::Local(Arc::new(shard)),
-    });
-    let collection = registry.collection(dir, definition, routes.collect());
+    let routes = shard_keys::routes(shard_keys::slots(&definition.settings), shards);
+    let collection = registry.collection(dir, definition, routes);
     registry.replace(&real_name, collection, deadline).await
 }
 
 fn definition_of(name: &str, manifest: &SnapshotManifest) -> Result<Definition> {
     let settings: CreateCollection = serde_json::from_value(manifest.schema.clone())
         .map_err(|e| ApiError::bad_request(format!("the snapshot's schema can't be read: {e}")))?;
-    let n = settings.shard_number.unwrap_or(1);
-    let fits = manifest.shards.len() == n as usize
-        && (0..n).zip(&manifest.shards).all(|(i, s)| {
-            let range = HashRange::equal(i, n);
-            s.shard == i && s.range == WireRange { first: range.from, last: range.to }
+    let slots = shard_keys::slots(&settings);
+    let fits = manifest.shards.len() == slots.len()
+        && slots.iter().zip(&manifest.shards).all(|(slot, s)| {
+            let range = WireRange { first: slot.range.from, last: slot.range.to };
+            s.shard == slot.shard && s.range == range
         });
     if !fits {
         return Err(ApiError::bad_request(
@@ -204,7 +199,7 @@ fn definition_of(name: &str, manifest: &SnapshotManifest) -> Result<Definition> 
         uid: uuid::Uuid::new_v4(),
         replaces: None,
         created_unix: clock::unix().as_secs(),
-        copies: (0..n).map(|i| (i, uuid::Uuid::new_v4())).collect(),
+        copies: shard_keys::copies(&settings),
         settings,
     })
 }
@@ -218,9 +213,10 @@ fn restore_shards(
     let io = |e| ApiError::internal(format!("making the collection's folder: {e}"));
     disk.create_dir_all(&dir.join("shards")).map_err(io)?;
     let mut shards = Vec::new();
-    for i in 0..definition.settings.shard_number.unwrap_or(1) {
-        let options = shard_options(definition, i);
-        shards.push(Shard::restore_from(disk.clone(), &shard_dir(from, i), &shard_dir(dir, i), options)?);
+    for Slot { shard, .. } in shard_keys::slots(&definition.settings) {
+        let options = shard_options(definition, shard);
+        let (from, to) = (shard_dir(from, shard), shard_dir(dir, shard));
+        shards.push(Shard::restore_from(disk.clone(), &from, &to, options)?);
     }
     Ok(shards)
 }

@@ -303,20 +303,21 @@ pub struct Defaults {
 
 /// The configuration in force for a collection as it was created.
 pub fn collection_config(c: &api::CreateCollection, defaults: &Defaults) -> Result<CollectionConfig> {
-    let vectors: BTreeMap<_, _> =
+    let mut vectors: BTreeMap<String, _> =
         c.vectors.iter().map(|(name, p)| Ok((name.to_owned(), vector_params(p)?))).collect::<Result<_>>()?;
+    for (_, params) in vectors.iter_mut().filter(|(name, _)| c.unquantized_vectors.contains(*name)) {
+        params.quantization = Some(QuantizationDiff::Disabled);
+    }
     if c.sparse_vectors.as_ref().is_some_and(|s| !s.is_empty()) {
         return Err(ApiError::not_served("a sparse vector"));
-    }
-    if c.sharding_method == Some(api::ShardingMethod::Custom) {
-        return Err(ApiError::not_served("sharding by keys (sharding_method custom)"));
     }
     Ok(CollectionConfig {
         vectors,
         hnsw: hnsw_diff(c.hnsw_config.as_ref()).over(defaults.hnsw),
         optimizers: optimizers(c.optimizers_config.as_ref(), defaults.optimizers)?,
         quantization: c.quantization_config.map(quantization::to_engine),
-        on_disk_payload: c.on_disk_payload.unwrap_or(defaults.on_disk_payload),
+        on_disk_payload: on_disk(c.payload.and_then(|p| p.memory), c.on_disk_payload)
+            .unwrap_or(defaults.on_disk_payload),
     })
 }
 
@@ -338,8 +339,13 @@ pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
         },
         hnsw: p.hnsw_config.as_ref().map(|h| hnsw_diff(Some(h))),
         quantization: p.quantization_config.map(|q| QuantizationDiff::Set(quantization::to_engine(q))),
-        on_disk: p.on_disk,
+        on_disk: on_disk(p.memory, p.on_disk),
     })
+}
+
+/// Whether data is only read from its file; `memory` says it if it is given.
+fn on_disk(memory: Option<api::Memory>, on_disk: Option<bool>) -> Option<bool> {
+    memory.map(|m| m == api::Memory::Cold).or(on_disk)
 }
 
 fn hnsw_diff(d: Option<&api::HnswDiff>) -> HnswDiff {
@@ -349,7 +355,7 @@ fn hnsw_diff(d: Option<&api::HnswDiff>) -> HnswDiff {
         ef_construct: d.ef_construct,
         full_scan_threshold_kb: d.full_scan_threshold,
         max_indexing_threads: d.max_indexing_threads,
-        on_disk: d.on_disk,
+        on_disk: on_disk(d.memory, d.on_disk),
         payload_m: d.payload_m,
         inline_storage: d.inline_storage,
     }
@@ -375,4 +381,30 @@ fn optimizers(d: Option<&api::OptimizersDiff>, base: OptimizerConfig) -> Result<
         flush_interval_sec: d.flush_interval_sec.unwrap_or(base.flush_interval_sec),
         max_optimization_threads: threads,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_vector_whose_quantization_is_off_does_not_follow_the_collections() {
+        let defaults = Defaults {
+            hnsw: HnswConfig::default(),
+            optimizers: OptimizerConfig::default(),
+            on_disk_payload: true,
+        };
+        let settings: api::CreateCollection = serde_json::from_value(json!({
+            "vectors": {"a": {"size": 2, "distance": "Dot"}, "b": {"size": 2, "distance": "Dot"}},
+            "quantization_config": {"scalar": {"type": "int8"}},
+            "unquantized_vectors": ["b"],
+        }))
+        .expect("a configuration");
+        let config = collection_config(&settings, &defaults).expect("it is served");
+        let of = |name: &str| config.quantization_of(&config.vectors[name]);
+        assert!(of("a").is_some());
+        assert_eq!(of("b"), None);
+    }
 }

@@ -213,6 +213,7 @@ impl Search {
                 score: printable(hit.score),
                 payload: shown_payload(record.as_ref().map(|r| &r.payload), self.selector.as_ref())?,
                 vector: record.and_then(|r| convert::wire_vectors(&r.vectors, &self.vectors)),
+                shard_key: None,
                 order_value: None,
             })
         });
@@ -242,6 +243,7 @@ fn records(
                 id: convert::wire_id(r.id),
                 payload: shown_payload(Some(&r.payload), selector.as_ref())?,
                 vector: convert::wire_vectors(&r.vectors, &vectors),
+                shard_key: None,
                 order_value: None,
             })
         })
@@ -297,6 +299,7 @@ fn info(shard: &Shard, view: &View) -> ShardInfo {
         queue: stats.queue,
         bytes_disk: stats.bytes_disk,
         bytes_ram: stats.bytes_ram,
+        payload_bytes: stats.payload_bytes,
         payload_schema: schema
             .into_iter()
             .map(|(path, schema, points)| (path.to_string(), convert::wire_field_schema(&schema), points))

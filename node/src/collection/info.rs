@@ -25,6 +25,7 @@ pub struct Totals {
     pub queue: usize,
     pub bytes_disk: u64,
     pub bytes_ram: u64,
+    pub payload_bytes: u64,
     pub payload_schema: BTreeMap<String, (FieldSchema, usize)>,
     /// A sentence for each damaged file.
     pub damaged: Vec<String>,
@@ -45,6 +46,7 @@ impl Totals {
         self.queue += info.queue;
         self.bytes_disk += info.bytes_disk;
         self.bytes_ram += info.bytes_ram;
+        self.payload_bytes += info.payload_bytes;
         self.damaged.extend(info.damaged);
         for (field, schema, points) in info.payload_schema {
             self.payload_schema.entry(field).or_insert((schema, 0)).1 += points;
@@ -62,6 +64,12 @@ impl Collection {
                 other => return Err(unexpected(&other)),
             }
         }
+        // Shards that are still to come will have these indexes too.
+        if let Some(keyed) = &self.definition.load().settings.keyed {
+            for (field, schema) in &keyed.indexes {
+                totals.payload_schema.entry(field.clone()).or_insert_with(|| (schema.clone(), 0));
+            }
+        }
         Ok(totals)
     }
 
@@ -72,7 +80,8 @@ impl Collection {
         let vectors = settings.vectors.iter().map(|(name, params)| VectorFacts {
             name: name.to_owned(),
             count: totals.vectors.get(name).copied().unwrap_or(0),
-            quantized: params.quantization_config.is_some() || settings.quantization_config.is_some(),
+            quantized: params.quantization_config.is_some()
+                || (settings.quantization_config.is_some() && !settings.unquantized_vectors.contains(name)),
         });
         CollectionFacts {
             name: definition.name.clone(),
@@ -128,6 +137,12 @@ pub fn shown_config(settings: &CreateCollection, config: &CollectionConfig) -> V
     if let Some(factor) = settings.read_fan_out_factor {
         params["read_fan_out_factor"] = factor.into();
     }
+    if let Some(delay) = settings.read_fan_out_delay_ms {
+        params["read_fan_out_delay_ms"] = delay.into();
+    }
+    if let Some(payload) = settings.payload {
+        params["payload"] = json!(payload);
+    }
     if let Some(method) = &settings.sharding_method {
         params["sharding_method"] = json!(method);
     }
@@ -144,6 +159,9 @@ pub fn shown_config(settings: &CreateCollection, config: &CollectionConfig) -> V
     }
     if let Some(inline) = hnsw.inline_storage {
         hnsw_config["inline_storage"] = inline.into();
+    }
+    if let Some(memory) = settings.hnsw_config.and_then(|h| h.memory) {
+        hnsw_config["memory"] = json!(memory);
     }
     let mut shown = json!({
         "params": params,

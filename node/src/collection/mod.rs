@@ -7,6 +7,7 @@ pub mod execute;
 pub mod facet;
 pub mod field_index;
 pub mod info;
+pub mod optimizations;
 pub mod optimizer;
 pub mod quantization;
 pub mod query;
@@ -14,6 +15,8 @@ pub mod read;
 pub mod registry;
 pub mod route;
 pub mod scrub;
+pub mod shard_keys;
+pub mod strict;
 pub mod update;
 
 use std::path::PathBuf;
@@ -25,6 +28,7 @@ use parking_lot::Mutex;
 use quiver_api::collections::CreateCollection;
 use quiver_api::point::ScoredPoint;
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead, ShardSearch};
+use quiver_api::shard_key::ShardKey;
 use quiver_engine::shard::{GraphThreads, Shard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -55,6 +59,8 @@ pub enum Place {
 pub struct Route {
     pub shard: u32,
     pub range: HashRange,
+    /// If the collection is sharded by keys.
+    pub key: Option<ShardKey>,
     pub place: Place,
 }
 
@@ -86,6 +92,8 @@ pub struct Collection {
     pub changing: tokio::sync::Mutex<()>,
     /// What the optimizer found at each local shard.
     pub optimized: Mutex<std::collections::BTreeMap<u32, optimizer::Looked>>,
+    /// What is left of its rate limits.
+    pub rates: Arc<strict::Rates>,
     /// Threads that build graphs for its shards now.
     pub graph_threads: GraphThreads,
 }
@@ -107,15 +115,21 @@ impl Collection {
 
     /// Calls one shard, wherever it is.
     pub async fn call(&self, route: &Route, call: ShardCall, deadline: Deadline) -> Result<ShardAnswer> {
-        match &route.place {
-            Place::Local(shard) => call_local(&self.node, shard.clone(), call, deadline).await,
-            Place::Remote { call: remote, .. } => remote(route.shard, call, deadline).await,
-            Place::Missing(why) => Err(ApiError::unavailable(format!(
-                "shard {} of collection `{}` is not served: {why}",
-                route.shard,
-                self.name()
-            ))),
-        }
+        let answer = match &route.place {
+            Place::Local(shard) => call_local(&self.node, shard.clone(), call, deadline).await?,
+            Place::Remote { call: remote, .. } => remote(route.shard, call, deadline).await?,
+            Place::Missing(why) => {
+                return Err(ApiError::unavailable(format!(
+                    "shard {} of collection `{}` is not served: {why}",
+                    route.shard,
+                    self.name()
+                )));
+            }
+        };
+        Ok(match &route.key {
+            None => answer,
+            Some(key) => shard_keys::stamp(answer, key),
+        })
     }
 
     /// The same read on every shard; the first error is everybody's, so that no answer is silently smaller.

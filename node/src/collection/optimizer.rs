@@ -1,12 +1,15 @@
 //! Calls the optimizer of every shard that has changed, a few at a time, for as long as the node runs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use quiver_engine::Cancel;
 use quiver_engine::shard::Shard;
 
 use super::Collection;
+use super::optimizations::{Done, remember};
 use super::registry::Registry;
 use crate::clock;
 
@@ -43,6 +46,10 @@ const AGAIN_MAX: Duration = Duration::from_secs(8);
 #[derive(Clone, Debug, Default)]
 pub struct Looked {
     running: bool,
+    /// When the step began that is running.
+    pub begun: Option<Timestamp>,
+    /// The last steps that were done.
+    pub done: VecDeque<Done>,
     /// After so many changes nothing was left to do.
     settled_at: Option<u64>,
     failed: Option<Failed>,
@@ -82,17 +89,24 @@ fn look(registry: &Registry, collection: &Arc<Collection>, id: u32, shard: Arc<S
             return;
         }
         looked.running = true;
+        looked.begun = Some(clock::timestamp());
     }
     let pool = registry.node.pools.optimize.clone();
     let (collection, cancel) = (collection.clone(), cancel.clone());
     let threads = pool.clone();
     pool.spawn(move || {
+        let (step, begun) = (shard.outlook().next, clock::timestamp());
         let result = shard.optimize_within(threads.threads(), &collection.graph_threads, &cancel);
         // Nothing was done, nothing was changed since, nothing waits for its turn. Only then it is left alone.
         let settled = matches!(result, Ok(false)) && shard.changes() == changes && shard.is_settled();
         let mut optimized = collection.optimized.lock();
         let looked = optimized.entry(id).or_default();
         looked.running = false;
+        looked.begun = None;
+        let error = result.as_ref().err().map(ToString::to_string);
+        if let (Some(step), true) = (step, !matches!(result, Ok(false)) && !cancel.is_cancelled()) {
+            remember(&mut looked.done, Done { step, begun, ended: clock::timestamp(), error });
+        }
         looked.settled_at = settled.then_some(changes);
         match result {
             Ok(_) => looked.failed = None,

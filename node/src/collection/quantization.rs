@@ -1,13 +1,19 @@
 //! Kinds of quantization from wire types to the engine's, and back.
 
+use quiver_api::collections::Memory;
 use quiver_api::quantization as wire;
 use quiver_engine::config::{BinaryEncoding, BinaryQueryEncoding, Compression, Quantization, TurboBits};
+
+/// Whether codes are kept in memory; `memory` says it if it is given.
+fn in_ram(memory: Option<Memory>, always_ram: Option<bool>) -> Option<bool> {
+    memory.map(|m| m != Memory::Cold).or(always_ram)
+}
 
 /// For the engine.
 pub fn to_engine(q: wire::QuantizationConfig) -> Quantization {
     match q {
         wire::QuantizationConfig::Scalar(s) => {
-            Quantization::Scalar { quantile: s.quantile, always_ram: s.always_ram }
+            Quantization::Scalar { quantile: s.quantile, always_ram: in_ram(s.memory, s.always_ram) }
         }
         wire::QuantizationConfig::Product(p) => Quantization::Product {
             compression: match p.compression {
@@ -17,7 +23,7 @@ pub fn to_engine(q: wire::QuantizationConfig) -> Quantization {
                 wire::CompressionRatio::X32 => Compression::X32,
                 wire::CompressionRatio::X64 => Compression::X64,
             },
-            always_ram: p.always_ram,
+            always_ram: in_ram(p.memory, p.always_ram),
         },
         wire::QuantizationConfig::Binary(b) => Quantization::Binary {
             encoding: b.encoding.map(|e| match e {
@@ -31,7 +37,7 @@ pub fn to_engine(q: wire::QuantizationConfig) -> Quantization {
                 wire::BinaryQueryEncoding::Scalar4Bits => BinaryQueryEncoding::Scalar4Bits,
                 wire::BinaryQueryEncoding::Scalar8Bits => BinaryQueryEncoding::Scalar8Bits,
             }),
-            always_ram: b.always_ram,
+            always_ram: in_ram(b.memory, b.always_ram),
         },
         wire::QuantizationConfig::Turbo(t) => Quantization::Turbo {
             bits: t.bits.map(|b| match b {
@@ -40,7 +46,7 @@ pub fn to_engine(q: wire::QuantizationConfig) -> Quantization {
                 wire::TurboBits::Bits2 => TurboBits::Bits2,
                 wire::TurboBits::Bits4 => TurboBits::Bits4,
             }),
-            always_ram: t.always_ram,
+            always_ram: in_ram(t.memory, t.always_ram),
         },
     }
 }
@@ -50,7 +56,12 @@ pub fn to_wire(q: Quantization) -> wire::QuantizationConfig {
     match q {
         Quantization::Scalar { quantile, always_ram } => {
             let kind = wire::ScalarType::Int8;
-            wire::QuantizationConfig::Scalar(wire::ScalarQuantization { kind, quantile, always_ram })
+            wire::QuantizationConfig::Scalar(wire::ScalarQuantization {
+                kind,
+                quantile,
+                always_ram,
+                memory: None,
+            })
         }
         Quantization::Product { compression, always_ram } => {
             let compression = match compression {
@@ -60,7 +71,11 @@ pub fn to_wire(q: Quantization) -> wire::QuantizationConfig {
                 Compression::X32 => wire::CompressionRatio::X32,
                 Compression::X64 => wire::CompressionRatio::X64,
             };
-            wire::QuantizationConfig::Product(wire::ProductQuantization { compression, always_ram })
+            wire::QuantizationConfig::Product(wire::ProductQuantization {
+                compression,
+                always_ram,
+                memory: None,
+            })
         }
         Quantization::Binary { encoding, query_encoding, always_ram } => {
             let encoding = encoding.map(|e| match e {
@@ -78,6 +93,7 @@ pub fn to_wire(q: Quantization) -> wire::QuantizationConfig {
                 always_ram,
                 encoding,
                 query_encoding,
+                memory: None,
             })
         }
         Quantization::Turbo { bits, always_ram } => {
@@ -87,7 +103,7 @@ pub fn to_wire(q: Quantization) -> wire::QuantizationConfig {
                 TurboBits::Bits2 => wire::TurboBits::Bits2,
                 TurboBits::Bits4 => wire::TurboBits::Bits4,
             });
-            wire::QuantizationConfig::Turbo(wire::TurboQuantization { always_ram, bits })
+            wire::QuantizationConfig::Turbo(wire::TurboQuantization { always_ram, bits, memory: None })
         }
     }
 }

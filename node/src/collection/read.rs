@@ -132,7 +132,14 @@ impl Collection {
         let routes = self.routes.load_full();
         let ranges: Vec<HashRange> = routes.iter().map(|r| r.range).collect();
         let order: Vec<PointId> = ids.clone();
-        let (groups, _) = group(&ranges, ids, |id| convert::point_id(*id));
+        let groups = if routes.iter().any(|r| r.key.is_some()) {
+            // Every key may have points of any id.
+            let of =
+                |r: &HashRange| ids.iter().filter(|id| r.owns(convert::point_id(**id))).copied().collect();
+            ranges.iter().map(of).collect()
+        } else {
+            group(&ranges, ids, |id| convert::point_id(*id)).0
+        };
         let calls = groups.into_iter().enumerate().filter(|(_, ids)| !ids.is_empty()).map(|(i, ids)| {
             let read = ShardRead::Retrieve { ids, payload: payload.clone(), vectors: vectors.clone() };
             self.call(&routes[i], ShardCall::Read(read), deadline)

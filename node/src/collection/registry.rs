@@ -19,8 +19,8 @@ use quiver_engine::wal::WalIdentity;
 use uuid::Uuid;
 
 use super::convert::{self, Defaults};
-use super::route::HashRange;
-use super::{Collection, Definition, Place, Route};
+use super::shard_keys::{self, Slot};
+use super::{Collection, Definition, Route};
 use crate::clock;
 use crate::cluster::allowed::{self, Allowed, Change};
 use crate::cluster::lead::Cluster;
@@ -28,11 +28,11 @@ use crate::error::{ApiError, Result};
 use crate::node::Node;
 use crate::pool::Deadline;
 
-const DEFINITION: &str = "collection.json";
+pub const DEFINITION: &str = "collection.json";
 const ALIASES: &str = "aliases.json";
 const NAME_BYTES_MAX: usize = 255;
 /// More shards of one collection on one node help nobody.
-const SHARDS_MAX: u32 = 1024;
+pub const SHARDS_MAX: u32 = 1024;
 
 /// What a name means.
 #[derive(Clone, Default)]
@@ -114,17 +114,14 @@ impl Registry {
     }
 
     fn open_one(&self, dir: PathBuf, definition: Definition) -> Result<Arc<Collection>> {
-        let n = definition.settings.shard_number.unwrap_or(1);
-        let mut routes = Vec::new();
-        for i in 0..n {
-            let options = shard_options(&definition, i);
-            let shard = Shard::open(self.disk.clone(), &shard_dir(&dir, i), options)?;
-            routes.push(Route {
-                shard: i,
-                range: HashRange::equal(i, n),
-                place: Place::Local(Arc::new(shard)),
-            });
-        }
+        let slots = shard_keys::slots(&definition.settings);
+        shard_keys::remove_unknown(&*self.disk, &dir, &slots)?;
+        let open = |slot: &Slot| {
+            let options = shard_options(&definition, slot.shard);
+            Shard::open(self.disk.clone(), &shard_dir(&dir, slot.shard), options)
+        };
+        let shards = slots.iter().map(open).collect::<std::result::Result<_, _>>()?;
+        let routes = shard_keys::routes(slots, shards);
         Ok(self.collection(dir, definition, routes))
     }
 
@@ -137,6 +134,7 @@ impl Registry {
             routes: ArcSwap::from_pointee(routes),
             changing: tokio::sync::Mutex::default(),
             optimized: parking_lot::Mutex::default(),
+            rates: Arc::default(),
             graph_threads: GraphThreads::default(),
         })
     }
@@ -218,25 +216,23 @@ impl Registry {
             .update
             .run("Create collection", deadline, move |_| create_shards(&disk, &at, &made, &config))
             .await??;
-        let n = u32::try_from(shards.len()).unwrap_or(u32::MAX);
-        let routes = shards.into_iter().zip(0..).map(|(shard, i)| Route {
-            shard: i,
-            range: HashRange::equal(i, n),
-            place: Place::Local(Arc::new(shard)),
-        });
-        let collection = self.collection(dir, definition, routes.collect());
+        let routes = shard_keys::routes(shard_keys::slots(&definition.settings), shards);
+        let collection = self.collection(dir, definition, routes);
         self.insert(name, collection);
         Ok(())
     }
 
     fn new_definition(&self, name: &str, mut settings: CreateCollection) -> Result<Definition> {
+        // Not a client's to say: only what it changes later makes these.
+        settings.unquantized_vectors.clear();
+        shard_keys::begin(&mut settings);
         let defaults = &self.node.settings.storage.collection;
         let n = settings.shard_number.or(defaults.shard_number).unwrap_or(1);
         if n > SHARDS_MAX {
             return Err(ApiError::bad_request(format!("shard_number {n} is larger than {SHARDS_MAX}")));
         }
         settings.shard_number = Some(n);
-        let copies = (0..n).map(|i| (i, Uuid::new_v4())).collect();
+        let copies = shard_keys::copies(&settings);
         let created_unix = clock::unix().as_secs();
         Ok(Definition {
             name: name.into(),
@@ -416,6 +412,7 @@ impl Registry {
             return Ok(0);
         }
         definition.settings.vectors.as_map_mut().remove(name);
+        definition.settings.unquantized_vectors.remove(name);
         let result = collection.update(ShardWrite::DropVector { name: name.into() }, wait, deadline).await?;
         self.redefine(collection, definition, deadline).await?;
         Ok(result.operation_id)
@@ -456,9 +453,9 @@ fn create_shards(
     disk.create_dir_all(dir)
         .map_err(|e| ApiError::internal(format!("making the collection's folder: {e}")))?;
     let mut shards = Vec::new();
-    for i in 0..definition.settings.shard_number.unwrap_or(1) {
-        let options = shard_options(definition, i);
-        shards.push(Shard::create(disk.clone(), &shard_dir(dir, i), options, config.clone())?);
+    for Slot { shard, .. } in shard_keys::slots(&definition.settings) {
+        let options = shard_options(definition, shard);
+        shards.push(Shard::create(disk.clone(), &shard_dir(dir, shard), options, config.clone())?);
     }
     atomic::write_json(&**disk, &dir.join(DEFINITION), definition)?;
     Ok(shards)
@@ -496,11 +493,18 @@ fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()
             params.hnsw_config.get_or_insert_default().merge(&hnsw);
         }
         match update.quantization_config {
-            Some(QuantizationUpdate::Set(q)) => params.quantization_config = Some(q),
-            Some(QuantizationUpdate::Disabled) => params.quantization_config = None,
+            Some(QuantizationUpdate::Set(q)) => {
+                params.quantization_config = Some(q);
+                settings.unquantized_vectors.remove(&name);
+            }
+            Some(QuantizationUpdate::Disabled) => {
+                params.quantization_config = None;
+                settings.unquantized_vectors.insert(name);
+            }
             None => {}
         }
         params.on_disk = update.on_disk.or(params.on_disk);
+        params.memory = update.memory.or(params.memory);
     }
     if let Some(optimizers) = change.optimizers_config {
         settings.optimizers_config.get_or_insert_default().merge(&optimizers);
@@ -518,7 +522,9 @@ fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()
         settings.write_consistency_factor =
             params.write_consistency_factor.or(settings.write_consistency_factor);
         settings.read_fan_out_factor = params.read_fan_out_factor.or(settings.read_fan_out_factor);
+        settings.read_fan_out_delay_ms = params.read_fan_out_delay_ms.or(settings.read_fan_out_delay_ms);
         settings.on_disk_payload = params.on_disk_payload.or(settings.on_disk_payload);
+        settings.payload = params.payload.or(settings.payload);
     }
     if let Some(strict) = change.strict_mode_config {
         settings.strict_mode_config.get_or_insert_default().merge(strict);

@@ -25,7 +25,7 @@ impl Collection {
     pub async fn update(&self, write: ShardWrite, wait: bool, deadline: Deadline) -> Result<UpdateResult> {
         self.check_vectors(&write)?;
         let routes = self.routes.load_full();
-        let parts = split(&routes, write)?;
+        let parts = split_by_key(&routes, write)?;
         let calls = parts.into_iter().map(|(i, w)| self.call(&routes[i], ShardCall::Write(w), deadline));
         let answers = futures::future::join_all(calls).await;
         let mut operation_id = 0;
@@ -67,6 +67,25 @@ impl Collection {
             _ => Ok(()),
         }
     }
+}
+
+/// Shards of one key share the points among them; each key that is named gets all of them.
+fn split_by_key(routes: &[Route], write: ShardWrite) -> Result<Vec<(usize, ShardWrite)>> {
+    if routes.iter().all(|r| r.key == routes[0].key) {
+        return if routes.is_empty() { Ok(Vec::new()) } else { split(routes, write) };
+    }
+    let (mut parts, mut done) = (Vec::new(), Vec::new());
+    for route in routes.iter().filter(|r| r.key.is_some()) {
+        if done.contains(&&route.key) {
+            continue;
+        }
+        done.push(&route.key);
+        let (places, of_key): (Vec<usize>, Vec<Route>) =
+            routes.iter().cloned().enumerate().filter(|(_, r)| r.key == route.key).unzip();
+        let split = split(&of_key, write.clone())?;
+        parts.extend(split.into_iter().map(|(i, write)| (places[i], write)));
+    }
+    Ok(parts)
 }
 
 fn split(routes: &[Route], write: ShardWrite) -> Result<Vec<(usize, ShardWrite)>> {

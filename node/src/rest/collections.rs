@@ -15,6 +15,7 @@ use super::extract::{Body, Options, Started};
 use crate::cluster::allowed::{Allowed, Change};
 use crate::cluster::managed::peer_id;
 use crate::collection::info::shown;
+use crate::collection::optimizations::Shown;
 use crate::collection::{Place, aliases as names, convert};
 use crate::error::{ApiError, Result};
 use crate::finish::{however_long, to_the_end};
@@ -136,7 +137,12 @@ pub async fn cluster(
             match &route.place {
                 Place::Local(shard) => {
                     let points = shard.view().points();
-                    local.push(json!({"shard_id": route.shard, "points_count": points, "state": "Active"}));
+                    let mut shown =
+                        json!({"shard_id": route.shard, "points_count": points, "state": "Active"});
+                    if let Some(key) = &route.key {
+                        shown["shard_key"] = json!(key);
+                    }
+                    local.push(shown);
                 }
                 Place::Remote { pod, .. } => {
                     remote.push(json!({"shard_id": route.shard, "peer_id": peer_id(pod), "state": "Active"}))
@@ -159,6 +165,23 @@ pub async fn cluster(
     at.answer(result)
 }
 
+/// Finished steps of a report that names no number.
+const COMPLETED: usize = 16;
+
+pub async fn optimizations(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    options: Options,
+    at: Started,
+) -> Response {
+    let result = async {
+        let collection = state.registry.get(&name)?;
+        let completed = options.completed_limit.unwrap_or(COMPLETED);
+        collection.optimizations(Shown { with: &options.with, completed }, options.deadline(&state)).await
+    };
+    at.answer(result.await)
+}
+
 pub async fn create_index(
     State(state): State<AppState>,
     Path(name): Path<String>,
@@ -176,8 +199,13 @@ pub async fn create_index(
         convert::path(&body.field_name)?;
         let collection = state.registry.get(&name)?;
         state.registry.allowed(&Change::CreateIndex)?;
+        let (field, schema_kept) = (body.field_name.clone(), schema.clone());
         let write = ShardWrite::CreateIndex { field: body.field_name, schema };
-        collection.update(write, options.wait(), options.deadline(&state)).await
+        let deadline = options.deadline(&state);
+        collection.check_write(options.timeout, deadline, &write).await?;
+        // Written down first: a shard that is made in between has it from there.
+        state.registry.keep_index(&collection, &field, Some(schema_kept), deadline).await?;
+        collection.update(write, options.wait(), deadline).await
     };
     at.answer(result.await)
 }
@@ -192,7 +220,9 @@ pub async fn drop_index(
         convert::path(&field)?;
         let collection = state.registry.get(&name)?;
         state.registry.allowed(&Change::DropIndex(&field))?;
-        collection.update(ShardWrite::DropIndex { field }, options.wait(), options.deadline(&state)).await
+        let deadline = options.deadline(&state);
+        state.registry.keep_index(&collection, &field, None, deadline).await?;
+        collection.update(ShardWrite::DropIndex { field }, options.wait(), deadline).await
     };
     at.answer(result.await)
 }

@@ -111,6 +111,9 @@ pub struct Options {
     pub per_collection: bool,
     pub details_level: u64,
     pub checksum: Option<String>,
+    /// Parts of a report, and how many finished steps it shows at most.
+    pub with: String,
+    pub completed_limit: Option<usize>,
 }
 
 impl Options {
@@ -148,6 +151,11 @@ impl Options {
                 "details_level" => {
                     let level = value.parse().map_err(|_| bad_query("invalid digit found in string"))?;
                     options.details_level = level;
+                }
+                "with" => options.with = value,
+                "completed_limit" => {
+                    let limit = value.parse().map_err(|_| bad_query("invalid digit found in string"))?;
+                    options.completed_limit = Some(limit);
                 }
                 "checksum" => options.checksum = Some(value),
                 "priority" if !PRIORITIES.contains(&value.as_str()) => {

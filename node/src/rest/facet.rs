@@ -7,8 +7,8 @@ use quiver_api::validate::Invalid;
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
-use super::points::refuse_shard_key;
 use crate::collection::convert;
+use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 
 /// Values of an answer whose request says no number.
@@ -36,10 +36,12 @@ async fn answer(
         filter.validate("filter", &mut invalid);
     }
     invalid.done()?;
-    let collection = state.registry.get(name)?;
-    refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+    let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
     convert::path(&body.key)?;
     let (limit, exact) = (body.limit.unwrap_or(LIMIT), body.exact.unwrap_or(false));
-    let hits = collection.facet(body.key, body.filter, limit, exact, options.deadline(state)).await?;
+    let deadline = options.deadline(state);
+    let asked = Asked { limit: Some(limit), filter: body.filter.as_ref(), exact, ..Asked::default() };
+    collection.check_read(options.timeout, deadline, || vec![asked]).await?;
+    let hits = collection.facet(body.key, body.filter, limit, exact, deadline).await?;
     Ok(FacetResponse { hits })
 }

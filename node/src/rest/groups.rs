@@ -9,9 +9,9 @@ use quiver_api::query::{
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
-use super::points::refuse_shard_key;
 use super::query::{asking, noticed};
 use crate::collection::query::{groups, matrix};
+use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 
 async fn grouped(
@@ -22,9 +22,10 @@ async fn grouped(
     path: &str,
 ) -> Result<GroupsResult> {
     groups::check(&request, path)?;
-    refuse_shard_key(request.shard_key.as_ref(), ApiError::bad_request)?;
-    let collection = state.registry.get(name)?;
-    let asking = asking(state, &collection, options.deadline(state));
+    let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    let collection = collection.among(request.shard_key.as_ref(), ApiError::bad_request)?;
+    collection.check_read(options.timeout, deadline, || Asked::groups(&request)).await?;
+    let asking = asking(state, &collection, deadline);
     Ok(GroupsResult { groups: noticed(state, &collection, asking.groups(request)).await? })
 }
 
@@ -65,9 +66,10 @@ async fn drawn_matrix(
     request: MatrixRequest,
 ) -> Result<MatrixOffsets> {
     matrix::check(&request, "search_request.")?;
-    refuse_shard_key(request.shard_key.as_ref(), ApiError::bad_request)?;
-    let collection = state.registry.get(name)?;
-    let asking = asking(state, &collection, options.deadline(state));
+    let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    let collection = collection.among(request.shard_key.as_ref(), ApiError::bad_request)?;
+    collection.check_read(options.timeout, deadline, || Asked::matrix(&request)).await?;
+    let asking = asking(state, &collection, deadline);
     let (ids, rows) = noticed(state, &collection, asking.matrix(request)).await?;
     let mut found = MatrixOffsets::default();
     for (row, hits) in rows.iter().enumerate() {

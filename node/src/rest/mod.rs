@@ -1,5 +1,7 @@
 //! The public port: routes and what they share. Handlers parse, check, call a collection, and wrap the answer.
 
+#[cfg(test)]
+mod collection_tests;
 mod collections;
 mod extract;
 mod facet;
@@ -9,9 +11,16 @@ mod points;
 mod query;
 mod recommend;
 pub mod service;
+#[cfg(test)]
+mod shard_key_tests;
+mod shard_keys;
 mod snapshots;
 #[cfg(test)]
+mod strict_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod write_tests;
 
 use std::sync::Arc;
 
@@ -58,6 +67,9 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/exists"), get(collections::exists))
         .route(&at("/aliases"), get(collections::aliases))
         .route(&at("/cluster"), get(collections::cluster))
+        .route(&at("/optimizations"), get(collections::optimizations))
+        .route(&at("/shards"), get(shard_keys::list).put(shard_keys::create))
+        .route(&at("/shards/delete"), post(shard_keys::remove))
         .route(&at("/index"), put(collections::create_index))
         .route(&at("/index/{field}"), delete(collections::drop_index))
         .route(&at("/vectors/{vector}"), put(collections::create_vector).delete(collections::drop_vector))

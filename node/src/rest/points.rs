@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::AppState;
 use super::extract::{Body, Options, Started};
 use crate::collection::Collection;
+use crate::collection::strict::Asked;
 use crate::collection::update::target;
 use crate::error::{ApiError, Result};
 
@@ -28,7 +29,6 @@ const OFFSET_AND_ORDER: &str = "Cannot use an `offset` when using `order_by`. Th
 fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardWrite> {
     const NOTHING: &str = "Empty update request";
     refuse_wrong_filter(&operation)?;
-    refuse_shard_key(shard_key_of(&operation), ApiError::wrong_input)?;
     Ok(match operation {
         BatchOperation::Upsert(ParsedUpsert(parsed)) => {
             let upsert = parsed?;
@@ -82,18 +82,6 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
             ShardWrite::DeleteVectors { target, names: r.vector }
         }
     })
-}
-
-/// No collection of this version has shard keys, so whoever names one is told that it is not there; `kind` is the
-/// protocol's kind of that error, which reads and writes have different ones of.
-pub(super) fn refuse_shard_key(
-    selector: Option<&ShardKeySelector>,
-    kind: fn(String) -> ApiError,
-) -> Result<()> {
-    match selector.and_then(ShardKeySelector::first) {
-        Some(key) => Err(kind(format!("Shard key {key} not found"))),
-        None => Ok(()),
-    }
 }
 
 /// The ids or filter of an operation that has them.
@@ -152,9 +140,10 @@ pub(super) async fn run(
     options: &Options,
     operation: BatchOperation,
 ) -> Result<UpdateResult> {
-    let collection = state.registry.get(name)?;
-    let write = write_of(operation, &collection)?;
-    collection.update(write, options.wait(), options.deadline(state)).await
+    let collection = state.registry.get(name)?.among_for_write(shard_key_of(&operation))?;
+    let (write, deadline) = (write_of(operation, &collection)?, options.deadline(state));
+    collection.check_write(options.timeout, deadline, &write).await?;
+    collection.update(write, options.wait(), deadline).await
 }
 
 macro_rules! write_handler {
@@ -219,7 +208,9 @@ pub(super) async fn get_answer(
         let collection = state.registry.get(name)?;
         let id = PointId::from_path(id).map_err(ApiError::wrong_input)?;
         let (payload, vectors) = (WithPayload::Bool(true), WithVector::Bool(true));
-        let found = collection.retrieve(vec![id], payload, vectors, options.deadline(state)).await?;
+        let deadline = options.deadline(state);
+        collection.check_read(options.timeout, deadline, || vec![Asked::default()]).await?;
+        let found = collection.retrieve(vec![id], payload, vectors, deadline).await?;
         let missing = || ApiError::not_found(format!("Point with id {id} does not exists!"));
         found.into_iter().next().ok_or_else(missing)
     };
@@ -245,11 +236,12 @@ pub(super) async fn retrieve_answer(
     body: RetrieveRequest,
 ) -> Response {
     let result = async {
-        let collection = state.registry.get(name)?;
-        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+        let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
         let payload = body.with_payload.unwrap_or(WithPayload::Bool(false));
         let vectors = body.with_vector.unwrap_or(WithVector::Bool(false));
-        collection.retrieve(body.ids, payload, vectors, options.deadline(state)).await
+        let deadline = options.deadline(state);
+        collection.check_read(options.timeout, deadline, || vec![Asked::default()]).await?;
+        collection.retrieve(body.ids, payload, vectors, deadline).await
     };
     at.answer_printed(result.await, |out, points| print::records(out, points))
 }
@@ -281,19 +273,20 @@ pub(super) async fn scroll_answer(
         if body.order_by.is_some() && body.offset.is_some() {
             return Err(ApiError::wrong_input(OFFSET_AND_ORDER));
         }
-        let collection = state.registry.get(name)?;
-        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
+        let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
         let with = (
             body.with_payload.unwrap_or(WithPayload::Bool(true)),
             body.with_vector.unwrap_or(WithVector::Bool(false)),
         );
-        let limit = body.limit.unwrap_or(SCROLL_LIMIT);
+        let (limit, deadline) = (body.limit.unwrap_or(SCROLL_LIMIT), options.deadline(state));
+        let asked = Asked { limit: Some(limit), filter: body.filter.as_ref(), ..Asked::default() };
+        collection.check_read(options.timeout, deadline, || vec![asked]).await?;
         if let Some(order) = body.order_by {
             // Several points may have the value that a page ends with, so no id says where the next one begins.
-            let ordered = collection.ordered(order, body.filter, limit, with, options.deadline(state)).await;
+            let ordered = collection.ordered(order, body.filter, limit, with, deadline).await;
             return ordered.map(|points| (points, None));
         }
-        collection.scroll(body.filter, body.offset, limit, with, options.deadline(state)).await
+        collection.scroll(body.filter, body.offset, limit, with, deadline).await
     };
     at.answer_printed(result.await, |out, (points, next)| {
         out.extend_from_slice(b"{\"points\":");
@@ -331,9 +324,12 @@ pub(super) async fn count_answer(
             filter.validate("count_request.filter", &mut invalid);
         }
         invalid.done()?;
-        let collection = state.registry.get(name)?;
-        refuse_shard_key(body.shard_key.as_ref(), ApiError::bad_request)?;
-        Ok(Count { count: collection.count(body.filter, options.deadline(state)).await? })
+        let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
+        let deadline = options.deadline(state);
+        let exact = body.exact.unwrap_or(true);
+        let asked = Asked { filter: body.filter.as_ref(), exact, ..Asked::default() };
+        collection.check_read(options.timeout, deadline, || vec![asked]).await?;
+        Ok(Count { count: collection.count(body.filter, deadline).await? })
     };
     at.answer(result.await)
 }

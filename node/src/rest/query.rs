@@ -1,6 +1,7 @@
 //! Searches: the older form, and the universal query.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -14,9 +15,9 @@ use quiver_api::validate::Invalid;
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
-use super::points::refuse_shard_key;
 use crate::collection::Collection;
 use crate::collection::query::{Asking, LIMIT, plan, random_seed, stage_of};
+use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 
@@ -33,7 +34,6 @@ fn search_of(r: SearchRequest, path: &str) -> Result<(ShardSearch, usize)> {
         filter.validate(&format!("{path}filter"), &mut invalid);
     }
     invalid.done()?;
-    refuse_shard_key(r.shard_key.as_ref(), ApiError::bad_request)?;
     let offset = r.offset.unwrap_or(0);
     let search = ShardSearch {
         using: r.vector.name,
@@ -94,9 +94,12 @@ pub(super) async fn search_answer(
     body: SearchRequest,
 ) -> Response {
     let result = async {
+        let key = body.shard_key.clone();
         let search = search_of(body, "search_request.")?;
-        let collection = state.registry.get(name)?;
-        let mut found = run(state, &collection, vec![search], options.deadline(state)).await?;
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        let collection = collection.among(key.as_ref(), ApiError::bad_request)?;
+        collection.check_read(options.timeout, deadline, || vec![Asked::search(&search)]).await?;
+        let mut found = run(state, &collection, vec![search], deadline).await?;
         Ok(found.pop().unwrap_or_default())
     };
     at.answer_printed(result.await, |out, points| print::scored_points(out, points))
@@ -120,12 +123,23 @@ pub(super) async fn search_batch_answer(
     body: SearchBatchRequest,
 ) -> Response {
     let result = async {
+        let keys: Vec<_> = body.searches.iter().map(|r| r.shard_key.clone()).collect();
         let searches = body.searches.into_iter().enumerate();
         let searches = searches
             .map(|(i, r)| search_of(r, &format!("searches[{i}].search_request.")))
             .collect::<Result<Vec<_>>>()?;
-        let collection = state.registry.get(name)?;
-        run(state, &collection, searches, options.deadline(state)).await
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        let asked = || searches.iter().map(Asked::search).collect();
+        collection.check_reads(options.timeout, deadline, searches.len(), asked).await?;
+        if keys.iter().all(Option::is_none) {
+            return run(state, &collection, searches, deadline).await;
+        }
+        let mut all = Vec::with_capacity(searches.len());
+        for (search, key) in searches.into_iter().zip(&keys) {
+            let collection = collection.among(key.as_ref(), ApiError::bad_request)?;
+            all.append(&mut run(state, &collection, vec![search], deadline).await?);
+        }
+        Ok(all)
     };
     at.answer_printed(result.await, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
 }
@@ -149,8 +163,9 @@ pub(super) async fn query_answer(
 ) -> Response {
     let result = async {
         check(&body, "internal.")?;
-        let collection = state.registry.get(name)?;
-        answer(state, &collection, body, options.deadline(state)).await
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        collection.check_read(options.timeout, deadline, || Asked::query(&body)).await?;
+        answer(state, &collection, body, deadline).await
     };
     at.answer_printed(result.await, |out, points| print_query(out, points))
 }
@@ -176,9 +191,10 @@ pub(super) async fn query_batch_answer(
         for (i, request) in body.searches.iter().enumerate() {
             check(request, &format!("searches[{i}]."))?;
         }
-        let collection = state.registry.get(name)?;
-        let deadline = options.deadline(state);
-        if body.searches.iter().all(is_plain) {
+        let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+        let asked = || body.searches.iter().flat_map(Asked::query).collect();
+        collection.check_reads(options.timeout, deadline, body.searches.len(), asked).await?;
+        if body.searches.iter().all(|r| is_plain(r) && r.shard_key.is_none()) {
             // Nothing but searches: they are spread over the cores together.
             let searches = body.searches.into_iter().filter_map(plain_search).collect();
             return run(state, &collection, searches, deadline).await;
@@ -219,23 +235,23 @@ fn is_plain(r: &QueryRequest) -> bool {
 }
 
 pub(super) fn check(r: &QueryRequest, path: &str) -> Result<()> {
-    plan::check(r, path)?;
-    refuse_shard_key(r.shard_key.as_ref(), ApiError::bad_request)
+    plan::check(r, path)
 }
 
 pub(super) async fn answer(
     state: &AppState,
-    collection: &Collection,
+    collection: &Arc<Collection>,
     r: QueryRequest,
     deadline: Deadline,
 ) -> Result<Vec<ScoredPoint>> {
+    let collection = collection.among(r.shard_key.as_ref(), ApiError::bad_request)?;
     if is_plain(&r) {
         let search = plain_search(r).into_iter().collect();
-        return Ok(run(state, collection, search, deadline).await?.pop().unwrap_or_default());
+        return Ok(run(state, &collection, search, deadline).await?.pop().unwrap_or_default());
     }
     let (stage, shown) = stage_of(r);
-    let asking = asking(state, collection, deadline);
-    noticed(state, collection, asking.answer(stage, None, shown)).await
+    let asking = asking(state, &collection, deadline);
+    noticed(state, &collection, asking.answer(stage, None, shown)).await
 }
 
 pub(super) fn asking<'a>(state: &'a AppState, collection: &'a Collection, deadline: Deadline) -> Asking<'a> {
@@ -245,7 +261,7 @@ pub(super) fn asking<'a>(state: &'a AppState, collection: &'a Collection, deadli
 /// Several queries, a few at a time: a long batch must not fill the queue that all requests wait in.
 pub(super) async fn answer_all(
     state: &AppState,
-    collection: &Collection,
+    collection: &Arc<Collection>,
     all: Vec<QueryRequest>,
     deadline: Deadline,
 ) -> Result<Vec<Vec<ScoredPoint>>> {

@@ -11,6 +11,7 @@ use quiver_api::query::{
 use super::AppState;
 use super::extract::{Body, Options, Started};
 use super::query::{answer, answer_all, check};
+use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 
 fn discover_query(r: DiscoverRequest) -> Result<QueryRequest> {
@@ -26,8 +27,9 @@ async fn one(
 ) -> Result<Vec<ScoredPoint>> {
     let query = query?;
     check(&query, path)?;
-    let collection = state.registry.get(name)?;
-    answer(state, &collection, query, options.deadline(state)).await
+    let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    collection.check_read(options.timeout, deadline, || Asked::query(&query)).await?;
+    answer(state, &collection, query, deadline).await
 }
 
 async fn all(
@@ -41,8 +43,10 @@ async fn all(
     for (i, query) in queries.iter().enumerate() {
         check(query, &format!("searches[{i}].{path}"))?;
     }
-    let collection = state.registry.get(name)?;
-    answer_all(state, &collection, queries, options.deadline(state)).await
+    let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    let asked = || queries.iter().flat_map(Asked::query).collect();
+    collection.check_reads(options.timeout, deadline, queries.len(), asked).await?;
+    answer_all(state, &collection, queries, deadline).await
 }
 
 pub async fn recommend(

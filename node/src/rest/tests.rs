@@ -18,16 +18,22 @@ use crate::shutdown::Shutdown;
 use crate::snapshot::catalog::Catalog;
 use crate::snapshot::hash::hex;
 
-struct TestNode {
+pub(super) struct TestNode {
     routes: Front,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl TestNode {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// With other settings than the defaults.
+    pub(super) fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut settings = Settings::default();
         settings.storage.storage_path = folder.path().to_owned();
+        change(&mut settings);
         let node = Node::new(settings, Shutdown::default()).expect("a node");
         let registry = Registry::new(node.clone());
         registry.open_all().expect("an empty folder opens");
@@ -40,7 +46,7 @@ impl TestNode {
     }
 
     /// `call` is a method and a path.
-    async fn raw(&self, call: &str, body: &str) -> (StatusCode, String) {
+    pub(super) async fn raw(&self, call: &str, body: &str) -> (StatusCode, String) {
         let (method, path) = call.split_once(' ').expect("a method and a path");
         let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned()));
         let response = self.routes.clone().oneshot(request.expect("a request")).await.expect("an answer");
@@ -50,7 +56,7 @@ impl TestNode {
     }
 
     /// The `result` of a call that succeeds.
-    async fn ok(&self, call: &str, body: Value) -> Value {
+    pub(super) async fn ok(&self, call: &str, body: Value) -> Value {
         let (code, text) = self.raw(call, &body.to_string()).await;
         assert_eq!(code, 200, "{call}: {text}");
         let mut answer: Value = serde_json::from_str(&text).expect("JSON");
@@ -60,7 +66,7 @@ impl TestNode {
     }
 
     /// A call that fails with this code and exactly this text.
-    async fn check(&self, call: &str, body: &str, expected: (u16, &str)) {
+    pub(super) async fn check(&self, call: &str, body: &str, expected: (u16, &str)) {
         let (code, text) = self.raw(call, body).await;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let error = answer["status"]["error"].as_str().unwrap_or(&text);
@@ -167,8 +173,6 @@ async fn settings_that_are_out_of_range_are_named() {
     for (body, text) in wrong_types {
         node.check(create, body, (400, &format!("Format error in JSON body: {text}"))).await;
     }
-    let custom = "Bad request: sharding by keys (sharding_method custom) is not supported by this version";
-    node.check(create, r#"{"sharding_method":"custom"}"#, (400, custom)).await;
     let vector = format!("PUT /collections/c/vectors/{}", "n".repeat(201));
     let long = "Validation error in JSON body: [vector_name: vector name must be at most 200 bytes long]";
     node.check(&vector, r#"{"dense":{"size":4,"distance":"Dot"}}"#, (422, long)).await;

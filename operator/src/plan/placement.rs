@@ -157,6 +157,13 @@ fn unfit(valid: &Valid, manifest: &SnapshotManifest) -> Option<String> {
     }
     let stored: CreateCollection = serde_json::from_value(manifest.schema.clone()).ok()?;
     let wanted: CreateCollection = serde_json::from_value(valid.create.clone()).ok()?;
+    if stored.keyed.is_some() {
+        return Some(format!(
+            "the snapshot {} is of a collection with shard keys, which a VectorCollection doesn't have: recover it on a \
+             node of its own",
+            manifest.name
+        ));
+    }
     let shape = |config: &VectorsConfig| -> Vec<(String, usize, String)> {
         config.iter().map(|(n, v)| (n.to_owned(), v.size, format!("{:?}", v.distance))).collect()
     };

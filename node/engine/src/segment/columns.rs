@@ -92,6 +92,11 @@ impl Payloads {
         Ok(Self { table, points, file })
     }
 
+    /// Length of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.file.len()
+    }
+
     /// The bytes of a payload, none if the point has no payload.
     pub fn bytes(&self, offset: u32) -> Result<&[u8]> {
         assert!(offset < self.points, "offset {offset} of {} payloads", self.points);

@@ -139,6 +139,7 @@ pub struct Chunk {
     columns: BTreeMap<String, Arc<Column>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
     bytes: usize,
+    payload_bytes: usize,
     /// Shared by chunks that are made of each other.
     identity: Arc<()>,
 }
@@ -177,6 +178,7 @@ impl Chunk {
                 .zip(builders.into_iter().map(|b| Arc::new(b.finish())))
                 .collect(),
             bytes: rows.iter().map(|r| r.bytes()).sum(),
+            payload_bytes: rows.iter().map(|r| r.payload.as_bytes().len()).sum(),
             identity: Arc::new(()),
         })
     }
@@ -204,6 +206,11 @@ impl Chunk {
     /// Memory it takes, about.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of its payloads.
+    pub fn payload_bytes(&self) -> usize {
+        self.payload_bytes
     }
 
     /// The first offset whose id is not below `id`.
@@ -244,6 +251,7 @@ impl Chunk {
             columns: self.columns.clone(),
             indexes: self.indexes.clone(),
             bytes: self.bytes,
+            payload_bytes: self.payload_bytes,
             identity: self.identity.clone(),
         }
     }

@@ -211,6 +211,11 @@ impl SealedSegment {
         self.meta.vectors.iter().any(|(name, built)| !built.graph && wants_graph(config, name, built.points))
     }
 
+    /// Bytes of the file of payloads.
+    pub fn payload_bytes_disk(&self) -> u64 {
+        self.payloads.file_bytes()
+    }
+
     /// Bytes of raw vectors.
     pub fn vector_bytes(&self) -> u64 {
         self.meta.vectors.values().map(|v| u64::from(v.points) * v.size as u64 * 4).sum()

@@ -21,6 +21,7 @@ pub mod manifest;
 mod optimize;
 mod optimizer;
 mod order;
+mod outlook;
 mod part;
 #[cfg(test)]
 mod quantization_tests;
@@ -52,6 +53,7 @@ use parking_lot::Mutex;
 pub use facet::Facets;
 pub use limits::ShardLimits;
 pub use order::{Ordered, draw};
+pub use outlook::{Outlook, SegmentPoints, Step};
 pub use read::View;
 pub use snapshot::SnapshotFiles;
 pub use stats::{ShardStats, ShardStatus};

@@ -34,6 +34,8 @@ pub struct ShardStats {
     pub bytes_disk: u64,
     /// Of the mutable part, and what sealed segments keep out of their files.
     pub bytes_ram: u64,
+    /// Payloads as they are stored; in sealed segments deleted ones count until the optimizer removes them.
+    pub payload_bytes: u64,
     pub status: ShardStatus,
     /// Why the last optimization failed.
     pub optimizer_error: Option<String>,
@@ -72,6 +74,9 @@ impl Shard {
             let in_tail = tail.rows().iter().filter(|r| r.vectors.get(name).is_some()).count() as u64;
             *count += in_chunks.sum::<u64>() + in_tail;
         }
+        let in_chunks = chunks.iter().map(|c| c.chunk.payload_bytes() as u64).sum::<u64>();
+        let in_tail = tail.rows().iter().map(|r| r.payload.as_bytes().len() as u64).sum::<u64>();
+        let sealed = view.sealed().iter().map(|s| s.segment.payload_bytes_disk()).sum::<u64>();
         let damaged = self.damage.list();
         let off = config.optimizers.max_optimization_threads == Some(0);
         let mut switched_on = config.optimizers;
@@ -90,6 +95,7 @@ impl Shard {
             bytes_disk: view.sealed().iter().map(|s| s.segment.bytes_disk()).sum(),
             bytes_ram: mutable_bytes as u64
                 + view.sealed().iter().map(|s| s.segment.bytes_ram()).sum::<u64>(),
+            payload_bytes: sealed + in_chunks + in_tail,
             status,
             optimizer_error: self.optimizer_error.lock().clone(),
             wal_files,

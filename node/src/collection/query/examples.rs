@@ -63,6 +63,7 @@ impl Asking<'_> {
                 None => self.collection.vectors_of(wanted, name, self.deadline).await?,
                 Some(lookup) => {
                     let other = other(self.registry, &lookup.collection)?;
+                    let other = other.among(lookup.shard_key.as_ref(), ApiError::bad_request)?;
                     elsewhere = other.name() != self.collection.name();
                     other.vectors_of(wanted, name, self.deadline).await?
                 }

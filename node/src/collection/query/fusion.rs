@@ -107,6 +107,7 @@ mod tests {
             score,
             payload: None,
             vector: None,
+            shard_key: None,
             order_value: None,
         };
         points.iter().map(point).collect()

@@ -19,9 +19,9 @@ use crate::collection::convert;
 use crate::error::Result;
 
 /// Points of a group, unless the request says otherwise.
-const GROUP_SIZE: usize = 3;
+pub const GROUP_SIZE: usize = 3;
 /// Groups, unless the request says otherwise.
-const GROUPS: usize = 10;
+pub const GROUPS: usize = 10;
 /// So many times the points that would fill the groups are asked for, one number after the other.
 const GROWTH: [usize; 3] = [2, 8, 32];
 /// Points that are asked for at most at once.
@@ -269,6 +269,7 @@ mod tests {
             score: 1.0 / (n + 1) as f32,
             payload,
             vector: None,
+            shard_key: None,
             order_value: None,
         }
     }

@@ -11,11 +11,11 @@ use super::{Asking, Shown, among, both};
 use crate::error::Result;
 
 /// Points that are drawn, unless the request says otherwise.
-const SAMPLE: usize = 10;
+pub const SAMPLE: usize = 10;
 /// Points that may be drawn; the work is that for each pair of them.
 const SAMPLE_MAX: usize = 4096;
 /// Others that are answered for each.
-const LIMIT: usize = 3;
+pub const LIMIT: usize = 3;
 /// Points that are searched for together: each search carries all ids.
 const AT_ONCE: usize = 64;
 

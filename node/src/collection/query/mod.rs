@@ -237,6 +237,7 @@ fn unscored(found: Vec<Record>, offset: usize) -> Vec<ScoredPoint> {
         score: 1.0,
         payload: r.payload,
         vector: r.vector,
+        shard_key: r.shard_key,
         order_value: r.order_value,
     };
     found.into_iter().skip(offset).map(point).collect()
