@@ -22,6 +22,7 @@ pub mod server;
 pub mod shutdown;
 pub mod snapshot;
 pub mod telemetry;
+pub mod transfer;
 pub mod workers;
 
 /// Version of the protocol that is spoken, as clients check it.
