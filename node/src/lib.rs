@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cluster;
 pub mod collection;
 pub mod config;
+pub mod dashboard;
 pub mod error;
 pub mod finish;
 pub mod front;

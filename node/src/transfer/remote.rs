@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::{Bytes, BytesMut};
 use quiver_api::point::PointId;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Url};
+use reqwest::{Certificate, Method, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -79,11 +79,14 @@ impl Remote {
         (parsed.set_query(None), parsed.set_fragment(None));
         let key =
             key.map(HeaderValue::from_str).transpose().context("the api key is no value of a header")?;
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_MAX)
-            .read_timeout(SILENCE_MAX)
-            .build()
-            .context("preparing to connect")?;
+        let mut builder =
+            reqwest::Client::builder().connect_timeout(CONNECT_MAX).read_timeout(SILENCE_MAX);
+        // An image without certificates of its own trusts the public authorities; without any no client can be made.
+        if rustls_native_certs::load_native_certs().certs.is_empty() {
+            let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|c| Certificate::from_der(c));
+            builder = builder.tls_certs_only(public.collect::<Result<Vec<_>, _>>()?);
+        }
+        let client = builder.build().context("preparing to connect")?;
         Ok(Self { client, url: parsed, key })
     }
 

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::point::Point;
-use super::remote::{Remote, bytes};
+use super::remote::Remote;
 
 /// Requests under way at the same time.
 const IN_FLIGHT: usize = 4;
