@@ -14,6 +14,7 @@ const TABS = [["", "Overview", collections.one], ["points", "Points", points.sho
   ["indexing", "Indexing", indexing.show], ["snapshots", "Snapshots", snapshots.show]];
 const main = document.getElementById("main");
 let leaving = new AbortController();
+let shown = false;
 
 function tabs(name, current) {
   const tab = ([part, text]) => {
@@ -44,7 +45,9 @@ async function route() {
     const here = link.textContent === (first === "collections" ? "Collections" : title);
     here ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   }
-  main.focus({ preventScroll: true });
+  // Where the reader's keyboard goes on; the first view comes before anything was pressed.
+  if (shown) main.focus({ preventScroll: true });
+  shown = true;
   place.setAttribute("aria-busy", "true");
   try {
     await view(place, leaving.signal, name);

@@ -22,6 +22,9 @@ export function field(text, control, kind = "") {
 
 export const number = (n) => (n ?? 0).toLocaleString("en");
 
+/** A count and what is counted. */
+export const some = (n, what) => `${number(n)} ${what}${n === 1 ? "" : "s"}`;
+
 export function size(bytes) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;

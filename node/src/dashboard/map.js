@@ -1,12 +1,13 @@
 // A picture of a sample of the vectors: the two main directions, coloured by a field of the payload.
 
 import { at, call, vectorsOf } from "./api.js";
-import { attempt, errors, field, h, number } from "./dom.js";
+import { attempt, errors, field, h, number, some } from "./dom.js";
 import { colour } from "./indexing.js";
 import { pca } from "./pca.js";
 
 const SAMPLE = 1000;
 const PAGE = 250;
+const HEIGHT = 420;
 const COLOURS = ["#0d9488", "#e07a1f", "#6366f1", "#db2777", "#65a30d", "#0ea5e9", "#a16207", "#9333ea"];
 const OTHER = "#8a969c";
 
@@ -78,11 +79,11 @@ function draw(chart, pairs, parts, near) {
     for (const i of members) column[place.get(i)] = pairs[i][1];
     return column;
   });
-  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line") }, ticks: { show: false }, values: () => [], size: 12 };
+  const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, values: () => [], size: 12 };
   const [low, high] = [pairs[order[0]][0], pairs[order.at(-1)][0]];
   const margin = (high - low || 1) * 0.03;
   const plot = new uPlot({
-    width: chart.clientWidth, height: 460, legend: { show: false },
+    width: chart.clientWidth, height: HEIGHT, legend: { show: false },
     cursor: { points: { show: false }, drag: { x: false, y: false } },
     scales: { x: { time: false, range: [low - margin, high + margin] } },
     series: [{}, ...parts.map(([label], i) => ({ label, paths: () => null, points: { show: true, size: 6, fill: tint(i), stroke: tint(i), width: 0 } }))],
@@ -135,11 +136,11 @@ export async function show(place, signal, name) {
     const telling = [...fields].filter(([, values]) => values.size > 1 && values.size <= points.length / 4).map(([k]) => k);
     key.value = fields.has(before) ? before : telling[0] ?? "";
     paint();
-    told.textContent = points.length ? `${number(points.length)} points, of ${number(info.points_count)}. The picture keeps ${(kept * 100).toFixed(0)} % of how their vectors differ.` : "No point has this vector.";
+    told.textContent = points.length ? `${some(points.length, "point")}, of ${number(info.points_count)}. The picture keeps ${(kept * 100).toFixed(0)} % of how their vectors differ.` : "No point has this vector.";
   });
   vector.addEventListener("change", load);
   key.addEventListener("change", paint);
-  const fit = new ResizeObserver(() => plot?.setSize({ width: chart.clientWidth, height: 460 }));
+  const fit = new ResizeObserver(() => plot?.setSize({ width: chart.clientWidth, height: HEIGHT }));
   signal.addEventListener("abort", () => { fit.disconnect(); plot?.destroy(); });
   place.append(h("section", { class: "card" },
     h("div", { class: "row" }, field("Vector", vector), field("Colour by", key), h("button", { type: "button", click: load }, "Another sample")),

@@ -1,7 +1,7 @@
 // Points of a collection, page by page, all or those that pass a filter.
 
 import { at, call } from "./api.js";
-import { attempt, errors, field, h, json } from "./dom.js";
+import { attempt, errors, field, h, json, some } from "./dom.js";
 
 const PAGE = 20;
 
@@ -81,7 +81,7 @@ export async function show(place, signal, name) {
     await page();
     if (trouble.textContent) return;
     const total = await call("POST", at(name, "/points/count"), { filter, exact: true }, signal);
-    count.textContent = `${total.count.toLocaleString("en")} points ${filter ? "pass the filter" : "in all"}`;
+    count.textContent = `${some(total.count, "point")} ${filter ? "with this filter" : "in all"}`;
   });
   const clear = () => { key.value = value.value = own.value = ""; return apply(); };
   const form = h("form", { class: "card", submit: (event) => { event.preventDefault(); apply(); } },

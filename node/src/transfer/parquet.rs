@@ -334,3 +334,54 @@ fn vector(column: &ArrayRef, row: usize, kind: Kind) -> Result<Vector> {
         None => bail!("the column has the type {}", column.data_type()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a file gives back of these points, as JSON.
+    async fn check(schema: &str, points: &[&str]) {
+        let schema: Schema = serde_json::from_str(schema).expect("a schema");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("d.parquet");
+        let given: Vec<Point> = points.iter().map(|p| serde_json::from_str(p).expect("a point")).collect();
+        let mut writer = Writer::new(&path, &schema).await.expect("a writer");
+        for half in given.chunks(2) {
+            writer.write(half).await.expect("written");
+        }
+        writer.finish(&path).await.expect("named");
+        for skip in [0, 1] {
+            let (read, reader) = Reader::open(&path).await.expect("a file");
+            assert_eq!(read.create, schema.create);
+            let pieces: Vec<Piece<u64>> =
+                reader.pieces(skip).expect("readable").try_collect().await.expect("read");
+            assert_eq!(pieces.last().map(|p| p.mark), Some(points.len() as u64));
+            let got = pieces.iter().flat_map(|p| &p.points);
+            let got: Vec<String> = got.map(|p| serde_json::to_string(p).expect("JSON")).collect();
+            assert_eq!(got, points[skip as usize..]);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_vector_comes_back() {
+        check(
+            r#"{"create":{"vectors":{"size":2,"distance":"Dot"}},"shard_keys":["a"]}"#,
+            &[
+                r#"{"id":1,"vector":[0.1,-3.4028235e38],"payload":{"ü":[1,null]},"shard_key":"a"}"#,
+                r#"{"id":"936da01f-9abd-4d9d-80c7-02af85c822a8","vector":{}}"#,
+                r#"{"id":18446744073709551615,"vector":[1.0,2.0],"payload":{}}"#,
+            ],
+        )
+        .await;
+        check(
+            r#"{"create":{"vectors":{"m":{"size":2,"distance":"Dot","multivector_config":{"comparator":"max_sim"}}},
+                "sparse_vectors":{"s":{}}}}"#,
+            &[
+                r#"{"id":1,"vector":{"m":[[1.0,2.0],[0.5,0.25]],"s":{"indices":[3,1],"values":[0.5,2.0]}}}"#,
+                r#"{"id":2,"vector":{"s":{"indices":[],"values":[]}}}"#,
+                r#"{"id":3,"vector":{"m":[[7.0,8.0]]}}"#,
+            ],
+        )
+        .await;
+    }
+}

@@ -79,8 +79,7 @@ impl Remote {
         (parsed.set_query(None), parsed.set_fragment(None));
         let key =
             key.map(HeaderValue::from_str).transpose().context("the api key is no value of a header")?;
-        let mut builder =
-            reqwest::Client::builder().connect_timeout(CONNECT_MAX).read_timeout(SILENCE_MAX);
+        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_MAX).read_timeout(SILENCE_MAX);
         // An image without certificates of its own trusts the public authorities; without any no client can be made.
         if rustls_native_certs::load_native_certs().certs.is_empty() {
             let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|c| Certificate::from_der(c));
