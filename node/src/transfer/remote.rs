@@ -76,7 +76,8 @@ impl Remote {
         if !["http", "https"].contains(&parsed.scheme()) || parsed.cannot_be_a_base() {
             bail!("`{url}` is no URL of a server: it has to start with http:// or https://");
         }
-        (parsed.set_query(None), parsed.set_fragment(None));
+        parsed.set_query(None);
+        parsed.set_fragment(None);
         let key =
             key.map(HeaderValue::from_str).transpose().context("the api key is no value of a header")?;
         let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_MAX).read_timeout(SILENCE_MAX);
