@@ -43,11 +43,7 @@ pub async fn run(args: Args) -> Result<()> {
     }
     let begun = before.is_some();
     let mut state = before.unwrap_or_else(|| State::new(&from, to.name(), collection));
-    let (mut schema, pieces) = read(path, state.done).await?;
-    if schema.aliases.iter().any(|alias| alias == collection) {
-        say(collection, "is an alias in the file, and becomes the name of the collection");
-        schema.aliases.retain(|alias| alias != collection);
-    }
+    let (schema, pieces) = read(path, state.done).await?;
     let mut findings = schema.prepare(&to, collection, begun).await?;
     file.save(&state).await?;
     if begun {

@@ -367,7 +367,7 @@ mod tests {
         check(
             r#"{"create":{"vectors":{"size":2,"distance":"Dot"}},"shard_keys":["a"]}"#,
             &[
-                r#"{"id":1,"vector":[0.1,-3.4028235e38],"payload":{"ü":[1,null]},"shard_key":"a"}"#,
+                r#"{"id":1,"vector":[0.1,-3.4028235e+38],"payload":{"ü":[1,null]},"shard_key":"a"}"#,
                 r#"{"id":"936da01f-9abd-4d9d-80c7-02af85c822a8","vector":{}}"#,
                 r#"{"id":18446744073709551615,"vector":[1.0,2.0],"payload":{}}"#,
             ],

@@ -171,7 +171,8 @@ impl Schema {
             let known = all["aliases"].as_array()?.iter().find(|a| a["alias_name"] == alias)?;
             known["collection_name"].as_str().map(str::to_owned)
         };
-        for alias in &self.aliases {
+        // A collection that was asked for by an alias has that as its name here.
+        for alias in self.aliases.iter().filter(|alias| alias.as_str() != collection) {
             match owner(alias) {
                 Some(other) if other == collection => continue,
                 Some(other) => {
