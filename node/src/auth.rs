@@ -17,7 +17,7 @@ use crate::config::{Secret, Service};
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// Nothing: for probes.
+    /// Nothing: for probes, and the files of the dashboard.
     Free,
     /// Any key.
     Read,
@@ -31,6 +31,8 @@ pub const ROUTES: &[(&str, &str, Right)] = &[
     ("GET", "/healthz", Right::Free),
     ("GET", "/livez", Right::Free),
     ("GET", "/readyz", Right::Free),
+    ("GET", "/dashboard", Right::Free),
+    ("GET", "/dashboard/{*file}", Right::Free),
     ("GET", "/telemetry", Right::Read),
     ("GET", "/metrics", Right::Read),
     ("GET", "/issues", Right::Read),

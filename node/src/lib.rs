@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cluster;
 pub mod collection;
 pub mod config;
+pub mod dashboard;
 pub mod error;
 pub mod finish;
 pub mod front;
@@ -22,6 +23,7 @@ pub mod server;
 pub mod shutdown;
 pub mod snapshot;
 pub mod telemetry;
+pub mod transfer;
 pub mod workers;
 
 /// Version of the protocol that is spoken, as clients check it.

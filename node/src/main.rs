@@ -24,6 +24,7 @@ use quiver_node::server::{self, Options, TlsFiles};
 use quiver_node::shutdown::Shutdown;
 use quiver_node::snapshot::catalog::Catalog;
 use quiver_node::snapshot::checksums;
+use quiver_node::transfer;
 use quiver_node::{app, telemetry, workers};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -34,6 +35,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long writing memory down may take when the node stops.
 const FLUSH_TIME: Duration = Duration::from_secs(20);
+
+/// The command line: a node, unless it names something else to do.
+#[derive(Parser)]
+#[command(
+    name = "quiver-node",
+    version,
+    about = "A vector search node that speaks the Qdrant REST protocol",
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<transfer::Command>,
+}
 
 fn main() -> ExitCode {
     match start() {
@@ -49,7 +65,12 @@ fn start() -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow!("a second crypto provider was installed"))?;
-    let loaded = config::load(&Flags::parse(), std::env::vars())?;
+    let cli = Cli::parse();
+    if let Some(command) = cli.command {
+        let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+        return runtime.block_on(transfer::run(command));
+    }
+    let loaded = config::load(&cli.flags, std::env::vars())?;
     telemetry::start_logging(&loaded.settings)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.settings.service.max_workers > 0 {

@@ -31,6 +31,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 
 use crate::collection::registry::Registry;
+use crate::dashboard;
 use crate::error::ApiError;
 use crate::snapshot::catalog::Catalog;
 
@@ -50,6 +51,8 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(service::healthz))
         .route("/livez", get(service::livez))
         .route("/readyz", get(service::readyz))
+        .route("/dashboard", get(dashboard::index))
+        .route("/dashboard/{*file}", get(dashboard::file))
         .route("/telemetry", get(service::telemetry))
         .route("/metrics", get(service::metrics))
         .route("/issues", get(service::issues).delete(service::clear_issues))
@@ -114,7 +117,9 @@ async fn not_found() -> axum::http::StatusCode {
 
 /// Nothing is answered about collections before all logs have been replayed.
 async fn wait_until_open(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let about_the_process = ["/", "/healthz", "/livez", "/readyz"].contains(&request.uri().path());
+    let path = request.uri().path();
+    let about_the_process =
+        ["/", "/healthz", "/livez", "/readyz"].contains(&path) || path.starts_with("/dashboard");
     if about_the_process || state.registry.is_open() {
         return next.run(request).await;
     }
