@@ -90,7 +90,7 @@ def compare(both, **asked) -> None:
 
 @pytest.mark.parametrize("using", NAMES)
 def test_nearest(both, using):
-    for i in range(60):
+    for i in range(24):
         asked = [None, SOME, KIND][i % 3]
         compare(both, query=sparse(), using=using, query_filter=asked, limit=[1, 5, 40, 1000][i % 4])
         compare(both, query=sparse(), using=using, score_threshold=0.5, offset=i % 3)
@@ -99,7 +99,7 @@ def test_nearest(both, using):
 @pytest.mark.parametrize("using", NAMES)
 def test_by_id_and_examples(both, using):
     ids = [n for n, v, _ in ROWS if "plain" in v and n > 90]
-    for i in range(30):
+    for i in range(10):
         a, b, c = rng.sample(ids, 3)
         compare(both, query=a, using=using, query_filter=[None, SOME][i % 2])
         for strategy in m.RecommendStrategy:
@@ -113,13 +113,13 @@ def test_by_id_and_examples(both, using):
 def test_statistics_of_a_corpus(both):
     if not hasattr(m, "IdfCorpusParams"):
         pytest.skip("this client does not know the parameter")
-    for i in range(20):
+    for i in range(8):
         params = m.SearchParams(idf=m.IdfCorpusParams(corpus=[SOME, KIND][i % 2]))
         compare(both, query=sparse(), using="idf", search_params=params, query_filter=[None, KIND][i % 2])
 
 
 def test_hybrid(both):
-    for i in range(30):
+    for i in range(10):
         prefetch = [m.Prefetch(query=sparse(), using=NAMES[i % 2], limit=1000), m.Prefetch(query=dense(), using="dense", limit=1000, filter=SOME)]
         compare(both, prefetch=prefetch, query=m.FusionQuery(fusion=m.Fusion.DBSF))
         # Places of ties decide, so points of equal scores are kept out.
