@@ -95,15 +95,9 @@ pub fn encode(op: &LogOp) -> (u8, Vec<u8>) {
             put_bytes(&mut out, field.as_str().as_bytes());
             KIND_DROP_INDEX
         }
-        LogOp::CreateVector { name, params } => {
-            put_bytes(&mut out, name.as_bytes());
-            put_json(&mut out, params);
-            KIND_CREATE_VECTOR
-        }
+        LogOp::CreateVector { name, params } => put_created(&mut out, name, params, KIND_CREATE_VECTOR),
         LogOp::CreateSparseVector { name, params } => {
-            put_bytes(&mut out, name.as_bytes());
-            put_json(&mut out, params);
-            KIND_CREATE_SPARSE_VECTOR
+            put_created(&mut out, name, params, KIND_CREATE_SPARSE_VECTOR)
         }
         LogOp::DropVector { name } => {
             put_bytes(&mut out, name.as_bytes());
@@ -185,6 +179,13 @@ fn put_len(out: &mut Vec<u8>, n: usize) {
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// A name and parameters; gives the kind back.
+fn put_created(out: &mut Vec<u8>, name: &str, params: &impl serde::Serialize, kind: u8) -> u8 {
+    put_bytes(out, name.as_bytes());
+    put_json(out, params);
+    kind
 }
 
 fn put_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {

@@ -222,7 +222,9 @@ fn check_life(signed: bool) {
     check_all(&shard, &model, random, signed);
     assert!(shard.view().sealed().len() < 3, "segments were merged");
     let stats = shard.stats();
-    assert_eq!(stats.vectors[NAME], model.values().flatten().count() as u64);
+    // Deleted ones count until a segment is rewritten without them.
+    assert!(stats.vectors[NAME] >= model.values().flatten().count() as u64);
+    assert!(stats.indexed_vectors > 0 && stats.bytes_disk > 0);
     shard.write(Operation::DropVector { name: NAME.into() }).expect("dropped");
     let gone = shard
         .view()
@@ -263,29 +265,5 @@ fn kinds_are_not_mixed_up() {
     check("other", Vector::Sparse(SparseVector::default()), "Not existing vector name error: other");
     for (indices, values) in [(vec![1], vec![]), (vec![1, 1], vec![1.0, 2.0]), (vec![1], vec![f32::NAN])] {
         assert!(matches!(SparseVector::new(indices, values), Err(Error::BadInput(_))));
-    }
-}
-
-/// `cargo test --release -p quiver-engine --lib sparse_speed -- --ignored --nocapture`: searches in a second.
-#[test]
-#[ignore = "a measurement"]
-fn sparse_speed() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let random = &mut Random(3);
-    let shard = Shard::create(Arc::new(RealDisk), dir.path(), options(), config()).expect("creates");
-    for start in (0..100_000).step_by(1000) {
-        let points = (start..start + 1000).map(|n| (n, Some(random.vector(60, 30_000, false)))).collect();
-        upsert(&shard, &mut Model::new(), points);
-    }
-    optimize(&shard);
-    let queries: Vec<_> = (0..200).map(|_| random.vector(10, 30_000, false)).collect();
-    for limit in [10, 1000] {
-        let started = std::time::Instant::now();
-        for q in &queries {
-            let asked = request(Query::Nearest(q.clone()), None, limit);
-            shard.view().search_sparse(&asked, &Cancel::new()).expect("finds");
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        println!("limit {limit}: {:.0} searches a second", queries.len() as f64 / seconds);
     }
 }

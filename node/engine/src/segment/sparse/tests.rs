@@ -74,7 +74,8 @@ fn columns_and_files_hold_what_they_were_given() {
         assert!(matches!(read, Err(Error::Corrupt { .. })), "{file}");
         std::fs::write(&path, whole).expect("written");
     }
+    let builder = SparseBuilder { prefix: "s1", ..builder };
     let none = builder.write(3, &|_| Ok(None)).expect("writes");
-    let opened = SegmentSparse::open(&RealDisk, dir.path(), "s0", &none.files).expect("opens");
+    let opened = SegmentSparse::open(&RealDisk, dir.path(), "s1", &none.files).expect("opens");
     check(&opened, &[None, None, None]);
 }
