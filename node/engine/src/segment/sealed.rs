@@ -16,7 +16,7 @@ use super::deleted::Deleted;
 use super::filter_cache::FilterCache;
 use super::ids::IdTable;
 use super::passing::Passing;
-use super::sparse::SegmentSparse;
+use super::sparse::{SegmentSparse, SparseSource};
 use super::vectors::{SegmentVectors, VectorSpec};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, FieldSchema, HnswConfig, Quantization, VectorParams};

@@ -142,7 +142,7 @@ impl View {
             };
             let all = filter.is_none() && part.is_whole();
             let allowed = if all { None } else { Some(self.allowed(part, filter, cancel)?) };
-            let words = 0..(source.len() as usize).div_ceil(64);
+            let words = 0..(source.points() as usize).div_ceil(64);
             let allowed_word = |w: usize| allowed.as_ref().map_or(u64::MAX, |bits| bits.words()[w]);
             counts.points += words
                 .map(|w| u64::from((source.presence_word(w) & allowed_word(w)).count_ones()))

@@ -97,10 +97,7 @@ impl SparseBuilder<'_> {
         out.align(HEADER_BYTES)?;
         all_bounds.iter().try_for_each(|pair| out.write(cast::bytes(pair)))?;
         out.align(HEADER_BYTES)?;
-        self.each_part(len, &dimensions, row_of, &mut |_, offsets, values| {
-            out.write(cast::bytes(offsets))?;
-            out.write(cast::bytes(values))
-        })?;
+        self.write_parts(len, &dimensions, row_of, &mut out)?;
         out.finish()
     }
 
@@ -126,14 +123,14 @@ impl SparseBuilder<'_> {
         Ok(all)
     }
 
-    /// Calls `each` with the posting of every dimension in their order. Reads the rows once for so many dimensions as
+    /// Writes the posting of every dimension in their order. Reads the rows once for so many dimensions as
     /// have [`ENTRIES_AT_ONCE`] entries together.
-    fn each_part(
+    fn write_parts(
         &self,
         len: u32,
         dimensions: &[(u32, u64)],
         row_of: RowOf<'_, '_>,
-        each: &mut dyn FnMut(u32, &[u32], &[f32]) -> Result<()>,
+        out: &mut SealedWriter,
     ) -> Result<()> {
         let mut rest = dimensions;
         while !rest.is_empty() {
@@ -144,18 +141,18 @@ impl SparseBuilder<'_> {
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (part, later) = rest.split_at(count);
-            self.gather(len, part, row_of, each)?;
+            self.write_part(len, part, row_of, out)?;
             rest = later;
         }
         Ok(())
     }
 
-    fn gather(
+    fn write_part(
         &self,
         len: u32,
         part: &[(u32, u64)],
         row_of: RowOf<'_, '_>,
-        each: &mut dyn FnMut(u32, &[u32], &[f32]) -> Result<()>,
+        out: &mut SealedWriter,
     ) -> Result<()> {
         let (Some(first), Some(last)) = (part.first(), part.last()) else { return Ok(()) };
         let mut starts = Vec::with_capacity(part.len() + 1);
@@ -176,9 +173,9 @@ impl SparseBuilder<'_> {
                 ends[at] += 1;
             }
         }
-        for (i, (d, _)) in part.iter().enumerate() {
-            let range = starts[i]..starts[i + 1];
-            each(*d, &offsets[range.clone()], &values[range])?;
+        for (start, end) in starts.iter().zip(&starts[1..]) {
+            out.write(cast::bytes(&offsets[*start..*end]))?;
+            out.write(cast::bytes(&values[*start..*end]))?;
         }
         Ok(())
     }

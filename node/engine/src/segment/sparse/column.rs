@@ -73,7 +73,7 @@ impl SparseColumn {
 }
 
 impl SparseSource for SparseColumn {
-    fn len(&self) -> u32 {
+    fn points(&self) -> u32 {
         self.present.len()
     }
 

@@ -27,7 +27,7 @@ pub const FULL_SCAN_THRESHOLD: usize = 5_000;
 /// Sparse vectors that can be searched.
 pub trait SparseSource {
     /// Number of points, with this vector or without.
-    fn len(&self) -> u32;
+    fn points(&self) -> u32;
     /// Number of values of all points.
     fn entries(&self) -> u64;
     /// Which of 64 points have this vector; bits past the end are zero.

@@ -79,11 +79,6 @@ impl SegmentSparse {
         Ok(segment)
     }
 
-    /// Number of points, with this vector or without.
-    pub fn points(&self) -> u32 {
-        self.len
-    }
-
     /// Number of points that have this vector.
     pub fn present(&self) -> u32 {
         self.present
@@ -147,7 +142,7 @@ fn entries(file: &SealedFile, base: u64, range: Range<u64>) -> Result<(&[u32], &
 }
 
 impl SparseSource for SegmentSparse {
-    fn len(&self) -> u32 {
+    fn points(&self) -> u32 {
         self.len
     }
 

@@ -125,13 +125,13 @@ impl SparseQuery<'_> {
         };
         let terms = terms_of(query, source)?;
         let postings: u64 = terms.iter().map(|t| t.posting.offsets.len() as u64).sum();
-        let row = source.entries() / u64::from(source.len()).max(1) + query.indices.len() as u64;
+        let row = source.entries() / u64::from(source.points()).max(1) + query.indices.len() as u64;
         let is_few = self.passing < self.full_scan_threshold as u64;
         if is_few && self.passing.saturating_mul(row * ROW_COST) < postings {
             self.scan(source, &mut kept, cancel)?;
             return Ok((sorted(kept), Plan::Scan));
         }
-        self.add_up(terms, source.len(), &mut kept, scratch, cancel)?;
+        self.add_up(terms, source.points(), &mut kept, scratch, cancel)?;
         // Sums depend on the order of their parts in the last digits: those that are answered never do.
         let mut exact = Vec::with_capacity(kept.heap.len());
         for Ranked { offset, score } in kept.heap {
@@ -146,7 +146,7 @@ impl SparseQuery<'_> {
     fn scan(&self, source: &dyn SparseSource, kept: &mut Kept, cancel: &Cancel) -> Result<()> {
         let mut rows = 0;
         let mut similarities = Vec::new();
-        for word in 0..(source.len() as usize).div_ceil(64) {
+        for word in 0..(source.points() as usize).div_ceil(64) {
             let mut rest = (self.allowed)(word) & source.presence_word(word);
             while rest != 0 {
                 let offset = (word * 64) as u32 + rest.trailing_zeros();
