@@ -102,7 +102,11 @@ fn upsert(shard: &Shard, model: &mut Model, points: Vec<(u64, Option<SparseVecto
 
 fn optimize(shard: &Shard) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool");
-    while shard.optimize(&pool, &Cancel::new()).expect("optimizes") {}
+    // The first look finds that much was written; the second that nothing was since.
+    for _ in 0..2 {
+        while shard.optimize(&pool, &Cancel::new()).expect("optimizes") {}
+    }
+    assert!(!shard.view().sealed().is_empty(), "something was sealed");
 }
 
 fn request(query: Query<SparseVector>, filter: Option<Filter>, limit: usize) -> SearchRequest<SparseVector> {

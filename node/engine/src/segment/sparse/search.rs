@@ -19,6 +19,8 @@ const BLOCK: usize = 4096;
 const BLOCK_WORDS: usize = BLOCK / 64;
 /// Rounding that a sum of bounds is given, so that it is never below the sum that it bounds.
 const SLACK: f32 = 1e-5;
+/// Looking a point up in a posting costs as much as adding up so many postings.
+const SEEK_COST: u64 = 16;
 /// Comparing a stored value with a query costs as much as adding up so many postings.
 const ROW_COST: u64 = 4;
 /// Rows compared between two looks at the cancel flag.
@@ -183,6 +185,7 @@ impl SparseQuery<'_> {
                 Some(*sum + sum.abs() * SLACK)
             })
             .collect();
+        let lengths: Vec<u64> = terms.iter().map(|t| t.posting.offsets.len() as u64).collect();
         scratch.sums.resize(BLOCK, 0.0);
         let mut touched = [0u64; BLOCK_WORDS];
         let mut allowed = [0u64; BLOCK_WORDS];
@@ -197,10 +200,11 @@ impl SparseQuery<'_> {
             if allowed[..in_block].iter().all(|w| *w == 0) {
                 continue;
             }
-            let essential = together.partition_point(|bound| *bound < kept.worst());
-            if essential == terms.len() {
+            let left_out = together.partition_point(|bound| *bound < kept.worst());
+            if left_out == terms.len() {
                 break;
             }
+            let essential = cheapest(&lengths, left_out);
             for term in &mut terms[essential..] {
                 term.add(base, &mut scratch.sums, &mut touched);
             }
@@ -260,6 +264,21 @@ fn settle(offset: u32, mut sum: f32, left: &mut [Term<'_>], together: &[f32], ke
         sum += term.look_up(offset);
     }
     kept.offer(sum, offset);
+}
+
+/// How many of the first terms, up to `most`, are looked up point by point: as many as make it cheapest together with
+/// adding up the others, whose postings are all points that may have to be looked up.
+fn cheapest(lengths: &[u64], most: usize) -> usize {
+    let mut added: u64 = lengths.iter().sum();
+    let (mut best, mut least) = (0, added);
+    for count in 1..=most {
+        added -= lengths[count - 1];
+        let cost = added.saturating_add(added.saturating_mul(count as u64 * SEEK_COST));
+        if cost < least {
+            (best, least) = (count, cost);
+        }
+    }
+    best
 }
 
 fn terms_of<'a>(query: SparseRow<'_>, source: &'a dyn SparseSource) -> Result<Vec<Term<'a>>> {
