@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collection_status::VectorCollectionStatus;
 use crate::s3::{Destination, SecretKeyRef, SecretRef};
-use crate::schema::{Hnsw, Optimizers, PayloadIndex, Quantization, SchemaPolicy, Vector};
+use crate::schema::{Hnsw, Optimizers, PayloadIndex, Quantization, SchemaPolicy, SparseVector, Vector};
 
 /// A collection of vectors and the nodes that serve it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -53,6 +53,10 @@ use crate::schema::{Hnsw, Optimizers, PayloadIndex, Quantization, SchemaPolicy, 
         .message("nodes must be at least replication.factor: two copies of a shard never share a node"),
     validation = Rule::new("self.vectors.size() == 1 || self.vectors.all(v, v.name != '')")
         .message("a vector without a name must be the only one: give each of several vectors a name"),
+    validation = Rule::new("!has(self.sparseVectors) || self.sparseVectors.all(s, self.vectors.all(v, v.name != s.name))")
+        .message("a dense and a sparse vector have the same name: give each a name of its own"),
+    validation = Rule::new("!has(oldSelf.sparseVectors) || oldSelf.sparseVectors.all(o, has(self.sparseVectors) && self.sparseVectors.exists(n, n.name == o.name))")
+        .message("a sparse vector can't be removed: its data would be lost; create another VectorCollection instead"),
     validation = Rule::new("oldSelf.vectors.all(o, self.vectors.exists(n, n.name == o.name))")
         .message("a vector can't be removed: its data would be lost; create another VectorCollection instead"),
     validation = Rule::new("oldSelf.vectors.all(o, self.vectors.all(n, n.name != o.name || (n.size == o.size && n.distance == o.distance && n.datatype == o.datatype)))")
@@ -72,6 +76,10 @@ pub struct VectorCollectionSpec {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub vectors: Vec<Vector>,
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub sparse_vectors: Vec<SparseVector>,
     #[serde(default)]
     pub hnsw: Hnsw,
     #[serde(default)]

@@ -122,6 +122,12 @@ fn a_wrong_collection_is_refused_with_a_sentence() {
         "a vector without a name must be the only one",
     );
     check_create(&c, &[("/spec/vectors", json!([{"size": 4, "distance": "Dot"}]))], "");
+    check_create(&c, &[("/spec/sparseVectors", json!([{"name": "words", "modifier": "Idf"}]))], "");
+    check_create(
+        &c,
+        &[("/spec/sparseVectors", json!([{"name": "text"}]))],
+        "a dense and a sparse vector have the same name",
+    );
     check_create(
         &c,
         &[("/spec/payloadIndexes/0/type", json!("Integer"))],
@@ -201,6 +207,7 @@ fn what_would_lose_data_can_not_be_changed() {
     check_update(&c, &[("/spec/vectors/0/name", json!("words"))], "a vector can't be removed");
     check_update(&c, &[("/spec/vectors/-", json!({"name": "image", "size": 512, "distance": "Dot"}))], "");
     check_update(&c, &[("/spec/vectors/0/onDisk", json!(true))], "");
+    check_update(&c, &[("/spec/sparseVectors", json!([{"name": "words"}]))], "");
     check_update(
         &c,
         &[("/spec/payloadIndexes/0", json!({"field": "tenant", "type": "Uuid"}))],

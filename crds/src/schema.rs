@@ -30,6 +30,29 @@ pub struct Vector {
     pub quantization: Option<Quantization>,
 }
 
+/// One sparse vector of each point, compared by the dot product.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SparseVector {
+    #[schemars(length(min = 1, max = 100))]
+    pub name: String,
+    #[serde(default)]
+    pub modifier: Modifier,
+    /// Among fewer points each is compared by itself; what is left out is the node's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    pub full_scan_threshold: Option<i32>,
+}
+
+/// What is done to the weights of a sparse query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Modifier {
+    #[default]
+    None,
+    /// Each is multiplied by the inverse document frequency of its dimension.
+    Idf,
+}
+
 /// How two vectors are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Distance {

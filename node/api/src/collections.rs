@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::quantization::{QuantizationConfig, QuantizationUpdate};
 use crate::shard_key::Keyed;
+use crate::sparse::{CreateSparseVector, SparseVectorParams};
 use crate::strict_mode::StrictMode;
 use crate::text_index::TextParams;
 use crate::validate::Invalid;
@@ -264,7 +265,7 @@ pub struct CreateCollection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantization_config: Option<QuantizationConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sparse_vectors: Option<BTreeMap<String, Value>>,
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_mode_config: Option<StrictMode>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,6 +289,9 @@ impl CreateCollection {
             };
             params.validate(&path, &mut invalid);
             validate_vector_name(name, &path, &mut invalid);
+        }
+        for name in self.sparse_vectors.iter().flat_map(BTreeMap::keys) {
+            validate_vector_name(name, &format!("sparse_vectors.{name}"), &mut invalid);
         }
         let counts = [
             ("shard_number", self.shard_number),
@@ -344,7 +348,7 @@ pub struct UpdateCollection {
     pub params: Option<ParamsUpdate>,
     pub hnsw_config: Option<HnswDiff>,
     pub quantization_config: Option<QuantizationUpdate>,
-    pub sparse_vectors: Option<BTreeMap<String, Value>>,
+    pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
     pub strict_mode_config: Option<StrictMode>,
     pub metadata: Option<Map<String, Value>>,
 }
@@ -501,7 +505,7 @@ impl CreateIndex {
 #[serde(rename_all = "snake_case")]
 pub enum CreateVector {
     Dense(VectorParams),
-    Sparse(Value),
+    Sparse(CreateSparseVector),
 }
 
 /// Body of POST `/collections/aliases`.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod collections;
+pub mod document;
 pub mod facet;
 pub mod fast;
 pub mod filter;
@@ -15,6 +16,7 @@ pub mod quantization;
 pub mod query;
 pub mod shard_call;
 pub mod shard_key;
+pub mod sparse;
 pub mod strict_mode;
 pub mod text_index;
 pub mod validate;

@@ -200,20 +200,42 @@ pub(crate) fn vector_from_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Vect
     }
 }
 
-fn vector_from_object<E: de::Error>(object: serde_json::Map<String, serde_json::Value>) -> Result<Vector, E> {
-    #[derive(Deserialize)]
-    struct Sparse {
-        indices: Vec<u32>,
-        values: Vec<f32>,
+/// Reads an object key by key: indices and values go nowhere in between.
+fn vector_from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Vector, A::Error> {
+    let (mut indices, mut values, mut rest) = (None, None, serde_json::Map::new());
+    while let Some(key) = map.next_key::<String>()? {
+        match key.as_str() {
+            "indices" => indices = Some(map.next_value::<Vec<u32>>()?),
+            "values" => values = Some(map.next_value::<Vec<Component>>()?),
+            _ => drop(rest.insert(key, map.next_value()?)),
+        }
     }
-    if object.contains_key("indices") || object.contains_key("values") {
-        let sparse: Sparse = serde_json::from_value(object.into()).map_err(E::custom)?;
-        return Ok(Vector::Sparse { indices: sparse.indices, values: sparse.values });
+    match (indices, values) {
+        (Some(indices), Some(values)) => {
+            Ok(Vector::Sparse { indices, values: values.into_iter().map(|c| c.0).collect() })
+        }
+        (Some(_), None) => Err(de::Error::missing_field("values")),
+        (None, Some(_)) => Err(de::Error::missing_field("indices")),
+        (None, None) if rest.contains_key("model") => Ok(Vector::Inference(Box::new(rest.into()))),
+        (None, None) => Err(de::Error::custom(NO_VECTOR)),
     }
-    if object.contains_key("model") {
-        return Ok(Vector::Inference(Box::new(object.into())));
+}
+
+impl Vector {
+    /// Adds what is wrong with it, below `path`.
+    pub fn validate(&self, path: &str, invalid: &mut crate::validate::Invalid) {
+        let Vector::Sparse { indices, values } = self else { return };
+        if indices.len() != values.len() {
+            let text = "Validation error: must be the same length as indices [{}]";
+            invalid.add(format!("{path}.values"), text);
+        }
+        let mut sorted = indices.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if sorted.len() != indices.len() {
+            invalid.add(format!("{path}.indices"), "Validation error: must be unique [{}]");
+        }
     }
-    Err(E::custom(NO_VECTOR))
 }
 
 const NO_VECTOR: &str = "data did not match any variant of untagged enum Vector";
@@ -232,7 +254,7 @@ impl<'de> Visitor<'de> for VectorVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vector, A::Error> {
-        vector_from_object(Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?)
+        vector_from_map(map)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::filter::Filter;
 use crate::point::{OrderValue, Payload, PointId, PointStruct, Record, ScoredPoint, Vector};
 use crate::points::{PointVectors, UpdateMode, WithPayload, WithVector};
 use crate::query::SearchParams;
+use crate::sparse::SparseVectorParams;
 
 /// Ids or a filter.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +33,7 @@ pub enum ShardWrite {
     CreateIndex { field: String, schema: FieldSchema },
     DropIndex { field: String },
     CreateVector { name: String, params: VectorParams },
+    CreateSparseVector { name: String, params: SparseVectorParams },
     DropVector { name: String },
 }
 
@@ -80,7 +82,24 @@ pub enum ShardRead {
         filter: Option<Filter>,
         limit: Option<usize>,
     },
+    /// How many points have dimensions of sparse vectors, for their weights.
+    SparseCounts(Vec<SparseCount>),
     Info,
+}
+
+/// Which points are counted: those that have the sparse vector, and each of some dimensions of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SparseCount {
+    pub using: String,
+    pub indices: Vec<u32>,
+    pub filter: Option<Filter>,
+}
+
+/// What was counted, in the order of the indices.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SparseCounted {
+    pub points: u64,
+    pub with_index: Vec<u64>,
 }
 
 /// What points are scored by; ids are vectors already.
@@ -126,6 +145,29 @@ impl ShardQuery {
             ShardQuery::Context(pairs) => of_pairs(pairs).collect(),
             ShardQuery::Feedback { target, feedback, .. } => {
                 std::iter::once(target).chain(feedback.iter().map(|(v, _)| v)).collect()
+            }
+        }
+    }
+}
+
+impl ShardQuery {
+    /// Every vector of it, to be changed in place.
+    pub fn vectors_mut(&mut self) -> Vec<&mut Vector> {
+        fn of_pairs(pairs: &mut [(Vector, Vector)]) -> impl Iterator<Item = &mut Vector> {
+            pairs.iter_mut().flat_map(|(positive, negative)| [positive, negative])
+        }
+        match self {
+            ShardQuery::Nearest(vector) => vec![vector],
+            ShardQuery::BestScore { positives, negatives }
+            | ShardQuery::SumScores { positives, negatives } => {
+                positives.iter_mut().chain(negatives).collect()
+            }
+            ShardQuery::Discover { target, pairs } => {
+                std::iter::once(target).chain(of_pairs(pairs)).collect()
+            }
+            ShardQuery::Context(pairs) => of_pairs(pairs).collect(),
+            ShardQuery::Feedback { target, feedback, .. } => {
+                std::iter::once(target).chain(feedback.iter_mut().map(|(v, _)| v)).collect()
             }
         }
     }
@@ -189,6 +231,7 @@ pub enum ShardAnswer {
         hits: Vec<FacetHit>,
         unindexed: Vec<String>,
     },
+    SparseCounts(Vec<SparseCounted>),
     Info(ShardInfo),
 }
 

@@ -230,12 +230,32 @@ impl Default for OptimizerConfig {
     }
 }
 
+/// What is done to the weights of a sparse query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Modifier {
+    #[default]
+    None,
+    /// Each is multiplied by the inverse document frequency of its dimension.
+    Idf,
+}
+
+/// One named sparse vector of a collection. The dot product compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SparseParams {
+    pub modifier: Modifier,
+    /// Among fewer points each is compared by itself; `None`: the default. Never changes an answer.
+    pub full_scan_threshold: Option<usize>,
+}
+
 /// What a shard needs to know of its collection. Payload indexes are not here: they travel through the
 /// log and live in the manifest, so that they are exactly as old as the data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CollectionConfig {
     /// By name; `""` is the unnamed vector.
     pub vectors: BTreeMap<String, VectorParams>,
+    /// By name; none of them is among `vectors`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse_vectors: BTreeMap<String, SparseParams>,
     pub hnsw: HnswConfig,
     pub optimizers: OptimizerConfig,
     pub quantization: Option<Quantization>,
@@ -243,6 +263,11 @@ pub struct CollectionConfig {
 }
 
 impl CollectionConfig {
+    /// Whether there is a vector of that name, of whatever kind.
+    pub fn has_vector(&self, name: &str) -> bool {
+        self.vectors.contains_key(name) || self.sparse_vectors.contains_key(name)
+    }
+
     /// The HNSW parameters in force for one vector.
     pub fn hnsw_of(&self, params: &VectorParams) -> HnswConfig {
         params.hnsw.unwrap_or_default().over(self.hnsw)

@@ -3,7 +3,7 @@
 //! Only resolved, id-based, idempotent changes are logged (docs/architecture.md, "Log"), so that replaying
 //! the log on any copy gives the same points. Filters and conditions are resolved before.
 
-use crate::config::{FieldSchema, VectorParams};
+use crate::config::{FieldSchema, SparseParams, VectorParams};
 use crate::filter::Filter;
 use crate::json_path::JsonPath;
 use crate::payload::RawPayload;
@@ -81,6 +81,10 @@ pub enum Operation {
         name: String,
         params: VectorParams,
     },
+    CreateSparseVector {
+        name: String,
+        params: SparseParams,
+    },
     DropVector {
         name: String,
     },
@@ -122,6 +126,7 @@ impl Operation {
             Operation::CreateIndex { .. }
             | Operation::DropIndex { .. }
             | Operation::CreateVector { .. }
+            | Operation::CreateSparseVector { .. }
             | Operation::DropVector { .. } => 0,
         };
         size_of::<Self>() + variable
@@ -129,8 +134,7 @@ impl Operation {
 }
 
 fn bytes_of(vectors: &NamedVectors) -> usize {
-    let one =
-        |(name, v): (&str, &crate::vector::Vector)| name.len() + 48 + v.as_dense().map_or(0, size_of_val);
+    let one = |(name, v): (&str, &crate::vector::Vector)| name.len() + 48 + v.bytes();
     vectors.iter().map(one).sum()
 }
 
@@ -172,6 +176,10 @@ pub enum LogOp {
     CreateVector {
         name: String,
         params: VectorParams,
+    },
+    CreateSparseVector {
+        name: String,
+        params: SparseParams,
     },
     DropVector {
         name: String,

@@ -11,7 +11,7 @@ use crate::json_path::JsonPath;
 use crate::operation::{LogOp, PointWrite};
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
-use crate::vector::{NamedVectors, Vector};
+use crate::vector::{NamedVectors, SparseVector, Vector};
 
 /// Version of every body's layout; the first byte of the body.
 const LAYOUT: u8 = 1;
@@ -29,12 +29,14 @@ const KIND_CREATE_INDEX: u8 = 9;
 const KIND_DROP_INDEX: u8 = 10;
 const KIND_CREATE_VECTOR: u8 = 11;
 const KIND_DROP_VECTOR: u8 = 12;
+const KIND_CREATE_SPARSE_VECTOR: u8 = 13;
 
 const ID_NUM: u8 = 0;
 const ID_UUID: u8 = 1;
 
-/// 2 and 3 are kept for sparse and multi vectors.
+/// 3 is kept for multi vectors.
 const VECTOR_DENSE: u8 = 1;
+const VECTOR_SPARSE: u8 = 2;
 
 /// The kind byte and the body of an operation.
 pub fn encode(op: &LogOp) -> (u8, Vec<u8>) {
@@ -93,10 +95,9 @@ pub fn encode(op: &LogOp) -> (u8, Vec<u8>) {
             put_bytes(&mut out, field.as_str().as_bytes());
             KIND_DROP_INDEX
         }
-        LogOp::CreateVector { name, params } => {
-            put_bytes(&mut out, name.as_bytes());
-            put_json(&mut out, params);
-            KIND_CREATE_VECTOR
+        LogOp::CreateVector { name, params } => put_created(&mut out, name, params, KIND_CREATE_VECTOR),
+        LogOp::CreateSparseVector { name, params } => {
+            put_created(&mut out, name, params, KIND_CREATE_SPARSE_VECTOR)
         }
         LogOp::DropVector { name } => {
             put_bytes(&mut out, name.as_bytes());
@@ -141,6 +142,9 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<LogOp> {
         KIND_CREATE_INDEX => LogOp::CreateIndex { field: path(input.text()?)?, schema: input.json()? },
         KIND_DROP_INDEX => LogOp::DropIndex { field: path(input.text()?)? },
         KIND_CREATE_VECTOR => LogOp::CreateVector { name: input.text()?.to_owned(), params: input.json()? },
+        KIND_CREATE_SPARSE_VECTOR => {
+            LogOp::CreateSparseVector { name: input.text()?.to_owned(), params: input.json()? }
+        }
         KIND_DROP_VECTOR => LogOp::DropVector { name: input.text()?.to_owned() },
         other => return Err(bad(format!("operation of unknown kind {other}"))),
     };
@@ -163,8 +167,7 @@ fn path(text: &str) -> Result<JsonPath> {
 }
 
 fn point_size(point: &PointWrite) -> usize {
-    let vectors: usize =
-        point.vectors.iter().map(|(n, v)| n.len() + 9 + v.as_dense().map_or(0, |d| d.len() * 4)).sum();
+    let vectors: usize = point.vectors.iter().map(|(n, v)| n.len() + 9 + v.bytes()).sum();
     17 + 4 + vectors + 4 + point.payload.as_bytes().len()
 }
 
@@ -176,6 +179,13 @@ fn put_len(out: &mut Vec<u8>, n: usize) {
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// A name and parameters; gives the kind back.
+fn put_created(out: &mut Vec<u8>, name: &str, params: &impl serde::Serialize, kind: u8) -> u8 {
+    put_bytes(out, name.as_bytes());
+    put_json(out, params);
+    kind
 }
 
 fn put_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
@@ -219,13 +229,24 @@ fn put_vectors(out: &mut Vec<u8>, vectors: &NamedVectors) {
             Vector::Dense(v) => {
                 out.push(VECTOR_DENSE);
                 put_len(out, v.len());
-                let start = out.len();
-                out.resize(start + v.len() * 4, 0);
-                for (bytes, x) in out[start..].chunks_exact_mut(4).zip(v) {
-                    bytes.copy_from_slice(&x.to_le_bytes());
-                }
+                put_numbers(out, v.iter().map(|x| x.to_le_bytes()));
+            }
+            Vector::Sparse(v) => {
+                let row = v.row();
+                out.push(VECTOR_SPARSE);
+                put_len(out, row.indices.len());
+                put_numbers(out, row.indices.iter().map(|i| i.to_le_bytes()));
+                put_numbers(out, row.values.iter().map(|x| x.to_le_bytes()));
             }
         }
+    }
+}
+
+fn put_numbers(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = [u8; 4]>) {
+    let start = out.len();
+    out.resize(start + numbers.len() * 4, 0);
+    for (bytes, number) in out[start..].chunks_exact_mut(4).zip(numbers) {
+        bytes.copy_from_slice(&number);
     }
 }
 
@@ -292,18 +313,26 @@ impl<'a> Input<'a> {
         Ok(RawPayload::from_json_bytes(self.bytes()?))
     }
 
+    fn numbers<T>(&mut self, n: usize, read: impl Fn([u8; 4]) -> T) -> Result<Vec<T>> {
+        let bytes = self.take(n.checked_mul(4).ok_or_else(|| bad("vector too long".into()))?)?;
+        let number = |b: &[u8]| read(b.try_into().expect("chunks of four bytes"));
+        Ok(bytes.chunks_exact(4).map(number).collect())
+    }
+
     fn vectors(&mut self) -> Result<NamedVectors> {
         let named = self.list(9, |i| {
             let name = i.text()?.to_owned();
             match i.byte()? {
                 VECTOR_DENSE => {
                     let n = i.len()?;
-                    let bytes = i.take(n.checked_mul(4).ok_or_else(|| bad("vector too long".into()))?)?;
-                    let v = bytes
-                        .chunks_exact(4)
-                        .map(|b| f32::from_le_bytes(b.try_into().expect("chunks of four bytes")))
-                        .collect();
-                    Ok((name, Vector::Dense(v)))
+                    Ok((name, Vector::Dense(i.numbers(n, f32::from_le_bytes)?)))
+                }
+                VECTOR_SPARSE => {
+                    let n = i.len()?;
+                    let indices = i.numbers(n, u32::from_le_bytes)?;
+                    let values = i.numbers(n, f32::from_le_bytes)?;
+                    let vector = SparseVector::new(indices, values).map_err(|e| bad(e.to_string()))?;
+                    Ok((name, Vector::Sparse(vector)))
                 }
                 other => Err(bad(format!("vector of kind {other}, which this version does not know"))),
             }
@@ -317,7 +346,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Distance, FieldSchema, FieldType, VectorParams};
+    use crate::config::{Distance, FieldSchema, FieldType, Modifier, SparseParams, VectorParams};
 
     fn check(op: LogOp) {
         let (kind, body) = encode(&op);
@@ -339,6 +368,13 @@ mod tests {
         let vectors: NamedVectors = [
             (String::new(), Vector::Dense(vec![1.0, -0.0, f32::MIN_POSITIVE])),
             ("image".to_owned(), Vector::Dense(vec![])),
+            (
+                "words".to_owned(),
+                Vector::Sparse(
+                    SparseVector::new(vec![7, u32::MAX, 0], vec![1.5, -0.0, 3.0]).expect("sparse"),
+                ),
+            ),
+            ("nothing".to_owned(), Vector::Sparse(SparseVector::default())),
         ]
         .into_iter()
         .collect();
@@ -365,6 +401,8 @@ mod tests {
         check(LogOp::CreateIndex { field: path("k"), schema: FieldSchema::plain(FieldType::Keyword) });
         check(LogOp::DropIndex { field: path("k") });
         check(LogOp::CreateVector { name: "v".into(), params });
+        let sparse = SparseParams { modifier: Modifier::Idf, full_scan_threshold: Some(7) };
+        check(LogOp::CreateSparseVector { name: "s".into(), params: sparse });
         check(LogOp::DropVector { name: "v".into() });
     }
 

@@ -33,27 +33,29 @@ pub struct SearchParams {
 ///
 /// All kinds but the first score by the similarities to several vectors, where the similarity of Euclid is the negative
 /// squared distance and that of Manhattan the negative distance; their scores are higher for better points, always.
+///
+/// `V` is a vector: dense, or a [`SparseVector`](crate::SparseVector).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Query {
+pub enum Query<V = Vec<f32>> {
     /// How near they are to a vector.
-    Nearest(Vec<f32>),
+    Nearest(V),
     /// The best of the similarities decides: above zero if it is that of a positive, below if that of a negative.
-    BestScore { positives: Vec<Vec<f32>>, negatives: Vec<Vec<f32>> },
+    BestScore { positives: Vec<V>, negatives: Vec<V> },
     /// Similarities to the positives less those to the negatives.
-    SumScores { positives: Vec<Vec<f32>>, negatives: Vec<Vec<f32>> },
+    SumScores { positives: Vec<V>, negatives: Vec<V> },
     /// In how many pairs the positive is nearer; among equals, how near the target is.
-    Discover { target: Vec<f32>, pairs: Vec<ContextPair> },
+    Discover { target: V, pairs: Vec<ContextPair<V>> },
     /// How far a point lies on the wrong side of pairs; 0 is best.
-    Context { pairs: Vec<ContextPair> },
+    Context { pairs: Vec<ContextPair<V>> },
     /// Nearness to a target, corrected by what was said about other points.
-    Feedback { target: Vec<f32>, feedback: Vec<(Vec<f32>, f32)>, factors: FeedbackFactors },
+    Feedback { target: V, feedback: Vec<(V, f32)>, factors: FeedbackFactors },
 }
 
 /// A point is to be nearer to the one than to the other.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ContextPair {
-    pub positive: Vec<f32>,
-    pub negative: Vec<f32>,
+pub struct ContextPair<V = Vec<f32>> {
+    pub positive: V,
+    pub negative: V,
 }
 
 /// Factors of [`Query::Feedback`]: `a` of the target's similarity; `c` of the difference between two examples, together
@@ -87,10 +89,10 @@ impl Query {
 
 /// The best points by a query.
 #[derive(Clone, Debug)]
-pub struct SearchRequest {
+pub struct SearchRequest<V = Vec<f32>> {
     /// Name of the vector; `""` for the unnamed one.
     pub using: String,
-    pub query: Query,
+    pub query: Query<V>,
     pub filter: Option<Filter>,
     pub params: SearchParams,
     /// How many; an offset is added by the caller, which also skips it after merging shards.

@@ -63,7 +63,9 @@ pub fn check(schema: &SchemaRequest, change: &Change<'_>) -> Result<Allowed, Str
         Change::CreateVector if additions => Ok(Allowed::Do),
         Change::CreateVector => refuse("declare vectors", " (spec.vectors; its schemaPolicy is Enforce)"),
         Change::DropVector(name) => {
-            if declared(schema).vectors.iter().any(|(n, _)| n == *name) {
+            let declared = declared(schema);
+            let sparse = declared.sparse_vectors.iter().flatten().any(|(n, _)| n == *name);
+            if sparse || declared.vectors.iter().any(|(n, _)| n == *name) {
                 return refuse(&format!("remove the vector `{name}`"), " (spec.vectors)");
             }
             if additions { Ok(Allowed::Do) } else { refuse("change vectors", " (spec.vectors)") }

@@ -535,6 +535,13 @@ fn apply_to(shard: &Shard, schema: &SchemaRequest, convert: &Convert) -> Result<
                     differences.push(format!("vector `{name}`: {e}"));
                 }
             }
+            let missing = config.sparse_vectors.iter();
+            for (name, params) in missing.filter(|(n, _)| !view.config().sparse_vectors.contains_key(*n)) {
+                let op = Operation::CreateSparseVector { name: name.clone(), params: *params };
+                if let Err(e) = shard.write(op) {
+                    differences.push(format!("sparse vector `{name}`: {e}"));
+                }
+            }
             if differences.is_empty()
                 && let Err(e) = shard.update_config(config)
             {

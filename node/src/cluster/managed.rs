@@ -147,6 +147,10 @@ pub async fn refresh(
                 settings.vectors.as_map_mut().insert(name.clone(), wire_vector(params));
             }
         }
+        for (name, params) in &shard.view().config().sparse_vectors {
+            let known = settings.sparse_vectors.get_or_insert_default();
+            known.entry(name.clone()).or_insert_with(|| convert::wire_sparse_params(params));
+        }
     }
     let routes = match places.as_ref() {
         Ok(places) => places.iter().map(|p| route(p, peers)).collect(),

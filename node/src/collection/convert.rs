@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
 use quiver_api::collections as api;
 use quiver_api::filter as wire;
 use quiver_api::geo::GeoLineString;
@@ -13,8 +12,10 @@ use quiver_api::point::{
 use quiver_api::points as points_api;
 use quiver_api::query::SearchParams as WireParams;
 use quiver_api::shard_call::{ShardOrder, ShardQuery};
+use quiver_api::sparse::{Modifier as WireModifier, SparseIndexParams, SparseVectorParams};
 use quiver_engine::config::{
-    CollectionConfig, Distance, HnswConfig, HnswDiff, OptimizerConfig, QuantizationDiff, VectorParams,
+    CollectionConfig, Distance, HnswConfig, HnswDiff, Modifier, OptimizerConfig, QuantizationDiff,
+    SparseParams, VectorParams,
 };
 use quiver_engine::filter::expr::Bounds;
 use quiver_engine::filter::{
@@ -26,10 +27,10 @@ use quiver_engine::query::{
     ContextPair, FeedbackFactors, OrderBy, OrderValue, QuantizationSearch, Query, SearchParams, WithVectors,
 };
 use quiver_engine::text::{TextMatch, TextTest};
-use quiver_engine::{NamedVectors, PointId, Vector};
+use quiver_engine::{NamedVectors, PointId, SparseVector, Vector};
 
 pub use super::field_index::{field_schema, wire_field_schema};
-use super::quantization;
+use super::{document, quantization};
 use crate::error::{ApiError, Result};
 
 /// An id for the engine.
@@ -57,26 +58,53 @@ pub fn path(text: &str) -> Result<JsonPath> {
 pub fn vector(v: WireVector) -> Result<Vector> {
     match v {
         WireVector::Dense(v) => Ok(Vector::Dense(v)),
+        v @ WireVector::Sparse { .. } => sparse(v).map(Vector::Sparse),
         other => dense(&other).map(|v| Vector::Dense(v.to_vec())),
     }
 }
 
-/// The numbers of a vector that the engine can store.
+/// The numbers of a dense vector.
 pub fn dense(v: &WireVector) -> Result<&[f32]> {
     match v {
         WireVector::Dense(v) => Ok(v),
         WireVector::Multi(_) => {
             Err(ApiError::wrong_input("Conversion between multi and regular vectors failed"))
         }
-        WireVector::Sparse { .. } => {
-            Err(ApiError::wrong_input("Conversion between sparse and regular vectors failed"))
+        WireVector::Sparse { .. } => Err(wrong_kind()),
+        WireVector::Inference(_) => Err(document::no_model()),
+    }
+}
+
+/// [`dense`] of a vector that is not needed any more.
+pub fn numbers(v: WireVector) -> Result<Vec<f32>> {
+    match v {
+        WireVector::Dense(v) => Ok(v),
+        other => dense(&other).map(<[f32]>::to_vec),
+    }
+}
+
+/// A sparse vector.
+pub fn sparse(v: WireVector) -> Result<SparseVector> {
+    match v {
+        WireVector::Sparse { indices, values } => Ok(SparseVector::new(indices, values)?),
+        WireVector::Dense(_) => Err(wrong_kind()),
+        other => dense(&other).and(Err(wrong_kind())),
+    }
+}
+
+/// A dense vector where sparse ones are, or the other way round.
+pub fn wrong_kind() -> ApiError {
+    ApiError::wrong_input("Conversion between sparse and regular vectors failed")
+}
+
+/// One vector for the wire.
+pub fn wire_vector(v: Vector) -> WireVector {
+    match v {
+        Vector::Dense(v) => WireVector::Dense(v),
+        Vector::Sparse(v) => {
+            let (indices, values) = v.into_parts();
+            WireVector::Sparse { indices, values }
         }
-        // The protocol answers 500 here; but the request is wrong, and nothing in the node has failed.
-        WireVector::Inference(_) => Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "InferenceService URL not configured - please provide valid address in config",
-        )
-        .hint("This node has no models: compute the vector with yours and send it as a list of numbers")),
     }
 }
 
@@ -93,7 +121,7 @@ pub fn wire_vectors(v: &NamedVectors, asked: &WithVectors) -> Option<WireVectors
     if *asked == WithVectors::None {
         return None;
     }
-    let wire = |v: &Vector| WireVector::Dense(v.as_dense().unwrap_or_default().to_vec());
+    let wire = |v: &Vector| wire_vector(v.clone());
     match (v.len(), v.get("")) {
         (1, Some(unnamed)) => Some(WireVectors::Unnamed(wire(unnamed))),
         _ => Some(WireVectors::Named(v.iter().map(|(n, v)| (n.to_owned(), wire(v))).collect())),
@@ -136,12 +164,9 @@ pub fn params(p: &WireParams) -> SearchParams {
     }
 }
 
-/// What points are scored by.
-pub fn query(q: ShardQuery) -> Result<Query> {
-    let one = |v: WireVector| match vector(v)? {
-        Vector::Dense(numbers) => Ok(numbers),
-    };
-    let all = |list: Vec<WireVector>| list.into_iter().map(one).collect::<Result<Vec<_>>>();
+/// What points are scored by, `one` making each vector the engine's.
+pub fn query<V>(q: ShardQuery, one: impl Fn(WireVector) -> Result<V>) -> Result<Query<V>> {
+    let all = |list: Vec<WireVector>| list.into_iter().map(&one).collect::<Result<Vec<_>>>();
     let pairs = |list: Vec<(WireVector, WireVector)>| {
         let pair = |(p, n)| Ok(ContextPair { positive: one(p)?, negative: one(n)? });
         list.into_iter().map(pair).collect::<Result<Vec<_>>>()
@@ -303,22 +328,54 @@ pub struct Defaults {
 
 /// The configuration in force for a collection as it was created.
 pub fn collection_config(c: &api::CreateCollection, defaults: &Defaults) -> Result<CollectionConfig> {
-    let mut vectors: BTreeMap<String, _> =
+    let mut vectors: BTreeMap<String, VectorParams> =
         c.vectors.iter().map(|(name, p)| Ok((name.to_owned(), vector_params(p)?))).collect::<Result<_>>()?;
     for (_, params) in vectors.iter_mut().filter(|(name, _)| c.unquantized_vectors.contains(*name)) {
         params.quantization = Some(QuantizationDiff::Disabled);
     }
-    if c.sparse_vectors.as_ref().is_some_and(|s| !s.is_empty()) {
-        return Err(ApiError::not_served("a sparse vector"));
+    let mut sparse_vectors = BTreeMap::new();
+    for (name, params) in c.sparse_vectors.iter().flatten() {
+        if name.is_empty() {
+            return Err(ApiError::wrong_input("Sparse vector name cannot be empty"));
+        }
+        if vectors.contains_key(name) {
+            return Err(ApiError::wrong_input(format!(
+                "Dense and sparse vector names must be unique - duplicate found with '{name}'"
+            )));
+        }
+        sparse_vectors.insert(name.clone(), sparse_params(params));
     }
     Ok(CollectionConfig {
         vectors,
+        sparse_vectors,
         hnsw: hnsw_diff(c.hnsw_config.as_ref()).over(defaults.hnsw),
         optimizers: optimizers(c.optimizers_config.as_ref(), defaults.optimizers)?,
         quantization: c.quantization_config.map(quantization::to_engine),
         on_disk_payload: on_disk(c.payload.and_then(|p| p.memory), c.on_disk_payload)
             .unwrap_or(defaults.on_disk_payload),
     })
+}
+
+/// A sparse vector's parameters. Where and how exactly its index is kept is not the engine's business: it is a mapped file
+/// of whole numbers.
+pub fn sparse_params(p: &SparseVectorParams) -> SparseParams {
+    SparseParams {
+        modifier: match p.modifier {
+            Some(WireModifier::Idf) => Modifier::Idf,
+            Some(WireModifier::None) | None => Modifier::None,
+        },
+        full_scan_threshold: p.index.and_then(|i| i.full_scan_threshold),
+    }
+}
+
+/// The same for the wire.
+pub fn wire_sparse_params(p: &SparseParams) -> SparseVectorParams {
+    let full_scan_threshold = p.full_scan_threshold;
+    SparseVectorParams {
+        index: full_scan_threshold
+            .map(|_| SparseIndexParams { full_scan_threshold, ..SparseIndexParams::default() }),
+        modifier: (p.modifier == Modifier::Idf).then_some(WireModifier::Idf),
+    }
 }
 
 /// One vector's parameters.

@@ -7,9 +7,9 @@ use quiver_engine::operation::{Operation, PointWrite, Selection, UpdateMode};
 use quiver_engine::payload_edit::{self, PayloadSelector};
 use quiver_engine::query::{OrderValue, Record, SearchRequest, WithVectors};
 use quiver_engine::shard::{Shard, ShardStatus, View};
-use quiver_engine::{Cancel, RawPayload};
+use quiver_engine::{Cancel, RawPayload, SparseVector};
 
-use super::{convert, field_index};
+use super::{convert, field_index, sparse};
 use crate::error::{ApiError, Result};
 
 /// A change in the engine's words.
@@ -63,6 +63,9 @@ pub fn operation(write: ShardWrite) -> Result<Operation> {
         W::CreateVector { name, params } => {
             Operation::CreateVector { name, params: convert::vector_params(&params)? }
         }
+        W::CreateSparseVector { name, params } => {
+            Operation::CreateSparseVector { name, params: convert::sparse_params(&params) }
+        }
         W::DropVector { name } => Operation::DropVector { name },
     })
 }
@@ -79,11 +82,11 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
     let view = shard.view();
     match call {
         ShardRead::Search(s) => {
-            let (points, unindexed) = Search::new(s)?.run(&view, cancel)?;
+            let (points, unindexed) = Search::new(s, &view)?.run(&view, cancel)?;
             Ok(ShardAnswer::Found { points, unindexed })
         }
         ShardRead::SearchBatch(all) => {
-            let all = all.into_iter().map(Search::new).collect::<Result<_>>()?;
+            let all = all.into_iter().map(|s| Search::new(s, &view)).collect::<Result<_>>()?;
             let (answers, unindexed) = search_all(&view, all, cancel)?;
             Ok(ShardAnswer::FoundBatch { answers, unindexed })
         }
@@ -125,6 +128,10 @@ pub fn read(shard: &Shard, call: ShardRead, cancel: &Cancel) -> Result<ShardAnsw
                 unindexed,
             })
         }
+        ShardRead::SparseCounts(all) => {
+            let counted = all.into_iter().map(|count| sparse::count(&view, count, cancel));
+            Ok(ShardAnswer::SparseCounts(counted.collect::<Result<_>>()?))
+        }
         ShardRead::Info => Ok(ShardAnswer::Info(info(shard, &view))),
     }
 }
@@ -141,6 +148,7 @@ pub fn is_short(shard: &Shard, read: &ShardRead) -> bool {
         ShardRead::Retrieve { ids, .. } => points(ids.len()),
         ShardRead::Scroll { filter: None, limit, .. } => points(*limit),
         ShardRead::Count { filter: None } => true,
+        ShardRead::SparseCounts(all) => sparse::is_short(&shard.view(), all),
         ShardRead::Count { filter: Some(f) } => {
             let filter = convert::filter(f.clone());
             filter.is_ok_and(|f| shard.view().filter_nanoseconds(&f) <= SHORT_NANOSECONDS)
@@ -165,22 +173,33 @@ pub fn search_all(
     Ok((answers, unindexed))
 }
 
+/// By which kind of vectors.
+enum Request {
+    Dense(SearchRequest),
+    Sparse(SearchRequest<SparseVector>),
+}
+
 /// A search in the engine's words, and what is shown of the points that it finds.
 pub struct Search {
-    request: SearchRequest,
+    request: Request,
     selector: Option<PayloadSelector>,
     vectors: WithVectors,
 }
 
 impl Search {
-    pub fn new(s: ShardSearch) -> Result<Self> {
-        let request = SearchRequest {
-            using: s.using,
-            query: convert::query(s.query)?,
-            filter: s.filter.map(convert::filter).transpose()?,
-            params: convert::params(&s.params),
-            limit: s.limit,
-            score_threshold: s.score_threshold,
+    pub fn new(s: ShardSearch, view: &View) -> Result<Self> {
+        let filter = s.filter.map(convert::filter).transpose()?;
+        let (using, params) = (s.using, convert::params(&s.params));
+        let (limit, score_threshold) = (s.limit, s.score_threshold);
+        let request = match view.config().sparse_vectors.contains_key(&using) {
+            true => {
+                let query = convert::query(s.query, convert::sparse)?;
+                Request::Sparse(SearchRequest { using, query, filter, params, limit, score_threshold })
+            }
+            false => {
+                let query = convert::query(s.query, convert::numbers)?;
+                Request::Dense(SearchRequest { using, query, filter, params, limit, score_threshold })
+            }
         };
         let selector = convert::with_payload(&s.payload)?;
         Ok(Self { request, selector, vectors: convert::with_vectors(&s.vectors) })
@@ -192,12 +211,19 @@ impl Search {
 
     /// What it takes, about.
     pub fn nanoseconds(&self, view: &View) -> u64 {
-        let shown = if self.shows_points() { self.request.limit as u64 } else { 0 };
-        view.search_nanoseconds(&self.request).saturating_add(shown.saturating_mul(POINT_NANOSECONDS))
+        let (search, limit) = match &self.request {
+            Request::Dense(request) => (view.search_nanoseconds(request), request.limit),
+            Request::Sparse(request) => (view.sparse_nanoseconds(request), request.limit),
+        };
+        let shown = if self.shows_points() { limit as u64 } else { 0 };
+        search.saturating_add(shown.saturating_mul(POINT_NANOSECONDS))
     }
 
     fn run(self, view: &View, cancel: &Cancel) -> Result<(Vec<ScoredPoint>, Vec<String>)> {
-        let outcome = view.search(&self.request, cancel)?;
+        let outcome = match &self.request {
+            Request::Dense(request) => view.search(request, cancel)?,
+            Request::Sparse(request) => view.search_sparse(request, cancel)?,
+        };
         let mut records = Vec::new();
         if self.shows_points() {
             let ids: Vec<_> = outcome.hits.iter().map(|h| h.id).collect();

@@ -74,7 +74,8 @@ pub fn wire_field_schema(s: &FieldSchema) -> api::FieldSchema {
     })
 }
 
-fn text_params(p: &wire::TextParams) -> TextParams {
+/// How texts are cut.
+pub fn text_params(p: &wire::TextParams) -> TextParams {
     let name = |language: &wire::Language| language.as_str().to_owned();
     TextParams {
         tokenizer: p.tokenizer.map(|tokenizer| match tokenizer {

@@ -134,6 +134,9 @@ pub fn shown_config(settings: &CreateCollection, config: &CollectionConfig) -> V
         "write_consistency_factor": settings.write_consistency_factor.unwrap_or(1),
         "on_disk_payload": config.on_disk_payload,
     });
+    if let Some(sparse) = settings.sparse_vectors.as_ref().filter(|all| !all.is_empty()) {
+        params["sparse_vectors"] = json!(sparse);
+    }
     if let Some(factor) = settings.read_fan_out_factor {
         params["read_fan_out_factor"] = factor.into();
     }

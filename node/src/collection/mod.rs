@@ -3,6 +3,7 @@
 pub mod aliases;
 pub mod backup;
 pub mod convert;
+pub mod document;
 pub mod execute;
 pub mod facet;
 pub mod field_index;
@@ -16,6 +17,7 @@ pub mod registry;
 pub mod route;
 pub mod scrub;
 pub mod shard_keys;
+pub mod sparse;
 pub mod strict;
 pub mod update;
 
@@ -189,7 +191,7 @@ async fn search_local(
     deadline: Deadline,
 ) -> Result<(Vec<Vec<ScoredPoint>>, Vec<String>)> {
     let (pool, view) = (&node.pools.search, shard.view());
-    let searches = all.into_iter().map(execute::Search::new).collect::<Result<Vec<_>>>()?;
+    let searches = all.into_iter().map(|s| execute::Search::new(s, &view)).collect::<Result<Vec<_>>>()?;
     let cost: u64 = searches.iter().map(|s| s.nanoseconds(&view)).fold(0, u64::saturating_add);
     if cost <= execute::SHORT_NANOSECONDS {
         return pool.inline("Search", deadline, |cancel| execute::search_all(&view, searches, cancel))?;
@@ -222,6 +224,7 @@ fn operation_name(read: &ShardRead) -> &'static str {
         ShardRead::Scroll { .. } | ShardRead::Ordered { .. } | ShardRead::Sample { .. } => "Scroll",
         ShardRead::Count { .. } => "Count",
         ShardRead::Facet { .. } => "Facet",
+        ShardRead::SparseCounts(_) => "Search",
         ShardRead::Info => "Info",
     }
 }
@@ -239,6 +242,7 @@ fn kind(answer: &ShardAnswer) -> &'static str {
         ShardAnswer::Records { .. } => "records",
         ShardAnswer::Counted { .. } => "counted",
         ShardAnswer::Facets { .. } => "facets",
+        ShardAnswer::SparseCounts(_) => "sparse_counts",
         ShardAnswer::Info(_) => "info",
     }
 }

@@ -9,13 +9,16 @@ use quiver_api::points::{WithPayload, WithVector};
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardQuery, ShardRead, ShardSearch};
 
 use super::route::{HashRange, group};
-use super::{Collection, convert, unexpected};
+use super::sparse::{self, Configured};
+use super::{Collection, convert, document, unexpected};
 use crate::error::{ApiError, Result};
 use crate::limits::Reservation;
 use crate::pool::Deadline;
 
 /// Bytes that a number of a vector takes in an answer: as it is read, and as text.
 const NUMBER_BYTES: u64 = 4 + 12;
+/// Numbers that a sparse vector is guessed to have.
+const SPARSE_NUMBERS: u64 = 256;
 /// Bytes that a payload is guessed to take, as it is read and as text.
 const PAYLOAD_BYTES: u64 = 1024;
 
@@ -39,7 +42,9 @@ impl Collection {
             WithVector::Names(names) => names.iter().any(|n| n == name),
         };
         let configured = definition.settings.vectors.iter();
-        let numbers: u64 = configured.filter(|(n, _)| shown(n)).map(|(_, p)| p.size as u64).sum();
+        let dense: u64 = configured.filter(|(n, _)| shown(n)).map(|(_, p)| p.size as u64).sum();
+        let sparse = definition.settings.sparse_vectors.iter().flatten().filter(|(n, _)| shown(n)).count();
+        let numbers = dense + sparse as u64 * SPARSE_NUMBERS;
         let payload = if *payload == WithPayload::Bool(false) { 0 } else { PAYLOAD_BYTES };
         let bytes = points.saturating_mul(numbers * NUMBER_BYTES + payload);
         Ok(self.node.memory.admit(bytes)?)
@@ -48,9 +53,12 @@ impl Collection {
     /// Several searches at once; each answer best first, `offset` of it skipped.
     pub async fn search(
         &self,
-        searches: Vec<(ShardSearch, usize)>,
+        mut searches: Vec<(ShardSearch, usize)>,
         deadline: Deadline,
     ) -> Result<Vec<Vec<ScoredPoint>>> {
+        for (search, _) in &mut searches {
+            search.query.vectors_mut().into_iter().try_for_each(document::embed_query)?;
+        }
         let name = self.name();
         let mut higher = Vec::with_capacity(searches.len());
         for (search, _) in &searches {
@@ -60,6 +68,7 @@ impl Collection {
             let tuned = search.params.hnsw_ef.is_some() || search.params.exact;
             self.node.guardrails.search(&name, tuned);
         }
+        self.weigh(&mut searches, deadline).await?;
         let admit = |s: &ShardSearch| self.admit(s.limit, &s.payload, &s.vectors);
         let _memory = searches.iter().map(|(s, _)| admit(s)).collect::<Result<Vec<_>>>()?;
         let (all, offsets): (Vec<ShardSearch>, Vec<usize>) = searches.into_iter().unzip();
@@ -92,16 +101,8 @@ impl Collection {
     /// Finds a wrong number of dimensions before any shard is asked: the advice about it does not travel.
     fn check_dimension(&self, search: &ShardSearch) -> Result<()> {
         let definition = self.definition.load();
-        let params = definition.settings.vectors.iter().find(|(name, _)| *name == search.using);
-        let check = |vector: &Vector| {
-            let got = convert::dense(vector)?.len();
-            match params {
-                Some((_, params)) if params.size != got => {
-                    Err(quiver_engine::Error::Dimension { expected: params.size, got }.into())
-                }
-                _ => Ok(()),
-            }
-        };
+        let configured = sparse::configured(&definition.settings, &search.using);
+        let check = |vector: &Vector| configured.as_ref().map_or(Ok(()), |known| known.check(vector));
         match &search.query {
             ShardQuery::Nearest(vector) => check(vector),
             examples => examples.vectors().into_iter().try_for_each(check),
@@ -111,9 +112,11 @@ impl Collection {
     /// How vectors of that name are compared.
     pub fn distance(&self, using: &str) -> Result<Distance> {
         let definition = self.definition.load();
-        let found = definition.settings.vectors.iter().find(|(name, _)| *name == using);
-        let unknown = || ApiError::from(quiver_engine::Error::VectorName(using.to_owned()));
-        found.map(|(_, params)| params.distance).ok_or_else(unknown)
+        match sparse::configured(&definition.settings, using) {
+            Some(Configured::Dense(params)) => Ok(params.distance),
+            Some(Configured::Sparse(_)) => Ok(Distance::Dot),
+            None => Err(ApiError::from(quiver_engine::Error::VectorName(using.to_owned()))),
+        }
     }
 
     fn higher_is_nearer(&self, using: &str) -> Result<bool> {

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use quiver_api::collections::{CreateCollection, CreateVector, UpdateCollection, VectorParams};
 use quiver_api::quantization::QuantizationUpdate;
 use quiver_api::shard_call::ShardWrite;
+use quiver_api::sparse::SparseVectorParams;
 use quiver_engine::Error as EngineError;
 use quiver_engine::file::{Disk, RealDisk, atomic};
 use quiver_engine::shard::{GraphThreads, Shard, ShardOptions};
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 use super::convert::{self, Defaults};
 use super::shard_keys::{self, Slot};
+use super::sparse::{self, Configured};
 use super::{Collection, Definition, Route};
 use crate::clock;
 use crate::cluster::allowed::{self, Allowed, Change};
@@ -376,9 +378,17 @@ impl Registry {
         wait: bool,
         deadline: Deadline,
     ) -> Result<u64> {
-        let CreateVector::Dense(params) = body else { return Err(ApiError::not_served("a sparse vector")) };
+        let params = match body {
+            CreateVector::Dense(params) => params,
+            CreateVector::Sparse(params) => {
+                return self.create_sparse_vector(collection, name, params.into(), wait, deadline).await;
+            }
+        };
         let _guard = collection.changing.lock().await;
         let mut definition = Definition::clone(&collection.definition.load());
+        if definition.settings.sparse_vectors.iter().flatten().any(|(n, _)| n == name) {
+            return Err(ApiError::wrong_input(format!("Vector `{name}` already exists as a sparse vector")));
+        }
         let known: Option<VectorParams> =
             definition.settings.vectors.iter().find(|(n, _)| *n == name).map(|(_, p)| p.clone());
         match known {
@@ -398,6 +408,37 @@ impl Registry {
         Ok(result.operation_id)
     }
 
+    /// [`Self::create_vector`] for a sparse one.
+    async fn create_sparse_vector(
+        &self,
+        collection: &Collection,
+        name: &str,
+        params: SparseVectorParams,
+        wait: bool,
+        deadline: Deadline,
+    ) -> Result<u64> {
+        let _guard = collection.changing.lock().await;
+        let mut definition = Definition::clone(&collection.definition.load());
+        match sparse::configured(&definition.settings, name) {
+            Some(Configured::Sparse(old)) if *old == params => return Ok(0),
+            Some(_) => {
+                return Err(ApiError::wrong_input(format!(
+                    "Vector `{name}` already exists with a different configuration"
+                )));
+            }
+            None if name.is_empty() => {
+                return Err(ApiError::wrong_input("Sparse vector name cannot be empty"));
+            }
+            None => {}
+        }
+        let result = collection
+            .update(ShardWrite::CreateSparseVector { name: name.into(), params }, wait, deadline)
+            .await?;
+        definition.settings.sparse_vectors.get_or_insert_default().insert(name.into(), params);
+        self.redefine(collection, definition, deadline).await?;
+        Ok(result.operation_id)
+    }
+
     /// Drops a named vector and its data. Dropping what is not there is fine.
     pub async fn drop_vector(
         &self,
@@ -408,10 +449,15 @@ impl Registry {
     ) -> Result<u64> {
         let _guard = collection.changing.lock().await;
         let mut definition = Definition::clone(&collection.definition.load());
-        if !definition.settings.vectors.iter().any(|(n, _)| n == name) {
-            return Ok(0);
+        match sparse::configured(&definition.settings, name) {
+            None => return Ok(0),
+            Some(Configured::Dense(_)) => drop(definition.settings.vectors.as_map_mut().remove(name)),
+            Some(Configured::Sparse(_)) => {
+                if let Some(all) = &mut definition.settings.sparse_vectors {
+                    all.remove(name);
+                }
+            }
         }
-        definition.settings.vectors.as_map_mut().remove(name);
         definition.settings.unquantized_vectors.remove(name);
         let result = collection.update(ShardWrite::DropVector { name: name.into() }, wait, deadline).await?;
         self.redefine(collection, definition, deadline).await?;
@@ -481,9 +527,11 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()> {
-    // There are no sparse vectors yet, so none of them can be changed.
-    if let Some(name) = change.sparse_vectors.iter().flatten().map(|(name, _)| name).next() {
-        return Err(EngineError::VectorName(name.clone()).into());
+    for (name, update) in change.sparse_vectors.into_iter().flatten() {
+        let Some(params) = settings.sparse_vectors.as_mut().and_then(|all| all.get_mut(&name)) else {
+            return Err(EngineError::VectorName(name).into());
+        };
+        params.merge(&update);
     }
     for (name, update) in change.vectors.into_iter().flatten() {
         let Some(params) = settings.vectors.get_mut(&name) else {

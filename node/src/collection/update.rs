@@ -6,7 +6,7 @@ use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardWrite, Target};
 use quiver_engine::Error as EngineError;
 
 use super::route::{HashRange, group};
-use super::{Collection, Route, convert, unexpected};
+use super::{Collection, Route, convert, document, sparse, unexpected};
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 
@@ -23,6 +23,13 @@ impl Collection {
     /// Runs a write on every shard that it concerns. The first error is the answer; other shards may have
     /// taken their part, as an error of a write always means.
     pub async fn update(&self, write: ShardWrite, wait: bool, deadline: Deadline) -> Result<UpdateResult> {
+        let write = match document::has_documents(&write) {
+            true => {
+                let work = move |_: &_| document::embed_write(write);
+                self.node.pools.update.run("Update", deadline, work).await??
+            }
+            false => write,
+        };
         self.check_vectors(&write)?;
         let routes = self.routes.load_full();
         let parts = split_by_key(&routes, write)?;
@@ -43,18 +50,14 @@ impl Collection {
     /// Finds vectors that a shard would refuse before any shard has taken its part of the points.
     fn check_vectors(&self, write: &ShardWrite) -> Result<()> {
         let definition = self.definition.load();
-        let configured = &definition.settings.vectors;
         let check = |name: &str, vector: &Vector| {
-            let length = convert::dense(vector)?.len();
-            match configured.iter().find(|(known, _)| *known == name) {
-                Some((_, params)) if params.size != length => {
-                    Err(EngineError::Dimension { expected: params.size, got: length }.into())
-                }
+            match sparse::configured(&definition.settings, name) {
+                Some(configured) => configured.check(vector),
                 // In a node set another node may have added it just now: the shards know better.
                 None if !self.node.settings.cluster.enabled => {
                     Err(EngineError::VectorName(name.to_owned()).into())
                 }
-                _ => Ok(()),
+                None => Ok(()),
             }
         };
         let check_all = |vectors: &Vectors| match vectors {
@@ -121,6 +124,7 @@ fn split(routes: &[Route], write: ShardWrite) -> Result<Vec<(usize, ShardWrite)>
         every @ (W::CreateIndex { .. }
         | W::DropIndex { .. }
         | W::CreateVector { .. }
+        | W::CreateSparseVector { .. }
         | W::DropVector { .. }) => Ok((0..routes.len()).map(|i| (i, every.clone())).collect()),
     }
 }

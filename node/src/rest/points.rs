@@ -122,6 +122,15 @@ fn refuse_wrong_filter(operation: &BatchOperation) -> Result<()> {
 fn refuse_empty_vectors<'a>(all: impl Iterator<Item = &'a Vectors>) -> Result<()> {
     let empty = |v: &Vector| matches!(v, Vector::Dense(v) if v.is_empty());
     for (i, vectors) in all.enumerate() {
+        let mut invalid = Invalid::new();
+        match vectors {
+            Vectors::Unnamed(v) => v.validate(&format!("points[{i}].vector.?"), &mut invalid),
+            Vectors::Named(map) => {
+                let path = format!("points[{i}].vector.?");
+                map.values().for_each(|v| v.validate(&path, &mut invalid));
+            }
+        }
+        invalid.done()?;
         let found = match vectors {
             Vectors::Unnamed(v) => empty(v),
             Vectors::Named(map) => map.values().any(empty),

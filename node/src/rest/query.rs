@@ -33,6 +33,7 @@ fn search_of(r: SearchRequest, path: &str) -> Result<(ShardSearch, usize)> {
     if let Some(filter) = &r.filter {
         filter.validate(&format!("{path}filter"), &mut invalid);
     }
+    r.vector.vector.validate(&format!("{path}vector.?"), &mut invalid);
     invalid.done()?;
     let offset = r.offset.unwrap_or(0);
     let search = ShardSearch {

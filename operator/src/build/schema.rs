@@ -3,7 +3,8 @@
 use quiver_api::internal::{PayloadIndex, SchemaPolicy, SchemaRequest, SnapshotScheduleState};
 use quiver_crds::collection::VectorCollectionSpec;
 use quiver_crds::schema::{
-    self, BinaryEncoding, Hnsw, Optimizers, PayloadIndexType, Quantization, QuantizationType, Vector,
+    self, BinaryEncoding, Hnsw, Modifier, Optimizers, PayloadIndexType, Quantization, QuantizationType,
+    SparseVector, Vector,
 };
 use serde_json::{Map, Value, json};
 
@@ -98,6 +99,14 @@ fn vector(v: &Vector) -> Value {
     Value::Object(map)
 }
 
+fn sparse_vector(v: &SparseVector) -> Value {
+    let mut map = Map::new();
+    let index = v.full_scan_threshold.map(|threshold| json!({ "full_scan_threshold": threshold }));
+    put(&mut map, "index", index);
+    put(&mut map, "modifier", (v.modifier != Modifier::None).then(|| lowercase(v.modifier)));
+    Value::Object(map)
+}
+
 /// Body of `PUT /collections/{name}`.
 pub fn create_body(spec: &VectorCollectionSpec) -> Value {
     let vectors = match spec.vectors.as_slice() {
@@ -106,6 +115,10 @@ pub fn create_body(spec: &VectorCollectionSpec) -> Value {
     };
     let mut map = Map::new();
     put(&mut map, "vectors", Some(vectors));
+    if !spec.sparse_vectors.is_empty() {
+        let all = spec.sparse_vectors.iter().map(|v| (v.name.clone(), sparse_vector(v)));
+        map.insert("sparse_vectors".into(), Value::Object(all.collect()));
+    }
     put(&mut map, "shard_number", Some(spec.shards));
     put(&mut map, "replication_factor", Some(spec.replication.factor));
     put(&mut map, "on_disk_payload", spec.on_disk_payload);
@@ -177,6 +190,21 @@ mod tests {
         assert_eq!(body, rest);
         let read = serde_json::from_value::<quiver_api::quantization::QuantizationConfig>(body);
         assert_eq!(serde_json::to_value(read.expect("a node reads it")).expect("it prints"), rest);
+    }
+
+    #[test]
+    fn sparse_vectors_are_put_in_the_words_of_rest() {
+        for (resource, rest) in [
+            (json!({"name": "a"}), json!({})),
+            (json!({"name": "a", "modifier": "Idf"}), json!({"modifier": "idf"})),
+            (json!({"name": "a", "fullScanThreshold": 7}), json!({"index": {"full_scan_threshold": 7}})),
+        ] {
+            let given: SparseVector = serde_json::from_value(resource).expect("a resource's vector");
+            let body = sparse_vector(&given);
+            assert_eq!(body, rest);
+            let read = serde_json::from_value::<quiver_api::sparse::SparseVectorParams>(body);
+            assert_eq!(serde_json::to_value(read.expect("a node reads it")).expect("it prints"), rest);
+        }
     }
 
     #[test]

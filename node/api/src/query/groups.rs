@@ -82,7 +82,7 @@ impl QueryGroupsRequest {
             query: self.query.clone(),
             using: self.using.clone(),
             filter: self.filter.clone(),
-            params: self.params,
+            params: self.params.clone(),
             score_threshold: self.score_threshold,
             limit: self.limit,
             offset: None,

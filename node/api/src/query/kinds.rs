@@ -121,6 +121,7 @@ impl Query {
     /// Adds what is out of range, below `path`.
     pub fn validate(&self, path: &str, invalid: &mut Invalid) {
         match self {
+            Query::Vector(vector) => vector.validate(&format!("{path}.?"), invalid),
             Query::Diverse(_, mmr) => mmr.validate(&format!("{path}.mmr"), invalid),
             Query::Recommend(r) => r.validate(&format!("{path}.recommend"), invalid),
             Query::Feedback(f) => f.validate(&format!("{path}.relevance_feedback"), invalid),

@@ -15,7 +15,7 @@ pub struct Examples {
 }
 
 /// How similarities become a score.
-enum Rule {
+pub enum Rule {
     /// The first so many are positives, the others negatives.
     BestScore { positives: usize },
     /// The sum of all, each times its weight.
@@ -32,38 +32,10 @@ impl Examples {
     /// # Errors
     /// [`Error::Dimension`] if one of them is of another length.
     pub fn of(query: &Query, distance: Distance, dim: usize) -> Result<Option<Self>> {
-        let mut examples = Self { distance, dim, rows: Vec::new(), rule: Rule::Context };
-        examples.rule = match query {
-            Query::Nearest(_) => return Ok(None),
-            Query::BestScore { positives, negatives } => {
-                examples.push_all(positives.iter().chain(negatives))?;
-                Rule::BestScore { positives: positives.len() }
-            }
-            Query::SumScores { positives, negatives } => {
-                examples.push_all(positives.iter().chain(negatives))?;
-                let negative = negatives.iter().map(|_| -1.0);
-                Rule::Weighted(positives.iter().map(|_| 1.0).chain(negative).collect())
-            }
-            Query::Discover { target, pairs } => {
-                let pairs = pairs.iter().flat_map(|p| [&p.positive, &p.negative]);
-                examples.push_all(std::iter::once(target).chain(pairs))?;
-                Rule::Discover
-            }
-            Query::Context { pairs } => {
-                examples.push_all(pairs.iter().flat_map(|p| [&p.positive, &p.negative]))?;
-                Rule::Context
-            }
-            Query::Feedback { target, feedback, factors } => {
-                examples.push_all(std::iter::once(target).chain(feedback.iter().map(|(row, _)| row)))?;
-                let scores: Vec<f32> = feedback.iter().map(|(_, score)| *score).collect();
-                Rule::Weighted(feedback_weights(&scores, *factors))
-            }
-        };
+        let Some((rule, rows)) = Rule::of(query) else { return Ok(None) };
+        let mut examples = Self { distance, dim, rows: Vec::new(), rule };
+        rows.into_iter().try_for_each(|row| examples.push(row))?;
         Ok(Some(examples))
-    }
-
-    fn push_all<'a>(&mut self, mut rows: impl Iterator<Item = &'a Vec<f32>>) -> Result<()> {
-        rows.try_for_each(|row| self.push(row))
     }
 
     fn push(&mut self, row: &[f32]) -> Result<()> {
@@ -102,8 +74,42 @@ impl Examples {
     /// The score of a point from its similarity to the example of each place.
     #[inline(always)]
     pub(crate) fn combine(&self, similarity: impl Fn(usize) -> f32) -> f32 {
-        let count = self.rows.len() / self.dim.max(1);
-        let score = match &self.rule {
+        self.rule.combine(self.rows.len() / self.dim.max(1), similarity)
+    }
+}
+
+impl Rule {
+    /// The rule of a query and the vectors that it compares with, in the rule's order; `None` if it has a single vector.
+    pub(crate) fn of<V>(query: &Query<V>) -> Option<(Self, Vec<&V>)> {
+        Some(match query {
+            Query::Nearest(_) => return None,
+            Query::BestScore { positives, negatives } => {
+                (Rule::BestScore { positives: positives.len() }, positives.iter().chain(negatives).collect())
+            }
+            Query::SumScores { positives, negatives } => {
+                let negative = negatives.iter().map(|_| -1.0);
+                let weights = positives.iter().map(|_| 1.0).chain(negative).collect();
+                (Rule::Weighted(weights), positives.iter().chain(negatives).collect())
+            }
+            Query::Discover { target, pairs } => {
+                let pairs = pairs.iter().flat_map(|p| [&p.positive, &p.negative]);
+                (Rule::Discover, std::iter::once(target).chain(pairs).collect())
+            }
+            Query::Context { pairs } => {
+                (Rule::Context, pairs.iter().flat_map(|p| [&p.positive, &p.negative]).collect())
+            }
+            Query::Feedback { target, feedback, factors } => {
+                let scores: Vec<f32> = feedback.iter().map(|(_, score)| *score).collect();
+                let rows = std::iter::once(target).chain(feedback.iter().map(|(row, _)| row));
+                (Rule::Weighted(feedback_weights(&scores, *factors)), rows.collect())
+            }
+        })
+    }
+
+    /// The score of a point from its similarity to each of `count` examples.
+    #[inline(always)]
+    pub(crate) fn combine(&self, count: usize, similarity: impl Fn(usize) -> f32) -> f32 {
+        let score = match self {
             Rule::BestScore { positives } => {
                 let best = |places: std::ops::Range<usize>| {
                     places.map(&similarity).fold(f32::NEG_INFINITY, f32::max)

@@ -17,7 +17,7 @@ mod top;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use examples::Examples;
+pub use examples::{Examples, Rule};
 pub use top::TopK;
 
 use crate::config::Distance;

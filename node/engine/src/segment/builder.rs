@@ -11,7 +11,10 @@ use super::columns::{PayloadWriter, Versions};
 use super::deleted::Deleted;
 use super::ids::IdTable;
 use super::mutable::ChunkState;
-use super::sealed::{Meta, SealedSegment, VectorMeta, spec_of, wants_graph, write_index, write_meta};
+use super::sealed::{
+    Meta, SealedSegment, SparseMeta, VectorMeta, spec_of, wants_graph, write_index, write_meta,
+};
+use super::sparse::SparseBuilder;
 use super::tenants::Ranks;
 use super::vectors::{DROPPED, GraphPlan, SegmentVectors, VectorsBuilder};
 use crate::bitset::Bitset;
@@ -25,6 +28,7 @@ use crate::payload::PayloadMap;
 use crate::payload_index::FieldIndexBuilder;
 use crate::point_id::PointId;
 use crate::shard::manifest::SegmentEntry;
+use crate::vector::SparseRow;
 
 /// Points written between two looks at the cancel flag.
 const POINTS_PER_CHECK: usize = 1024;
@@ -68,6 +72,13 @@ impl Source {
         match self {
             Source::Chunk(c) => Ok(c.chunk.column(name).and_then(|c| c.get(offset))),
             Source::Sealed(s, _) => s.vector(offset, name),
+        }
+    }
+
+    fn sparse_vector(&self, offset: u32, name: &str) -> Result<Option<SparseRow<'_>>> {
+        match self {
+            Source::Chunk(c) => Ok(c.chunk.sparse_column(name).and_then(|c| c.get(offset))),
+            Source::Sealed(s, _) => s.sparse_vector(offset, name),
         }
     }
 }
@@ -148,6 +159,18 @@ impl Build<'_> {
         self.write_payloads(sources, places, dir, &mut files, &mut meta)?;
         for (i, name) in self.config.vectors.keys().enumerate() {
             self.write_vectors(sources, places, dir, (i, name), &mut files, &mut meta)?;
+        }
+        for (i, name) in self.config.sparse_vectors.keys().enumerate() {
+            let (prefix, cancel) = (format!("s{i}"), self.cancel);
+            let builder = SparseBuilder { disk: self.disk, dir, prefix: &prefix, cancel };
+            let row = |new: u32| {
+                let (_, source, offset) = places[new as usize];
+                sources[source as usize].sparse_vector(offset, name)
+            };
+            let written = builder.write(places.len() as u32, &row)?;
+            files.extend(written.files);
+            let (points, entries) = (written.points, written.entries);
+            meta.sparse.insert(name.clone(), SparseMeta { prefix, points, entries });
         }
         files.push(write_meta(self.disk, dir, &mut meta)?);
         self.disk.sync_dir(dir).map_err(Error::io("sync a segment's folder"))?;

@@ -8,6 +8,7 @@ mod ids;
 pub mod mutable;
 mod passing;
 pub mod sealed;
+pub mod sparse;
 mod tenants;
 pub mod vectors;
 

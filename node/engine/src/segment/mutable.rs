@@ -16,6 +16,7 @@ use crate::json_path::JsonPath;
 use crate::payload::{PayloadMap, RawPayload};
 use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
+use crate::segment::sparse::SparseColumn;
 use crate::vector::{NamedVectors, Vector};
 
 /// Points of a full tail, and of a chunk. Few in tests, so that small ones have many chunks.
@@ -48,8 +49,9 @@ impl Row {
 
     /// Memory it takes, about.
     pub fn bytes(&self) -> usize {
-        let vectors: usize =
-            self.vectors.iter().map(|(_, v)| v.as_dense().map_or(0, <[f32]>::len) * 4 + 48).sum();
+        // Frozen, a sparse vector is kept by point and by dimension.
+        let one = |v: &Vector| v.bytes() * if v.as_sparse().is_some() { 2 } else { 1 } + 48;
+        let vectors: usize = self.vectors.iter().map(|(_, v)| one(v)).sum();
         96 + vectors + self.payload.as_bytes().len()
     }
 }
@@ -137,6 +139,7 @@ pub struct Chunk {
     seqs: Vec<u64>,
     payloads: Vec<RawPayload>,
     columns: BTreeMap<String, Arc<Column>>,
+    sparse: BTreeMap<String, Arc<SparseColumn>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
     bytes: usize,
     payload_bytes: usize,
@@ -167,7 +170,16 @@ impl Chunk {
                 columns.insert(name.clone(), Arc::new(column));
             }
         }
+        let mut sparse = BTreeMap::new();
+        for name in config.sparse_vectors.keys() {
+            let row = |r: &Arc<Row>| r.vectors.get(name).and_then(Vector::as_sparse).cloned();
+            let vectors: Vec<_> = rows.iter().map(row).collect();
+            if let Some(column) = SparseColumn::new(vectors.iter().map(|v| v.as_ref().map(|v| v.row()))) {
+                sparse.insert(name.clone(), Arc::new(column));
+            }
+        }
         Ok(Self {
+            sparse,
             ids: rows.iter().map(|r| r.id).collect(),
             seqs: rows.iter().map(|r| r.seq).collect(),
             payloads: rows.iter().map(|r| r.payload.clone()).collect(),
@@ -195,12 +207,19 @@ impl Chunk {
         self.columns.get(name).map(|c| &**c)
     }
 
+    pub fn sparse_column(&self, name: &str) -> Option<&SparseColumn> {
+        self.sparse.get(name).map(|c| &**c)
+    }
+
     /// All vectors of a point.
     pub fn vectors(&self, offset: u32) -> NamedVectors {
         let vector = |(name, c): (&String, &Arc<Column>)| {
             c.get(offset).map(|v| (name.clone(), Vector::Dense(v.to_vec())))
         };
-        self.columns.iter().filter_map(vector).collect()
+        let sparse = |(name, c): (&String, &Arc<SparseColumn>)| {
+            c.get(offset).map(|v| (name.clone(), Vector::Sparse(v.to_vector())))
+        };
+        self.columns.iter().filter_map(vector).chain(self.sparse.iter().filter_map(sparse)).collect()
     }
 
     /// Memory it takes, about.
@@ -240,6 +259,7 @@ impl Chunk {
     pub fn without_vector(&self, name: &str) -> Self {
         let mut chunk = self.share();
         chunk.columns.remove(name);
+        chunk.sparse.remove(name);
         chunk
     }
 
@@ -249,6 +269,7 @@ impl Chunk {
             seqs: self.seqs.clone(),
             payloads: self.payloads.clone(),
             columns: self.columns.clone(),
+            sparse: self.sparse.clone(),
             indexes: self.indexes.clone(),
             bytes: self.bytes,
             payload_bytes: self.payload_bytes,
@@ -291,10 +312,13 @@ impl PointSource for Chunk {
 
     fn has_vector(&self, offset: u32, name: &str) -> bool {
         self.columns.get(name).is_some_and(|c| c.present.get(offset))
+            || self.sparse.get(name).is_some_and(|c| c.present.get(offset))
     }
 
     fn with_vector(&self, name: &str) -> Bitset {
-        self.columns.get(name).map_or_else(|| Bitset::zeros(self.len()), |c| c.present.clone())
+        let dense = self.columns.get(name).map(|c| &c.present);
+        let present = dense.or_else(|| self.sparse.get(name).map(|c| &c.present));
+        present.cloned().unwrap_or_else(|| Bitset::zeros(self.len()))
     }
 
     fn index(&self, key: &JsonPath) -> Option<&FieldIndex> {

@@ -16,6 +16,7 @@ use super::deleted::Deleted;
 use super::filter_cache::FilterCache;
 use super::ids::IdTable;
 use super::passing::Passing;
+use super::sparse::{SegmentSparse, SparseSource};
 use super::vectors::{SegmentVectors, VectorSpec};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, FieldSchema, HnswConfig, Quantization, VectorParams};
@@ -28,6 +29,7 @@ use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
 use crate::quantization::ScalarCodes;
 use crate::shard::manifest::SegmentEntry;
+use crate::vector::SparseRow;
 
 const META: [u8; 8] = *b"segmeta ";
 const INDEX: [u8; 8] = *b"PLDINDEX";
@@ -37,6 +39,8 @@ const DELETED: [u8; 8] = *b"deleted ";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     pub vectors: BTreeMap<String, VectorMeta>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sparse: BTreeMap<String, SparseMeta>,
     /// By the text of their path.
     pub indexes: BTreeMap<String, IndexMeta>,
     /// Number that the next file of this segment gets.
@@ -55,6 +59,16 @@ pub struct VectorMeta {
     pub graph: bool,
     /// Points that have it.
     pub points: u32,
+}
+
+/// The sparse vectors of one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SparseMeta {
+    /// What the names of its files begin with.
+    pub prefix: String,
+    /// Points that have it, and the values of all of them.
+    pub points: u32,
+    pub entries: u64,
 }
 
 /// A payload index of a segment.
@@ -77,6 +91,7 @@ pub struct SealedSegment {
     versions: Versions,
     payloads: Payloads,
     vectors: BTreeMap<String, Arc<SegmentVectors>>,
+    sparse: BTreeMap<String, Arc<SegmentSparse>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
     /// Shared by what is made of this segment with other indexes or settings: its points stay the same.
     filters: Arc<FilterCache>,
@@ -119,6 +134,7 @@ impl SealedSegment {
             }
             vectors.insert(name.clone(), Arc::new(opened));
         }
+        let sparse = open_sparse(disk, &dir, entry, &meta, config)?;
         let mut indexes = BTreeMap::new();
         for (key, index) in &meta.indexes {
             let path = JsonPath::parse(key).map_err(|e| Error::corrupt(&meta_entry.name, e))?;
@@ -135,6 +151,7 @@ impl SealedSegment {
             meta,
             ids,
             vectors,
+            sparse,
             indexes,
             filters: Arc::default(),
         })
@@ -218,7 +235,8 @@ impl SealedSegment {
 
     /// Bytes of raw vectors.
     pub fn vector_bytes(&self) -> u64 {
-        self.meta.vectors.values().map(|v| u64::from(v.points) * v.size as u64 * 4).sum()
+        let dense: u64 = self.meta.vectors.values().map(|v| u64::from(v.points) * v.size as u64 * 4).sum();
+        dense + self.meta.sparse.values().map(|v| v.entries * 8).sum::<u64>()
     }
 
     pub fn version(&self, offset: u32) -> u64 {
@@ -240,6 +258,15 @@ impl SealedSegment {
     /// The vector of one point as it is stored.
     pub fn vector(&self, offset: u32, name: &str) -> Result<Option<&[f32]>> {
         self.vectors.get(name).map_or(Ok(None), |v| v.raw(offset))
+    }
+
+    pub fn sparse(&self) -> &BTreeMap<String, Arc<SegmentSparse>> {
+        &self.sparse
+    }
+
+    /// The sparse vector of one point as it is stored.
+    pub fn sparse_vector(&self, offset: u32, name: &str) -> Result<Option<SparseRow<'_>>> {
+        self.sparse.get(name).map_or(Ok(None), |v| v.get(offset))
     }
 
     /// The first place, in the order of ids, whose id is not below `id`.
@@ -270,12 +297,14 @@ impl SealedSegment {
 
     /// Without the vectors of one name.
     pub fn without_vector(&self, name: &str) -> Option<Self> {
-        if !self.meta.vectors.contains_key(name) {
+        if !self.meta.vectors.contains_key(name) && !self.meta.sparse.contains_key(name) {
             return None;
         }
         let mut segment = self.clone();
         segment.vectors.remove(name);
         segment.meta.vectors.remove(name);
+        segment.sparse.remove(name);
+        segment.meta.sparse.remove(name);
         segment.stale_meta = true;
         Some(segment)
     }
@@ -323,11 +352,13 @@ impl SealedSegment {
     /// Writes the next `meta` file in the place of the old one, and names the files of dropped vectors no longer.
     pub fn write_meta(&mut self, disk: &dyn Disk) -> Result<()> {
         let entry = write_meta(disk, &self.dir, &mut self.meta)?;
-        let vectors = &self.meta.vectors;
-        // Only the files of vectors have a dot in their names, behind the prefix.
-        let of_dropped = |f: &FileEntry| {
-            f.name.split_once('.').is_some_and(|(prefix, _)| vectors.values().all(|v| v.prefix != prefix))
+        let meta = &self.meta;
+        let is_known = |prefix: &str| {
+            meta.vectors.values().any(|v| v.prefix == prefix)
+                || meta.sparse.values().any(|v| v.prefix == prefix)
         };
+        // Only the files of vectors have a dot in their names, behind the prefix.
+        let of_dropped = |f: &FileEntry| f.name.split_once('.').is_some_and(|(prefix, _)| !is_known(prefix));
         self.files.retain(|f| !f.name.starts_with("meta-") && !of_dropped(f));
         self.files.push(entry);
         self.stale_meta = false;
@@ -341,11 +372,31 @@ impl SealedSegment {
 
     /// As this is in memory now, with the files that another state of it wrote.
     pub fn with_files_of(&self, written: &SealedSegment) -> Self {
-        let meta = Meta { vectors: self.meta.vectors.clone(), ..written.meta.clone() };
-        let stale_meta = meta.vectors != written.meta.vectors;
+        let (vectors, sparse) = (self.meta.vectors.clone(), self.meta.sparse.clone());
+        let meta = Meta { vectors, sparse, ..written.meta.clone() };
+        let stale_meta = meta.vectors != written.meta.vectors || meta.sparse != written.meta.sparse;
         let files = written.files.clone();
         Self { files, meta, stale_meta, indexes: written.indexes.clone(), ..self.clone() }
     }
+}
+
+/// The sparse vectors that the collection still has.
+fn open_sparse(
+    disk: &dyn Disk,
+    dir: &Path,
+    entry: &SegmentEntry,
+    meta: &Meta,
+    config: &CollectionConfig,
+) -> Result<BTreeMap<String, Arc<SegmentSparse>>> {
+    let mut sparse = BTreeMap::new();
+    for (name, built) in meta.sparse.iter().filter(|(name, _)| config.sparse_vectors.contains_key(*name)) {
+        let opened = SegmentSparse::open(disk, dir, &built.prefix, &entry.files)?;
+        if opened.points() != entry.points || opened.present() != built.points {
+            return Err(Error::corrupt(format!("{}.rows", built.prefix), "another number of points"));
+        }
+        sparse.insert(name.clone(), Arc::new(opened));
+    }
+    Ok(sparse)
 }
 
 /// How the vectors of one name are kept and compared.
@@ -443,6 +494,7 @@ impl PointSource for SealedSegment {
 
     fn has_vector(&self, offset: u32, name: &str) -> bool {
         self.vectors.get(name).is_some_and(|v| v.has(offset))
+            || self.sparse.get(name).is_some_and(|v| v.has(offset))
     }
 
     fn index(&self, key: &JsonPath) -> Option<&FieldIndex> {

@@ -32,6 +32,9 @@ mod read;
 mod scrub;
 mod search;
 mod snapshot;
+mod sparse;
+#[cfg(test)]
+mod sparse_tests;
 mod state;
 mod stats;
 mod steps;
@@ -56,6 +59,7 @@ pub use order::{Ordered, draw};
 pub use outlook::{Outlook, SegmentPoints, Step};
 pub use read::View;
 pub use snapshot::SnapshotFiles;
+pub use sparse::SparseCounts;
 pub use stats::{ShardStats, ShardStatus};
 pub use threads::GraphThreads;
 
@@ -301,7 +305,11 @@ impl Shard {
         let before = writer.state.config.clone();
         let config = writer.state.set_config(config);
         // The vectors that the manifest has are those of its place in the log; only their settings change.
-        published = CollectionConfig { vectors: published.vectors, ..config.clone() };
+        let (vectors, sparse_vectors) = (published.vectors, published.sparse_vectors);
+        published = CollectionConfig { vectors, sparse_vectors, ..config.clone() };
+        for (name, params) in &mut published.sparse_vectors {
+            *params = config.sparse_vectors.get(name).copied().unwrap_or(*params);
+        }
         for (name, params) in &mut published.vectors {
             if let Some(new) = config.vectors.get(name).filter(|new| new.size == params.size) {
                 *params = new.clone();

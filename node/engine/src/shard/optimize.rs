@@ -204,9 +204,12 @@ impl Shard {
         // What can't be measured is tried.
         let Ok((free, _)) = self.disk.space(&self.dir) else { return Ok(()) };
         let kept = |(segment, deleted): &Sources| {
-            let vectors = || segment.meta().vectors.values().map(|v| &v.prefix);
+            let meta = segment.meta();
+            let vectors = || meta.vectors.values().map(|v| &v.prefix);
+            let sparse = || meta.sparse.values().map(|v| &v.prefix);
             let rows = |f: &&FileEntry| match f.name.split_once('.') {
                 Some((prefix, "raw" | "codes")) => vectors().any(|p| p == prefix),
+                Some((prefix, "rows" | "postings")) => sparse().any(|p| p == prefix),
                 _ => f.name == "ids" || f.name == "versions",
             };
             let bytes: u64 = segment.files().iter().filter(rows).map(|f| f.size_bytes).sum();

@@ -7,7 +7,7 @@ use crate::payload::RawPayload;
 use crate::point_id::PointId;
 use crate::segment::mutable::{ChunkState, Tail};
 use crate::segment::sealed::SealedState;
-use crate::vector::Vector;
+use crate::vector::{SparseRow, Vector};
 
 /// A sealed segment, a chunk or the tail of the mutable part.
 #[derive(Clone, Copy)]
@@ -94,6 +94,17 @@ impl<'a> Part<'a> {
             Part::Sealed(s) => s.segment.vector(offset, name),
             Part::Chunk(c) => Ok(c.chunk.column(name).and_then(|c| c.get(offset))),
             Part::Tail(t) => Ok(t.rows()[offset as usize].vectors.get(name).and_then(Vector::as_dense)),
+        }
+    }
+
+    pub fn sparse_vector(self, offset: u32, name: &str) -> Result<Option<SparseRow<'a>>> {
+        match self {
+            Part::Sealed(s) => s.segment.sparse_vector(offset, name),
+            Part::Chunk(c) => Ok(c.chunk.sparse_column(name).and_then(|c| c.get(offset))),
+            Part::Tail(t) => {
+                let vector = t.rows()[offset as usize].vectors.get(name).and_then(Vector::as_sparse);
+                Ok(vector.map(|v| v.row()))
+            }
         }
     }
 }

@@ -155,6 +155,11 @@ impl View {
                 vectors.insert(name.clone(), Vector::Dense(v.to_vec()));
             }
         }
+        for name in self.config.sparse_vectors.keys().filter(|name| wanted.wants(name)) {
+            if let Some(v) = part.sparse_vector(offset, name)? {
+                vectors.insert(name.clone(), Vector::Sparse(v.to_vector()));
+            }
+        }
         Ok(vectors)
     }
 
@@ -251,11 +256,12 @@ impl View {
 
     /// One vector as it is stored; `PointNotFound` or `VectorNotFound` without it.
     pub fn vector_of(&self, id: PointId, name: &str) -> Result<Vector> {
-        if !self.config.vectors.contains_key(name) {
+        if !self.config.has_vector(name) {
             return Err(Error::VectorName(name.to_owned()));
         }
         let (part, offset) = self.find(id).ok_or(Error::PointNotFound(id))?;
-        let vector = part.vector(offset, name)?;
-        vector.map(|v| Vector::Dense(v.to_vec())).ok_or_else(|| Error::VectorNotFound(name.to_owned()))
+        let dense = part.vector(offset, name)?.map(|v| Vector::Dense(v.to_vec()));
+        let sparse = part.sparse_vector(offset, name)?.map(|v| Vector::Sparse(v.to_vector()));
+        dense.or(sparse).ok_or_else(|| Error::VectorNotFound(name.to_owned()))
     }
 }

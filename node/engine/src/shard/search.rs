@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 
 use super::part::Part;
 use super::read::View;
+use super::write::wrong_kind;
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
 use crate::distance::{self, Examples};
@@ -16,11 +17,14 @@ use crate::query::{Hit, Plan, Query, SearchOutcome, SearchRequest};
 use crate::segment::sealed::{SealedState, wants_graph};
 use crate::segment::vectors::{SearchContext, Target, VectorQuery};
 
-/// The best points of all parts.
+/// The best points of all parts by a dense vector.
 pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<SearchOutcome> {
     let config = view.config();
-    let params =
-        config.vectors.get(&request.using).ok_or_else(|| Error::VectorName(request.using.clone()))?;
+    let params = match config.vectors.get(&request.using) {
+        Some(params) => params,
+        None if config.sparse_vectors.contains_key(&request.using) => return Err(wrong_kind()),
+        None => return Err(Error::VectorName(request.using.clone())),
+    };
     let examples = Examples::of(&request.query, params.distance, params.size)?;
     let mut vector = Vec::new();
     if let Query::Nearest(query) = &request.query {
@@ -126,11 +130,11 @@ fn is_indexed(part: Part<'_>, using: &str, config: &CollectionConfig) -> bool {
 
 /// A scored point. The greatest is the farthest, so that a heap gives it away first.
 #[derive(Clone, Copy, PartialEq)]
-struct Near {
+pub(super) struct Near {
     /// The score, negative where lower scores are nearer.
-    nearness: f32,
-    id: PointId,
-    version: u64,
+    pub(super) nearness: f32,
+    pub(super) id: PointId,
+    pub(super) version: u64,
 }
 
 impl Eq for Near {}
@@ -148,14 +152,14 @@ impl PartialOrd for Near {
 }
 
 /// The nearest points so far.
-struct Best {
+pub(super) struct Best {
     limit: usize,
     higher_is_nearer: bool,
     heap: BinaryHeap<Near>,
 }
 
 impl Best {
-    fn new(limit: usize, higher_is_nearer: bool) -> Self {
+    pub(super) fn new(limit: usize, higher_is_nearer: bool) -> Self {
         Self { limit, higher_is_nearer, heap: BinaryHeap::new() }
     }
 
@@ -166,11 +170,11 @@ impl Best {
 
     /// Whether a point so near may be among the nearest.
     #[inline]
-    fn admits(&self, nearness: f32) -> bool {
+    pub(super) fn admits(&self, nearness: f32) -> bool {
         self.heap.len() < self.limit || self.heap.peek().is_some_and(|worst| nearness >= worst.nearness)
     }
 
-    fn offer(&mut self, near: Near) {
+    pub(super) fn offer(&mut self, near: Near) {
         if self.heap.len() < self.limit {
             self.heap.push(near);
         } else if self.heap.peek().is_some_and(|worst| near < *worst) {
@@ -179,7 +183,7 @@ impl Best {
         }
     }
 
-    fn into_hits(mut self, threshold: Option<f32>) -> Vec<Hit> {
+    pub(super) fn into_hits(mut self, threshold: Option<f32>) -> Vec<Hit> {
         let near = std::mem::take(&mut self.heap).into_sorted_vec().into_iter();
         let passes = |n: &Near| threshold.is_none_or(|t| n.nearness > self.nearness(t));
         // A distance of zero is 0, not -0.

@@ -184,6 +184,13 @@ impl State {
                     self.vector_changes += 1;
                 }
             }
+            LogOp::CreateSparseVector { name, params } => {
+                let mut config = (*self.config).clone();
+                if config.sparse_vectors.insert(name, params) != Some(params) {
+                    self.config = Arc::new(config);
+                    self.vector_changes += 1;
+                }
+            }
             LogOp::DropVector { name } => self.drop_vector(&name)?,
         }
         (self.seq, self.term) = (seq, term);
@@ -193,8 +200,9 @@ impl State {
     /// Without vectors that the collection doesn't have, or has otherwise: they were dropped after the write was
     /// checked.
     fn known(&self, vectors: NamedVectors) -> NamedVectors {
-        let fits = |name: &str, v: &Vector| {
-            self.config.vectors.get(name).is_some_and(|p| v.as_dense().is_some_and(|d| d.len() == p.size))
+        let fits = |name: &str, v: &Vector| match v {
+            Vector::Dense(v) => self.config.vectors.get(name).is_some_and(|p| v.len() == p.size),
+            Vector::Sparse(_) => self.config.sparse_vectors.contains_key(name),
         };
         if vectors.iter().all(|(name, v)| fits(name, v)) {
             return vectors;
@@ -282,6 +290,11 @@ impl State {
                         vectors.insert(name.clone(), Vector::Dense(v.to_vec()));
                     }
                 }
+                for name in segment.sparse().keys() {
+                    if let Some(v) = segment.sparse_vector(offset, name)? {
+                        vectors.insert(name.clone(), Vector::Sparse(v.to_vector()));
+                    }
+                }
                 (vectors, segment.raw_payload(offset)?)
             }
         };
@@ -338,13 +351,14 @@ impl State {
     }
 
     fn drop_vector(&mut self, name: &str) -> Result<()> {
-        if !self.config.vectors.contains_key(name) {
+        if !self.config.has_vector(name) {
             return Ok(());
         }
         // In chunks only, so that the tail needs no second way.
         self.freeze_tail()?;
         let mut config = (*self.config).clone();
         config.vectors.remove(name);
+        config.sparse_vectors.remove(name);
         self.config = Arc::new(config);
         self.vector_changes += 1;
         for state in &mut self.chunks {
@@ -360,7 +374,12 @@ impl State {
 
     /// Takes over the settings of a new configuration; which vectors there are is the log's.
     pub fn set_config(&mut self, new: CollectionConfig) -> CollectionConfig {
-        let mut config = CollectionConfig { vectors: self.config.vectors.clone(), ..new };
+        let vectors = self.config.vectors.clone();
+        let mut sparse_vectors = self.config.sparse_vectors.clone();
+        for (name, params) in &mut sparse_vectors {
+            *params = new.sparse_vectors.get(name).copied().unwrap_or(*params);
+        }
+        let mut config = CollectionConfig { vectors, sparse_vectors, ..new };
         for (name, params) in &mut config.vectors {
             if let Some(wanted) = new.vectors.get(name) {
                 params.hnsw = wanted.hnsw;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Shard;
 use super::optimizer::plan;
 use crate::filter::PointSource;
+use crate::segment::mutable::ChunkState;
 
 /// Whether the optimizer has work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,16 +62,22 @@ impl Shard {
             let state = &writer.state;
             (writer.poisoned.is_some(), writer.wal.files(), state.mutable_bytes())
         };
-        let mut vectors: BTreeMap<String, u64> = config.vectors.keys().map(|n| (n.clone(), 0)).collect();
+        let names = config.vectors.keys().chain(config.sparse_vectors.keys());
+        let mut vectors: BTreeMap<String, u64> = names.map(|n| (n.clone(), 0)).collect();
         let mut indexed_vectors = 0;
         for meta in view.sealed().iter().flat_map(|s| s.segment.meta().vectors.iter()) {
             *vectors.entry(meta.0.clone()).or_default() += u64::from(meta.1.points);
             indexed_vectors += if meta.1.graph { u64::from(meta.1.points) } else { 0 };
         }
+        // Sealed, sparse vectors always have their index.
+        for (name, meta) in view.sealed().iter().flat_map(|s| s.segment.meta().sparse.iter()) {
+            *vectors.entry(name.clone()).or_default() += u64::from(meta.points);
+            indexed_vectors += u64::from(meta.points);
+        }
         let (chunks, tail) = view.mutable();
         for (name, count) in &mut vectors {
-            let in_chunks =
-                chunks.iter().filter_map(|c| c.chunk.column(name)).map(|c| u64::from(c.present.count()));
+            let in_chunk = |c: &ChunkState| u64::from(c.chunk.with_vector(name).count());
+            let in_chunks = chunks.iter().map(in_chunk);
             let in_tail = tail.rows().iter().filter(|r| r.vectors.get(name).is_some()).count() as u64;
             *count += in_chunks.sum::<u64>() + in_tail;
         }

@@ -105,6 +105,7 @@ fn points_of(op: &mut LogOp) -> Option<&mut Vec<PointId>> {
         | LogOp::CreateIndex { .. }
         | LogOp::DropIndex { .. }
         | LogOp::CreateVector { .. }
+        | LogOp::CreateSparseVector { .. }
         | LogOp::DropVector { .. } => None,
     }
 }

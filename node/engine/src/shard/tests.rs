@@ -177,7 +177,10 @@ impl Model {
             Operation::DropVector { name } => {
                 self.0.values_mut().for_each(|p| drop(p.vectors.remove(name)));
             }
-            Operation::CreateVector { .. } | Operation::CreateIndex { .. } | Operation::DropIndex { .. } => {}
+            Operation::CreateVector { .. }
+            | Operation::CreateSparseVector { .. }
+            | Operation::CreateIndex { .. }
+            | Operation::DropIndex { .. } => {}
         }
     }
 

@@ -255,6 +255,7 @@ impl Shard {
             Operation::CreateIndex { field, schema } => LogOp::CreateIndex { field, schema },
             Operation::DropIndex { field } => LogOp::DropIndex { field },
             Operation::CreateVector { name, params } => LogOp::CreateVector { name, params },
+            Operation::CreateSparseVector { name, params } => LogOp::CreateSparseVector { name, params },
             Operation::DropVector { name } => LogOp::DropVector { name },
         }))
     }
@@ -421,7 +422,9 @@ fn needs_state(op: &Operation) -> bool {
         | Operation::DeletePayload { select: s, .. }
         | Operation::ClearPayload(s) => matches!(s, Selection::Filter(_)),
         // What follows is checked against the configuration that they make.
-        Operation::CreateVector { .. } | Operation::DropVector { .. } => true,
+        Operation::CreateVector { .. }
+        | Operation::CreateSparseVector { .. }
+        | Operation::DropVector { .. } => true,
         Operation::CreateIndex { .. } | Operation::DropIndex { .. } => false,
     }
 }
@@ -452,13 +455,17 @@ fn check(op: &mut Operation, config: &CollectionConfig) -> Result<()> {
         Operation::UpdateVectors { points, .. } => {
             points.iter_mut().try_for_each(|(_, vectors)| check_vectors(vectors, config))
         }
-        Operation::DeleteVectors { names, .. } => {
-            match names.iter().find(|name| !config.vectors.contains_key(*name)) {
-                Some(name) => Err(Error::VectorName(name.clone())),
-                None => Ok(()),
-            }
-        }
+        Operation::DeleteVectors { names, .. } => match names.iter().find(|name| !config.has_vector(name)) {
+            Some(name) => Err(Error::VectorName(name.clone())),
+            None => Ok(()),
+        },
         Operation::SetPayload { payload, key: Some(key), .. } => check_depth(payload, key),
+        Operation::CreateVector { name, .. } if config.sparse_vectors.contains_key(name) => {
+            Err(Error::BadInput(format!("Vector `{name}` already exists as a sparse vector")))
+        }
+        Operation::CreateSparseVector { name, .. } if config.vectors.contains_key(name) => {
+            Err(Error::BadInput(format!("Vector `{name}` already exists with a different configuration")))
+        }
         Operation::CreateVector { name, params } => match config.vectors.get(name) {
             Some(existing) if existing != params => {
                 Err(Error::BadInput(format!("Vector `{name}` already exists with a different configuration")))
@@ -487,10 +494,21 @@ fn check_depth(payload: &RawPayload, key: &JsonPath) -> Result<()> {
     Ok(())
 }
 
+/// A dense vector where sparse ones are, or the other way round.
+pub(super) fn wrong_kind() -> Error {
+    Error::BadInput("Conversion between sparse and regular vectors failed".into())
+}
+
 fn check_vectors(vectors: &mut NamedVectors, config: &CollectionConfig) -> Result<()> {
     for (name, vector) in vectors.iter_mut() {
-        let params = config.vectors.get(name).ok_or_else(|| Error::VectorName(name.to_owned()))?;
-        let Vector::Dense(v) = vector;
+        let Some(params) = config.vectors.get(name) else {
+            match (config.sparse_vectors.contains_key(name), &*vector) {
+                (true, Vector::Sparse(_)) => continue,
+                (true, Vector::Dense(_)) => return Err(wrong_kind()),
+                (false, _) => return Err(Error::VectorName(name.to_owned())),
+            }
+        };
+        let Vector::Dense(v) = vector else { return Err(wrong_kind()) };
         if v.len() != params.size {
             return Err(Error::Dimension { expected: params.size, got: v.len() });
         }

@@ -1,14 +1,16 @@
 //! Queries by examples: ids become the vectors of their points before any shard is asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use quiver_api::point::{PointId, Vector};
 use quiver_api::query::{ContextPair, Example, LookupFrom, Query, RecommendInput, Strategy};
 use quiver_api::shard_call::ShardQuery;
 
 use super::{Asking, other};
-use crate::collection::convert;
+use crate::collection::{convert, document};
 use crate::error::{ApiError, Result};
+
+const NO_POSITIVES: &str = "Positive vectors should not be empty with `average` strategy";
 
 /// The vectors of the points that a query names.
 struct Vectors<'a> {
@@ -21,7 +23,10 @@ impl Vectors<'_> {
     /// `None` if the point has no such vector.
     fn find(&self, example: Example) -> Result<Option<Vector>> {
         match example {
-            Example::Vector(vector) => Ok(Some(vector)),
+            Example::Vector(mut vector) => {
+                document::embed_query(&mut vector)?;
+                Ok(Some(vector))
+            }
             Example::Id(id) => {
                 let found = self.found.get(&id);
                 found.cloned().ok_or_else(|| ApiError::not_found(format!("No point with id {id} found")))
@@ -103,7 +108,7 @@ fn named(query: &Query) -> Vec<PointId> {
 
 fn with_vectors(query: Query, vectors: &Vectors) -> Result<ShardQuery> {
     Ok(match query {
-        Query::Vector(vector) => ShardQuery::Nearest(vector),
+        Query::Vector(vector) => ShardQuery::Nearest(vectors.take(Example::Vector(vector))?),
         Query::Id(id) => ShardQuery::Nearest(vectors.take(Example::Id(id))?),
         Query::Recommend(r) => recommend(r, vectors)?,
         Query::Discover(d) => {
@@ -131,14 +136,42 @@ fn recommend(r: RecommendInput, vectors: &Vectors) -> Result<ShardQuery> {
     Ok(match strategy {
         Strategy::BestScore => ShardQuery::BestScore { positives, negatives },
         Strategy::SumScores => ShardQuery::SumScores { positives, negatives },
-        Strategy::AverageVector => ShardQuery::Nearest(Vector::Dense(average(&positives, &negatives)?)),
+        Strategy::AverageVector => ShardQuery::Nearest(match is_sparse(&positives, &negatives) {
+            true => average_sparse(&positives, &negatives)?,
+            false => Vector::Dense(average(&positives, &negatives)?),
+        }),
     })
+}
+
+fn is_sparse(positives: &[Vector], negatives: &[Vector]) -> bool {
+    positives.iter().chain(negatives).any(|v| matches!(v, Vector::Sparse { .. }))
+}
+
+/// [`average`] of sparse vectors: what one of them has not is zero.
+fn average_sparse(positives: &[Vector], negatives: &[Vector]) -> Result<Vector> {
+    if positives.is_empty() {
+        return Err(ApiError::wrong_input(NO_POSITIVES));
+    }
+    let mut sums: BTreeMap<u32, f32> = BTreeMap::new();
+    let mut add = |vectors: &[Vector], factor: f32| {
+        for vector in vectors {
+            let Vector::Sparse { indices, values } = vector else { return Err(convert::wrong_kind()) };
+            for (index, value) in indices.iter().zip(values) {
+                *sums.entry(*index).or_default() += value * factor / vectors.len() as f32;
+            }
+        }
+        Ok(())
+    };
+    add(positives, if negatives.is_empty() { 1.0 } else { 2.0 })?;
+    add(negatives, -1.0)?;
+    let (indices, values) = sums.into_iter().unzip();
+    Ok(Vector::Sparse { indices, values })
 }
 
 /// The mean of the positives, moved away from that of the negatives.
 fn average(positives: &[Vector], negatives: &[Vector]) -> Result<Vec<f32>> {
     if positives.is_empty() {
-        return Err(ApiError::wrong_input("Positive vectors should not be empty with `average` strategy"));
+        return Err(ApiError::wrong_input(NO_POSITIVES));
     }
     let near = mean(positives)?;
     if negatives.is_empty() {

@@ -5,6 +5,7 @@ use quiver_api::point::{ScoredPoint, Vector, Vectors};
 use quiver_api::points::WithVector;
 use quiver_api::query::{MMR_CANDIDATES_MAX, Mmr};
 use quiver_api::shard_call::ShardSearch;
+use quiver_engine::vector::SparseRow;
 
 use super::Asking;
 use crate::error::Result;
@@ -29,7 +30,8 @@ impl Asking<'_> {
         let found = self.collection.search(vec![(search, 0)], self.deadline).await?.pop().unwrap_or_default();
         let (diversity, count) = (mmr.diversity.unwrap_or(0.5), limit.saturating_add(offset));
         let work = move |_: &_| {
-            let candidates: Vec<(f32, &[f32])> = found.iter().map(|p| (p.score, dense(p, &using))).collect();
+            let candidates: Vec<(f32, &Vector)> =
+                found.iter().filter_map(|p| Some((p.score, vector_of(p, &using)?))).collect();
             let chosen = choose(&candidates, distance, diversity, count);
             let mut found: Vec<Option<ScoredPoint>> = found.into_iter().map(Some).collect();
             chosen.into_iter().skip(offset).filter_map(|i| found[i].take()).map(|p| only(p, &shown)).collect()
@@ -38,16 +40,11 @@ impl Asking<'_> {
     }
 }
 
-/// The vector that was searched by.
-fn dense<'a>(point: &'a ScoredPoint, using: &str) -> &'a [f32] {
-    let vector = match &point.vector {
-        Some(Vectors::Unnamed(v)) => Some(v),
-        Some(Vectors::Named(map)) => map.get(using),
-        None => None,
-    };
-    match vector {
-        Some(Vector::Dense(v)) => v,
-        _ => &[],
+/// The vector that was searched by; every point that was found has it.
+fn vector_of<'a>(point: &'a ScoredPoint, using: &str) -> Option<&'a Vector> {
+    match point.vector.as_ref()? {
+        Vectors::Unnamed(v) => Some(v),
+        Vectors::Named(map) => map.get(using),
     }
 }
 
@@ -65,7 +62,18 @@ fn only(mut point: ScoredPoint, shown: &WithVector) -> ScoredPoint {
 }
 
 /// How near two vectors are; higher is nearer, whatever the distance is.
-fn similarity(a: &[f32], b: &[f32], distance: Distance) -> f32 {
+fn similarity(a: &Vector, b: &Vector, distance: Distance) -> f32 {
+    match (a, b) {
+        (Vector::Dense(a), Vector::Dense(b)) => dense(a, b, distance),
+        (Vector::Sparse { indices: i, values: v }, Vector::Sparse { indices: k, values: w }) => {
+            let (a, b) = (SparseRow { indices: i, values: v }, SparseRow { indices: k, values: w });
+            a.dot(b).unwrap_or(0.0)
+        }
+        _ => 0.0,
+    }
+}
+
+fn dense(a: &[f32], b: &[f32], distance: Distance) -> f32 {
     let pairs = a.iter().zip(b);
     match distance {
         Distance::Cosine | Distance::Dot => pairs.map(|(x, y)| x * y).sum(),
@@ -85,7 +93,7 @@ fn relevance(score: f32, distance: Distance) -> f32 {
 
 /// Places of up to `count` candidates in the order they are chosen: each time the one with the highest
 /// `(1 − diversity) · relevance − diversity · similarity to the likest one chosen before`.
-pub fn choose(candidates: &[(f32, &[f32])], distance: Distance, diversity: f32, count: usize) -> Vec<usize> {
+pub fn choose(candidates: &[(f32, &Vector)], distance: Distance, diversity: f32, count: usize) -> Vec<usize> {
     let relevant: Vec<f32> = candidates.iter().map(|(score, _)| relevance(*score, distance)).collect();
     let mut likest = vec![f32::NEG_INFINITY; candidates.len()];
     let mut left: Vec<usize> = (0..candidates.len()).collect();
@@ -110,10 +118,10 @@ mod tests {
     use super::*;
 
     fn check(diversity: f32, expected: &[usize]) {
-        let query = [1.0, 0.0];
-        let vectors = [[0.9, 0.1], [0.9, 0.11], [0.5, -0.9], [0.8, 0.3]];
-        let score = |v: &[f32; 2]| similarity(&query, v, Distance::Dot);
-        let candidates: Vec<(f32, &[f32])> = vectors.iter().map(|v| (score(v), v.as_slice())).collect();
+        let query = Vector::Dense(vec![1.0, 0.0]);
+        let vectors = [[0.9, 0.1], [0.9, 0.11], [0.5, -0.9], [0.8, 0.3]].map(|v| Vector::Dense(v.to_vec()));
+        let score = |v: &Vector| similarity(&query, v, Distance::Dot);
+        let candidates: Vec<(f32, &Vector)> = vectors.iter().map(|v| (score(v), v)).collect();
         assert_eq!(choose(&candidates, Distance::Dot, diversity, 3), expected, "diversity {diversity}");
     }
 
@@ -126,8 +134,8 @@ mod tests {
 
     #[test]
     fn distances_are_lower_for_nearer_points() {
-        let vectors = [[3.0f32], [1.0], [1.1]];
-        let candidates: Vec<(f32, &[f32])> = vectors.iter().map(|v| (v[0], v.as_slice())).collect();
+        let vectors = [3.0f32, 1.0, 1.1].map(|x| (x, Vector::Dense(vec![x])));
+        let candidates: Vec<(f32, &Vector)> = vectors.iter().map(|(x, v)| (*x, v)).collect();
         for distance in [Distance::Euclid, Distance::Manhattan] {
             assert_eq!(choose(&candidates, distance, 0.0, 9), [1, 2, 0]);
         }

@@ -128,7 +128,8 @@ impl Asking<'_> {
                 }
                 stage.query = query;
                 // So few points are compared one by one; the params are those of a search in all of them.
-                stage.params = Some(SearchParams { exact: true, ..SearchParams::default() });
+                let idf = stage.params.take().and_then(|p| p.idf);
+                stage.params = Some(SearchParams { exact: true, idf, ..SearchParams::default() });
                 self.leaf(stage, both(filter, Some(among(ids))), shown).await
             }
         }

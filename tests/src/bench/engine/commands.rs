@@ -225,6 +225,7 @@ fn config(command: &Value, size: usize) -> Result<CollectionConfig> {
     let on_disk = command["on_disk"].as_bool();
     let vector = VectorParams { size, distance, hnsw: None, quantization: None, on_disk };
     Ok(CollectionConfig {
+        sparse_vectors: Default::default(),
         vectors: BTreeMap::from([(String::new(), vector)]),
         hnsw: HnswConfig {
             m: number(command, "m").unwrap_or(default.m),

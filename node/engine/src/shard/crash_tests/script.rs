@@ -142,6 +142,7 @@ impl Model {
             Operation::CreateIndex { field, .. } => drop(self.indexes.insert(field.as_str().to_owned())),
             Operation::DropIndex { field } => drop(self.indexes.remove(field.as_str())),
             Operation::CreateVector { .. } => self.has_b = true,
+            Operation::CreateSparseVector { .. } => {}
             Operation::DropVector { .. } => {
                 self.has_b = false;
                 self.points.values_mut().for_each(|p| drop(p.vectors.remove("b")));
