@@ -140,18 +140,7 @@ pub async fn refresh(
     let places = cluster.places();
     let mut settings = declared(&schema);
     settings.shard_number = Some(schema.shards);
-    for (_, shard) in cluster.open_shards() {
-        // Vectors that a client added are in every shard, wherever the request came in.
-        for (name, params) in &shard.view().config().vectors {
-            if !settings.vectors.iter().any(|(known, _)| known == name) {
-                settings.vectors.as_map_mut().insert(name.clone(), wire_vector(params));
-            }
-        }
-        for (name, params) in &shard.view().config().sparse_vectors {
-            let known = settings.sparse_vectors.get_or_insert_default();
-            known.entry(name.clone()).or_insert_with(|| convert::wire_sparse_params(params));
-        }
-    }
+    add_known_vectors(&mut settings, cluster);
     let routes = match places.as_ref() {
         Ok(places) => places.iter().map(|p| route(p, peers)).collect(),
         Err(why) => {
@@ -204,6 +193,21 @@ pub async fn refresh(
     }
     registry.set_open();
     Ok(())
+}
+
+/// Adds the vectors that a client created: they are in every shard, wherever the request came in.
+fn add_known_vectors(settings: &mut CreateCollection, cluster: &Cluster) {
+    for (_, shard) in cluster.open_shards() {
+        for (name, params) in &shard.view().config().vectors {
+            if !settings.vectors.iter().any(|(known, _)| known == name) {
+                settings.vectors.as_map_mut().insert(name.clone(), wire_vector(params));
+            }
+        }
+        for (name, params) in &shard.view().config().sparse_vectors {
+            let known = settings.sparse_vectors.get_or_insert_default();
+            known.entry(name.clone()).or_insert_with(|| convert::wire_sparse_params(params));
+        }
+    }
 }
 
 fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
