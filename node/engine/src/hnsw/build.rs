@@ -29,8 +29,7 @@ pub(crate) struct Recipe<'a> {
     pub(crate) ef_construct: usize,
     pub(crate) threads: usize,
     pub(crate) seed: u64,
-    /// For walks to which a full row costs no more than half of one: rows are filled, and once all points are linked
-    /// each looks for its neighbours again.
+    /// For walks to which a full row costs no more than half of one: rows are filled with what was not chosen.
     pub(crate) whole_rows: bool,
 }
 
@@ -74,12 +73,6 @@ pub(crate) fn build(
             // SAFETY: every link leads to a point of the material, which has `recipe.len` of them.
             unsafe { insert_any(&growing, offset, scratch) }
         })?;
-        if recipe.whole_rows {
-            growing.each(&todo, pool, cancel, |offset, scratch| {
-                // SAFETY: as above.
-                unsafe { refine_any(&growing, offset, scratch) }
-            })?;
-        }
         growing.reach_all(&present);
     }
     cancel.check()?;
@@ -364,7 +357,6 @@ impl Growing<'_> {
 }
 
 per_isa! { unsafe fn insert_any(growing: &Growing, offset: u32, scratch: &mut Scratch) -> () => insert_with; }
-per_isa! { unsafe fn refine_any(growing: &Growing, offset: u32, scratch: &mut Scratch) -> () => refine_with; }
 per_isa! { unsafe fn near_any(growing: &Growing, offset: u32, scratch: &mut Scratch) -> () => near_with; }
 per_isa! {
     unsafe fn shrink_any(growing: &Growing, offset: u32, level: u32, links: &[u32], scratch: &mut Scratch) -> ()
@@ -409,22 +401,6 @@ unsafe fn insert_with<I: Isa>(growing: &Growing, offset: u32, scratch: &mut Scra
     // SAFETY: passed on to the caller.
     with_material!(growing, offset, scratch, |scorer, pairs| unsafe {
         insert_in::<I, _, _>(growing, &scorer, &pairs, offset, scratch);
-    });
-}
-
-/// Chooses the neighbours of a point on level 0 again, from what a walk finds now and from those it has.
-#[inline(always)]
-unsafe fn refine_with<I: Isa>(growing: &Growing, offset: u32, scratch: &mut Scratch) {
-    // SAFETY: passed on to the caller.
-    with_material!(growing, offset, scratch, |scorer, pairs| unsafe {
-        let start = descend(growing, &scorer, growing.entry.load(Ordering::Acquire), 0);
-        candidates_on::<I, _>(growing, &scorer, start, 0, scratch);
-        for link in growing.links_of(offset, 0) {
-            if !scratch.candidates.iter().any(|c| c.1 == link) {
-                scratch.candidates.push((0.0, link));
-            }
-        }
-        link::<I, _>(growing, &pairs, (offset, 0), growing.recipe.m * 2, scratch);
     });
 }
 
