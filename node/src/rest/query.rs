@@ -163,7 +163,7 @@ pub(super) async fn query_answer(
     body: QueryRequest,
 ) -> Response {
     let result = async {
-        check(&body, "internal.")?;
+        plan::check(&body, "internal.")?;
         let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
         collection.check_read(options.timeout, deadline, || Asked::query(&body)).await?;
         answer(state, &collection, body, deadline).await
@@ -190,7 +190,7 @@ pub(super) async fn query_batch_answer(
 ) -> Response {
     let result = async {
         for (i, request) in body.searches.iter().enumerate() {
-            check(request, &format!("searches[{i}]."))?;
+            plan::check(request, &format!("searches[{i}]."))?;
         }
         let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
         let asked = || body.searches.iter().flat_map(Asked::query).collect();
@@ -233,10 +233,6 @@ fn plain_search(r: QueryRequest) -> Option<(ShardSearch, usize)> {
 /// Whether it is no more than the nearest points to a vector.
 fn is_plain(r: &QueryRequest) -> bool {
     matches!(r.query, Some(Query::Vector(_))) && !r.has_prefetch()
-}
-
-pub(super) fn check(r: &QueryRequest, path: &str) -> Result<()> {
-    plan::check(r, path)
 }
 
 pub(super) async fn answer(

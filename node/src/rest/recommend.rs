@@ -10,7 +10,8 @@ use quiver_api::query::{
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
-use super::query::{answer, answer_all, check};
+use super::query::{answer, answer_all};
+use crate::collection::query::plan;
 use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 
@@ -26,7 +27,7 @@ async fn one(
     path: &str,
 ) -> Result<Vec<ScoredPoint>> {
     let query = query?;
-    check(&query, path)?;
+    plan::check(&query, path)?;
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
     collection.check_read(options.timeout, deadline, || Asked::query(&query)).await?;
     answer(state, &collection, query, deadline).await
@@ -41,7 +42,7 @@ async fn all(
 ) -> Result<Vec<Vec<ScoredPoint>>> {
     let queries = queries?;
     for (i, query) in queries.iter().enumerate() {
-        check(query, &format!("searches[{i}].{path}"))?;
+        plan::check(query, &format!("searches[{i}].{path}"))?;
     }
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
     let asked = || queries.iter().flat_map(Asked::query).collect();

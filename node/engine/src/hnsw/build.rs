@@ -69,10 +69,7 @@ pub(crate) fn build(
         if let Some(old) = &old {
             growing.take_over(old, &levels);
         }
-        growing.each(&todo, pool, cancel, |offset, scratch| {
-            // SAFETY: every link leads to a point of the material, which has `recipe.len` of them.
-            unsafe { insert_any(&growing, offset, scratch) }
-        })?;
+        growing.insert_all(&todo, pool, cancel)?;
         growing.reach_all(&present);
     }
     cancel.check()?;
@@ -236,14 +233,8 @@ impl Growing<'_> {
         }
     }
 
-    /// Does something to points; several threads take the next one each until none is left.
-    fn each(
-        &self,
-        todo: &[u32],
-        pool: &rayon::ThreadPool,
-        cancel: &Cancel,
-        change: impl Fn(u32, &mut Scratch) + Sync,
-    ) -> Result<()> {
+    /// Inserts points; several threads take the next one each until none is left.
+    fn insert_all(&self, todo: &[u32], pool: &rayon::ThreadPool, cancel: &Cancel) -> Result<()> {
         let alone = if self.entry.load(Ordering::Acquire) == NO_ENTRY { ALONE.min(todo.len()) } else { 0 };
         let (first, rest) = todo.split_at(alone);
         let work = |points: &[u32], next: &AtomicUsize| {
@@ -252,7 +243,8 @@ impl Growing<'_> {
                 if cancel.is_cancelled() {
                     return;
                 }
-                change(offset, &mut scratch);
+                // SAFETY: every link leads to a point of the material, which has `recipe.len` of them.
+                unsafe { insert_any(self, offset, &mut scratch) }
             }
         };
         work(first, &AtomicUsize::new(0));

@@ -65,20 +65,11 @@ impl View {
         let mut plans = Vec::new();
         for part in self.parts() {
             let allowed = self.allowed(part, request.filter.as_ref(), cancel)?;
-            let source: &dyn SparseSource = match part {
-                Part::Tail(_) => {
-                    scan_tail(part, &allowed, (&request.using, target), &mut best)?;
-                    continue;
-                }
-                Part::Sealed(s) => match s.segment.sparse().get(&request.using) {
-                    Some(sparse) => &**sparse,
-                    None => continue,
-                },
-                Part::Chunk(c) => match c.chunk.sparse_column(&request.using) {
-                    Some(column) => column,
-                    None => continue,
-                },
-            };
+            if let Part::Tail(_) = part {
+                scan_tail(part, &allowed, (&request.using, target), &mut best)?;
+                continue;
+            }
+            let Some(source) = source(part, &request.using) else { continue };
             let query = SparseQuery {
                 target,
                 allowed: &|word| allowed.words()[word],
@@ -126,20 +117,11 @@ impl View {
         let mut counts = SparseCounts { points: 0, with_dimension: vec![0; dimensions.len()] };
         for part in self.parts() {
             cancel.check()?;
-            let source: &dyn SparseSource = match part {
-                Part::Sealed(s) => match s.segment.sparse().get(name) {
-                    Some(sparse) => &**sparse,
-                    None => continue,
-                },
-                Part::Chunk(c) => match c.chunk.sparse_column(name) {
-                    Some(column) => column,
-                    None => continue,
-                },
-                Part::Tail(_) => {
-                    self.count_tail(part, (name, dimensions, filter), &mut counts, cancel)?;
-                    continue;
-                }
-            };
+            if let Part::Tail(_) = part {
+                self.count_tail(part, (name, dimensions, filter), &mut counts, cancel)?;
+                continue;
+            }
+            let Some(source) = source(part, name) else { continue };
             let all = filter.is_none() && part.is_whole();
             let allowed = if all { None } else { Some(self.allowed(part, filter, cancel)?) };
             let words = 0..(source.points() as usize).div_ceil(64);
@@ -177,11 +159,7 @@ impl View {
 
     /// What a search takes, about.
     pub fn sparse_nanoseconds(&self, request: &SearchRequest<SparseVector>) -> u64 {
-        let sources = self.parts().filter_map(|part| match part {
-            Part::Sealed(s) => s.segment.sparse().get(&request.using).map(|v| &**v as &dyn SparseSource),
-            Part::Chunk(c) => c.chunk.sparse_column(&request.using).map(|v| v as &dyn SparseSource),
-            Part::Tail(_) => None,
-        });
+        let sources = self.parts().filter_map(|part| source(part, &request.using));
         let examples = Rule::of(&request.query).map_or(0, |(_, examples)| examples.len() as u64);
         let one = |source: &dyn SparseSource| match &request.query {
             Query::Nearest(vector) => {
@@ -194,6 +172,15 @@ impl View {
         };
         let filtering = request.filter.as_ref().map_or(0, |f| self.filter_nanoseconds(f));
         sources.map(one).fold(filtering, u64::saturating_add)
+    }
+}
+
+/// The vectors of that name with their index; the tail has none.
+fn source<'a>(part: Part<'a>, name: &str) -> Option<&'a dyn SparseSource> {
+    match part {
+        Part::Sealed(s) => s.segment.sparse().get(name).map(|v| &**v as &dyn SparseSource),
+        Part::Chunk(c) => c.chunk.sparse_column(name).map(|v| v as &dyn SparseSource),
+        Part::Tail(_) => None,
     }
 }
 
