@@ -45,9 +45,7 @@ use crate::schema::{Hnsw, Optimizers, PayloadIndex, Quantization, SchemaPolicy, 
         .message("collectionName can't change: clients use it; add an alias instead"),
     validation = Rule::new("self.shards == oldSelf.shards")
         .message("the number of shards can't change in this version: create another VectorCollection with the number you want and load the data into it"),
-    validation = Rule::new("self.replication.factor == 1")
-        .message("this version keeps one copy of each shard: set replication.factor to 1; copies on several nodes are not there yet"),
-    validation = Rule::new("self.replication.minInSync <= self.replication.factor")
+    validation = Rule::new("!has(self.replication.minInSync) || self.replication.minInSync <= self.replication.factor")
         .message("replication.minInSync can't be above replication.factor: no write would ever be accepted"),
     validation = Rule::new("self.nodes >= self.replication.factor")
         .message("nodes must be at least replication.factor: two copies of a shard never share a node"),
@@ -149,22 +147,30 @@ fn one() -> i32 {
     1
 }
 
-/// Copies of each shard.
+/// Copies of each shard. Both may change at any time: copies are made and dropped one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Replication {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 9))]
     pub factor: i32,
-    /// With fewer copies in sync, writes are refused.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 9))]
-    pub min_in_sync: i32,
+    /// With fewer copies in sync, writes are refused. Left out or 0: one less than `factor`, at least 1, so that writes go
+    /// on while one copy is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9))]
+    pub min_in_sync: Option<i32>,
+}
+
+impl Replication {
+    /// What `minInSync` comes to.
+    pub fn min_in_sync(&self) -> i32 {
+        self.min_in_sync.filter(|n| *n > 0).unwrap_or_else(|| (self.factor - 1).max(1))
+    }
 }
 
 impl Default for Replication {
     fn default() -> Self {
-        Self { factor: 1, min_in_sync: 1 }
+        Self { factor: 1, min_in_sync: None }
     }
 }
 

@@ -62,9 +62,12 @@ pub struct ShardCounts {
     pub total: i32,
     #[serde(default)]
     pub available: i32,
+    /// With fewer copies in sync than `replication.factor`.
+    #[serde(default)]
+    pub degraded: i32,
 }
 
-/// A shard that doesn't serve.
+/// A shard that doesn't serve, or lacks copies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnhealthyShard {

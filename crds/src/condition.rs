@@ -8,6 +8,8 @@ pub mod kind {
     pub const AVAILABLE: &str = "Available";
     /// False when a change is going on or can't go on; its message says which.
     pub const PROGRESSING: &str = "Progressing";
+    /// Every shard has all its copies in sync.
+    pub const REPLICATED: &str = "Replicated";
     /// Nodes hold the schema of the resource.
     pub const SCHEMA_APPLIED: &str = "SchemaApplied";
     /// The volumes have the size that the resource asks for.
@@ -34,7 +36,10 @@ pub mod reason {
     pub const NODES_STARTING: &str = "NodesStarting";
     pub const NODES_UNREACHABLE: &str = "NodesUnreachable";
     pub const SHARDS_UNAVAILABLE: &str = "ShardsUnavailable";
-    pub const SCALE_IN_BLOCKED: &str = "ScaleInBlocked";
+    pub const DEGRADED: &str = "Degraded";
+    pub const TOO_FEW_IN_SYNC: &str = "TooFewInSync";
+    pub const MOVING_SHARDS: &str = "MovingShards";
+    pub const COPYING_SHARDS: &str = "CopyingShards";
     pub const SCALING: &str = "Scaling";
     pub const ROLLING_OUT: &str = "RollingOut";
     pub const ROLLOUT_WAITS: &str = "RolloutWaits";

@@ -106,11 +106,9 @@ fn a_wrong_collection_is_refused_with_a_sentence() {
     check_create(&c, &[("/metadata/name", json!("a".repeat(41)))], "at most 40 characters");
     check_create(&c, &[("/metadata/name", json!("my.docs"))], "lower case letters, digits and dashes");
     check_create(&c, &[("/metadata/name", json!("1docs"))], "starts with a letter");
-    check_create(
-        &c,
-        &[("/spec/replication", json!({"factor": 2, "minInSync": 1}))],
-        "set replication.factor to 1",
-    );
+    check_create(&c, &[("/spec/replication", json!({"factor": 2, "minInSync": 2}))], "");
+    check_create(&c, &[("/spec/replication", json!({"factor": 3, "minInSync": 0}))], "");
+    check_create(&c, &[("/spec/replication", json!({"factor": 4}))], "nodes must be at least");
     check_create(
         &c,
         &[("/spec/replication", json!({"factor": 1, "minInSync": 2}))],
@@ -197,6 +195,11 @@ fn the_options_of_a_quantization_belong_to_its_type() {
 fn what_would_lose_data_can_not_be_changed() {
     let c = collection();
     check_update(&c, &[("/spec/nodes", json!(5))], "");
+    check_update(&c, &[("/spec/nodes", json!(2))], "");
+    check_update(&c, &[("/spec/replication", json!({"factor": 3}))], "");
+    let three = changed(&c, &[("/spec/replication", json!({"factor": 3, "minInSync": 1}))]);
+    check_update(&three, &[("/spec/replication", json!({"factor": 1, "minInSync": 1}))], "");
+    check_update(&three, &[("/spec/nodes", json!(2))], "nodes must be at least");
     check_update(&c, &[("/spec/shards", json!(12))], "number of shards can't change");
     check_update(&c, &[("/spec/collectionName", json!("other"))], "collectionName can't change");
     check_update(
@@ -225,14 +228,16 @@ fn what_would_lose_data_can_not_be_changed() {
     check_update(&c, &[("/spec/deletionPolicy", json!("Delete"))], "");
 }
 
+/// Changes that are made from the record as it is.
+fn next(rest: &[(&'static str, Value)]) -> Vec<(&'static str, Value)> {
+    let mut all = vec![("/spec/configVersion", json!(8))];
+    all.extend_from_slice(rest);
+    all
+}
+
 #[test]
 fn a_shard_record_changes_only_by_compare_and_swap() {
     let s = shard();
-    let next = |rest: &[(&'static str, Value)]| {
-        let mut all = vec![("/spec/configVersion", json!(8))];
-        all.extend_from_slice(rest);
-        all
-    };
     check_create(&s, &[], "");
     check_create(&s, &[("/spec/primary", json!("c"))], "must be one of the copies that are in sync");
     check_create(&s, &[("/spec/copies/1/pod", json!("docs-0"))], "two copies of a shard can't be on one pod");
@@ -276,6 +281,33 @@ fn a_shard_record_changes_only_by_compare_and_swap() {
         &s,
         &next(&[("/spec/range/last", json!("0fffffffffffffff"))]),
         "range of a shard can't change",
+    );
+}
+
+#[test]
+fn copies_are_listed_promoted_and_dropped_and_none_in_sync_vanishes() {
+    let s = shard();
+    let listed = json!({"id": "d", "pod": "docs-3", "inSync": false});
+    check_update(&s, &next(&[("/spec/copies/-", listed.clone())]), "");
+    let on_the_same_pod = json!({"id": "d", "pod": "docs-2", "inSync": false});
+    check_update(&s, &next(&[("/spec/copies/2", on_the_same_pod)]), "");
+    check_update(&s, &next(&[("/spec/term", json!(4))]), "");
+    check_update(&s, &next(&[]), "");
+    let promoted =
+        [("/spec/primary", json!("b")), ("/spec/primaryBoot", json!("other")), ("/spec/term", json!(4))];
+    check_update(&s, &next(&promoted), "");
+    let [a, b] = [&s["spec"]["copies"][0], &s["spec"]["copies"][1]];
+    check_update(&s, &next(&[("/spec/copies", json!([a, b]))]), "");
+    check_update(&s, &next(&[("/spec/copies", json!([a]))]), "a copy that is in sync can't vanish");
+    check_update(&s, &next(&[("/spec/copies/1", listed)]), "a copy that is in sync can't vanish");
+    check_update(
+        &s,
+        &next(&[
+            ("/spec/copies", json!([a])),
+            ("/spec/term", json!(4)),
+            ("/spec/acceptDataLossAtTerm", json!(4)),
+        ]),
+        "",
     );
 }
 

@@ -35,6 +35,12 @@ use crate::s3::S3Location;
     ),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(
+        name = "Copies",
+        type_ = "string",
+        json_path = ".status.copies",
+        description = "In sync, of all that are listed or wanted"
+    ),
+    printcolumn(
         name = "Points",
         type_ = "integer",
         json_path = ".status.points",
@@ -73,6 +79,8 @@ use crate::s3::S3Location;
         .message("only a copy that was in sync may become primary; to promote another and lose what it lacks, set acceptDataLossAtTerm to the new term"),
     validation = Rule::new("self.copies.all(c, !c.inSync || oldSelf.copies.exists(o, o.id == c.id)) || (has(self.acceptDataLossAtTerm) && self.acceptDataLossAtTerm == self.term)")
         .message("a copy is listed first and becomes in sync later"),
+    validation = Rule::new("oldSelf.copies.all(o, !o.inSync || self.copies.exists(c, c.id == o.id)) || (has(self.acceptDataLossAtTerm) && self.acceptDataLossAtTerm == self.term)")
+        .message("a copy that is in sync can't vanish from the list: set its inSync to false first"),
     validation = Rule::new("self.term == oldSelf.term || self.copies.all(c, !c.inSync || oldSelf.copies.exists(o, o.id == c.id && o.inSync)) || (has(self.acceptDataLossAtTerm) && self.acceptDataLossAtTerm == self.term)")
         .message("no copy becomes in sync in the write that changes the term")
 )]
@@ -101,7 +109,7 @@ pub struct VectorShardSpec {
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub primary_boot: String,
-    #[schemars(length(min = 1, max = 9))]
+    #[schemars(length(min = 1, max = 10))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub copies: Vec<Copy>,
     /// The first copy is fetched from a snapshot instead of starting empty.
@@ -179,6 +187,9 @@ pub struct VectorShardStatus {
     /// State that the primary's node reports, or Unreachable.
     #[serde(default)]
     pub state: String,
+    /// Copies in sync, of all that are listed or wanted, e.g. 2/2.
+    #[serde(default)]
+    pub copies: String,
     /// What is wrong, if something is.
     #[serde(default)]
     pub message: String,

@@ -16,18 +16,19 @@ use tower_http::cors::CorsLayer;
 use tower_http::normalize_path::NormalizePathLayer;
 
 use crate::auth::authorize;
+use crate::collection::registry::Registry;
 use crate::metrics::count_requests;
-use crate::node::Node;
 
 /// Answers below this are not worth compressing: they fit into a few packets, and compressing ten hits takes longer than
 /// finding them.
 const COMPRESS_FROM_BYTES: u64 = 8 << 10;
 
 /// Puts keys, counting, compression, CORS and a net for panics around `routes`.
-pub fn with_layers(routes: Router, node: &Arc<Node>) -> Router {
+pub fn with_layers(routes: Router, registry: &Arc<Registry>) -> Router {
+    let node = &registry.node;
     let mut app = routes
         .layer(compression())
-        .layer(axum::middleware::from_fn_with_state(node.keys.clone(), authorize))
+        .layer(axum::middleware::from_fn_with_state(registry.clone(), authorize))
         .layer(axum::middleware::from_fn_with_state(node.requests.clone(), count_requests))
         .layer(CatchPanicLayer::custom(panicked));
     if node.settings.service.enable_cors {

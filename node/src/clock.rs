@@ -22,8 +22,3 @@ pub fn timestamp() -> Timestamp {
     let nanos = i32::try_from(unix.subsec_nanos()).expect("less than a billion");
     Timestamp::new(i64::try_from(unix.as_secs()).unwrap_or(i64::MAX), nanos).unwrap_or(Timestamp::MAX)
 }
-
-/// `2026-11-24-11-33-19`, as names of snapshots have it.
-pub fn name_of_now() -> String {
-    timestamp().strftime("%Y-%m-%d-%H-%M-%S").to_string()
-}

@@ -96,6 +96,14 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("Service internal error: {text}"))
     }
 
+    /// 503: not all logs have been replayed.
+    pub fn starting() -> Self {
+        let text = "Service internal error: the node is starting: collections are being opened";
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
+        error.retry_after = Some(Duration::from_secs(1));
+        error
+    }
+
     /// 503: a shard can't be reached now.
     pub fn unavailable(text: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Shard temporarily unavailable: {text}"))
@@ -187,6 +195,8 @@ impl From<EngineError> for ApiError {
                 error.retry_after = Some(Duration::from_secs(1));
                 error
             }
+            EngineError::Unknown(_) => Self::new(StatusCode::REQUEST_TIMEOUT, format!("Timeout: {e}"))
+                .hint("The write may take effect or not: read the points before you decide to send it again"),
             EngineError::Cancelled => Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout: the operation was cancelled"),
             EngineError::Io { .. } if e.is_no_space() => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, format!("Service internal error: {e}"))

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tower::{Service, ServiceExt};
 
 use crate::app;
-use crate::auth::{Access, Right};
+use crate::auth::Access;
 use crate::clock;
 use crate::rest::AppState;
 use crate::rest::hot::{self, Call};
@@ -42,13 +42,13 @@ impl Front {
     /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let call =
-            hot::call_of(&parts.method, parts.uri.path()).filter(|call| self.may(call, &parts.headers));
-        let Some(call) = call else {
+        let call = hot::call_of(&parts.method, parts.uri.path());
+        let call = call.and_then(|call| Some((call, self.access(&call, &parts.headers)?)));
+        let Some((call, access)) = call else {
             return self.routed(Request::from_parts(parts, body)).await;
         };
         let begun = clock::now();
-        let answering = hot::answer(&self.0.state, call, &parts, body);
+        let answering = hot::answer(&self.0.state, call, access, &parts, body);
         let response = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(app::panicked);
         let took = clock::now().saturating_duration_since(begun);
         let requests = &self.0.state.registry.node.requests;
@@ -59,16 +59,16 @@ impl Front {
         }
     }
 
-    /// Whether nothing stands against answering here: what is refused, and what browsers ask, is the layers' business.
-    fn may(&self, call: &Call<'_>, headers: &axum::http::HeaderMap) -> bool {
+    /// What the request may do, if nothing stands against answering it here: what is refused, tokens that depend on a
+    /// point, and what browsers ask, is the layers' business.
+    fn access(&self, call: &Call<'_>, headers: &axum::http::HeaderMap) -> Option<Access> {
         let registry = &self.0.state.registry;
-        registry.is_open()
-            && !headers.contains_key(header::ORIGIN)
-            && match registry.node.keys.access(headers) {
-                Ok(Access::Full) => true,
-                Ok(Access::ReadOnly) => call.right != Right::Manage,
-                Err(_) => false,
-            }
+        if !registry.is_open() || headers.contains_key(header::ORIGIN) {
+            return None;
+        }
+        let bearer = registry.node.keys.bearer(headers).ok()?;
+        let access = bearer.unless_gone.is_none().then_some(bearer.access)?;
+        access.check(call.right, Some(call.name)).is_ok().then_some(access)
     }
 
     async fn routed(&self, request: Request) -> Response {

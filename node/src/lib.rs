@@ -18,6 +18,8 @@ pub mod lock;
 pub mod metrics;
 pub mod node;
 pub mod pool;
+pub mod quotas;
+pub mod replica;
 pub mod rest;
 pub mod server;
 pub mod shutdown;

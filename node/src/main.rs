@@ -93,7 +93,7 @@ async fn run(loaded: Loaded) -> Result<()> {
     let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir())?;
     let state = AppState { registry: registry.clone(), snapshots };
     let routes = rest::router(state.clone());
-    let routes = app::with_layers(routes, &node);
+    let routes = app::with_layers(routes, &registry);
     let served = serve(listener, state.clone(), routes, shutdown.clone());
     let working = async {
         match node.settings.cluster.enabled {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
@@ -32,6 +33,8 @@ pub struct RequestStat {
     pub sum_seconds: f64,
     pub min_seconds: f64,
     pub max_seconds: f64,
+    /// When the last one was answered.
+    pub last: Option<Timestamp>,
     buckets: [u64; BUCKETS.len()],
 }
 
@@ -41,6 +44,7 @@ impl RequestStat {
         self.min_seconds = if self.count == 0 { seconds } else { self.min_seconds.min(seconds) };
         self.max_seconds = self.max_seconds.max(seconds);
         self.count += 1;
+        self.last = Some(clock::timestamp());
         self.sum_seconds += seconds;
         let at = BUCKETS.iter().position(|b| seconds <= *b).unwrap_or(BUCKETS.len() - 1);
         self.buckets[at] += 1;
@@ -167,6 +171,7 @@ pub struct CollectionNumbers {
     pub unindexed: Vec<(String, u64)>,
     pub running_optimizations: u64,
     pub update_queue_length: u64,
+    pub deferred_points: u64,
     pub shards: u64,
     pub bytes_disk: u64,
     pub bytes_ram: u64,
@@ -187,6 +192,8 @@ pub struct Scrape {
     pub ready: bool,
     /// Open guardrails by reason.
     pub issues: BTreeMap<String, u64>,
+    /// Requests refused since the start: for want of a key or token that counts, for want of a right.
+    pub refused: [u64; 2],
 }
 
 type Labels = Vec<(String, String)>;
@@ -252,7 +259,7 @@ impl Answer {
     fn node(&self, e: &mut DescriptorEncoder) -> std::fmt::Result {
         let s = &self.scrape;
         let app = labels(&[("name", "qdrant"), ("version", crate::PROTOCOL_VERSION)]);
-        labelled(e, "app_info", "the protocol that is spoken", [(app, 1)])?;
+        labelled(e, "app_info", "information about qdrant server", [(app, 1)])?;
         let engine = labels(&[("version", crate::VERSION)]);
         labelled(e, "quiver_info", "version of the node", [(engine, 1)])?;
         single(e, "app_status_recovery_mode", "whether recovery mode is on", 0)?;
@@ -266,6 +273,9 @@ impl Answer {
         single(e, "quiver_disk_free_bytes", "free space of the data volume", s.disk_free_bytes)?;
         single(e, "quiver_disk_total_bytes", "size of the data volume", s.disk_total_bytes)?;
         let issues = s.issues.iter().map(|(reason, n)| (labels(&[("reason", reason)]), *n));
+        let refused = ["credentials", "rights"].iter().zip(s.refused);
+        let refused = refused.map(|(reason, n)| (labels(&[("reason", reason)]), n));
+        labelled(e, "quiver_auth_refused_total", "requests that keys, tokens or rights forbade", refused)?;
         labelled(e, "quiver_issues", "red lines that are crossed, see /issues", issues)
     }
 
@@ -313,7 +323,7 @@ impl Answer {
             e,
             "collection_update_queue_deferred_points",
             "points that are not visible before they are indexed",
-            each(|_| 0),
+            each(|c| c.deferred_points),
         )?;
         labelled(e, "collection_shard_transfer_incoming", "shards being received", each(|_| 0))?;
         labelled(e, "collection_shard_transfer_outgoing", "shards being sent", each(|_| 0))?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use quiver_engine::shard::ShardLimits;
 use uuid::Uuid;
 
 use crate::auth::Keys;
@@ -14,6 +15,7 @@ use crate::guardrails::Guardrails;
 use crate::limits::Memory;
 use crate::metrics::{Requests, Snapshots};
 use crate::pool::Pools;
+use crate::quotas::Quotas;
 use crate::shutdown::Shutdown;
 
 /// The process and its means. Knows nothing of collections.
@@ -24,6 +26,7 @@ pub struct Node {
     pub started: Timestamp,
     pub pools: Pools,
     pub memory: Memory,
+    pub quotas: Quotas,
     pub keys: Arc<Keys>,
     pub requests: Arc<Requests>,
     pub snapshots: Arc<Snapshots>,
@@ -33,12 +36,18 @@ pub struct Node {
 }
 
 impl Node {
+    /// What each shard may take of the memory.
+    pub fn shard_limits(&self) -> ShardLimits {
+        ShardLimits::within(self.memory.limit_bytes())
+    }
+
     pub fn new(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             boot: Uuid::new_v4().simple().to_string(),
             started: clock::timestamp(),
             pools: Pools::new(&settings.storage.performance)?,
             memory: Memory::new(settings.storage.memory_limit_mb),
+            quotas: Quotas::new(&settings.storage.storage_path),
             keys: Arc::new(Keys::new(&settings.service)),
             requests: Arc::default(),
             snapshots: Arc::default(),

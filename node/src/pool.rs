@@ -35,11 +35,12 @@ pub enum PoolError {
     Panicked,
 }
 
-/// Until when a request has to be answered.
+/// What a request demands of its answer: until when it is there, and how new what it says has to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Instant,
     allowed: Duration,
+    strong: bool,
 }
 
 impl Deadline {
@@ -47,7 +48,17 @@ impl Deadline {
     pub fn after(allowed: Duration) -> Self {
         // A request may name a time limit of ages; a century is as good and can be added to the clock.
         let allowed = allowed.min(Duration::from_secs(3_000_000_000));
-        Self { at: clock::now() + allowed, allowed }
+        Self { at: clock::now() + allowed, allowed, strong: false }
+    }
+
+    /// The same, for reads that have to see all that was acknowledged before they began (`consistency`).
+    pub fn strongly(self, strong: bool) -> Self {
+        Self { strong, ..self }
+    }
+
+    /// Whether an answer has to contain all that was acknowledged before.
+    pub fn is_strong(&self) -> bool {
+        self.strong
     }
 
     /// What is left of it.

@@ -1,11 +1,19 @@
-//! Stopping: a signal, then no new connections, then what runs finishes, then everything is flushed.
+//! Stopping: a signal, then what a node of a cluster hands over, then no new connections, then what runs finishes, then
+//! everything is flushed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancelled once the process was asked to stop.
+/// Where the end of the process stands.
 #[derive(Clone, Debug, Default)]
-pub struct Shutdown(CancellationToken);
+pub struct Shutdown {
+    asked: CancellationToken,
+    begun: CancellationToken,
+    held: Arc<AtomicBool>,
+}
 
 impl Shutdown {
     /// Listens to SIGTERM and SIGINT; a second one ends the process at once.
@@ -17,7 +25,7 @@ impl Shutdown {
         tokio::spawn(async move {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
             tracing::info!("stopping: finishing what runs; a second signal stops at once");
-            token.begin();
+            token.ask();
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
             // Nothing acknowledged is lost by this: recovery does after a start what flushing does now.
             std::process::exit(130);
@@ -25,18 +33,36 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks everything to stop.
-    pub fn begin(&self) {
-        self.0.cancel();
+    /// Somebody has to hand things over between the signal and the end, and then calls [`Self::begin`].
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the process was asked to stop.
-    pub fn has_begun(&self) -> bool {
-        self.0.is_cancelled()
+    /// The process is to stop.
+    pub fn ask(&self) {
+        self.asked.cancel();
+        if !self.held.load(Ordering::SeqCst) {
+            self.begin();
+        }
     }
 
     /// Waits until the process is asked to stop.
+    pub async fn asked(&self) {
+        self.asked.cancelled().await;
+    }
+
+    /// Makes everything stop.
+    pub fn begin(&self) {
+        self.begun.cancel();
+    }
+
+    /// Whether everything stops now.
+    pub fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
+    /// Waits until everything stops.
     pub async fn begun(&self) {
-        self.0.cancelled().await;
+        self.begun.cancelled().await;
     }
 }

@@ -70,10 +70,18 @@ pub fn report(facts: &Facts, requests: &Requests, details_level: u64) -> Value {
     });
     if details_level >= 1 {
         collections["collections"] = Value::Array(facts.collection_details.clone());
+        let (used, limit) = (facts.memory_used_bytes, facts.memory_limit_bytes);
+        // What the allocator holds beyond that is not known here.
         answer["memory"] = json!({
-            "resident_bytes": facts.memory_used_bytes,
-            "limit_bytes": facts.memory_limit_bytes,
+            "active_bytes": used,
+            "allocated_bytes": used,
+            "metadata_bytes": 0,
+            "resident_bytes": used,
+            "retained_bytes": 0,
+            "limit_bytes": limit,
         });
+        // Only with `service.hardware_reporting`, which is not offered.
+        answer["hardware"] = json!({"collection_data": {}});
         answer["app"]["system"] = json!({
             "cores": std::thread::available_parallelism().map_or(1, usize::from),
             "is_docker": false,
@@ -91,6 +99,7 @@ fn request_stat(stat: &RequestStat) -> Value {
         "min_duration_micros": micros(stat.min_seconds),
         "max_duration_micros": micros(stat.max_seconds),
         "total_duration_micros": micros(stat.sum_seconds).round() as u64,
+        "last_responded": stat.last.map(|at| at.to_string()),
     })
 }
 

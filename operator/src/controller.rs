@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, Shared, join_all};
-use futures::stream::StreamExt;
+use futures::stream::{self, StreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -19,9 +19,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use quiver_crds::condition::kind;
 use quiver_crds::{COLLECTION_LABEL, VectorCollection, VectorShard, VectorSnapshot};
+use tokio::sync::mpsc;
 
 use crate::drive::Told;
 use crate::error::Error;
+use crate::liveness::{self, Liveness};
+use crate::machines::Machines;
 use crate::metrics::Metrics;
 use crate::node_client::NodeClients;
 use crate::validate::Defaults;
@@ -32,6 +35,9 @@ const CONCURRENCY: u16 = 16;
 /// Changes that come close together are one.
 const DEBOUNCE: Duration = Duration::from_millis(500);
 
+/// Nodes that turned silent and that nobody has looked at yet.
+const TURNED_MAX: usize = 256;
+
 /// What every reconcile has at hand.
 pub struct Context {
     pub client: Client,
@@ -39,6 +45,8 @@ pub struct Context {
     pub nodes: NodeClients,
     pub told: Told,
     pub metrics: Arc<Metrics>,
+    pub liveness: Liveness,
+    pub machines: Machines,
     recorder: Recorder,
     attempts: Mutex<HashMap<String, u32>>,
     stores: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -54,6 +62,8 @@ impl Context {
             nodes: NodeClients::default(),
             told: Told::default(),
             metrics,
+            liveness: Liveness::default(),
+            machines: Machines::default(),
             attempts: Mutex::new(HashMap::new()),
             stores: Mutex::new(HashMap::new()),
         }
@@ -63,6 +73,7 @@ impl Context {
     pub fn forget(&self, uid: &str, namespace: &str, name: &str) {
         self.nodes.forget(uid);
         self.told.forget(uid);
+        self.liveness.forget(namespace, name);
         self.metrics.forget(namespace, name);
     }
 
@@ -94,7 +105,13 @@ impl Context {
         for condition in now {
             let old = before.iter().find(|c| c.type_ == condition.type_);
             let same = old.is_some_and(|o| o.status == condition.status && o.reason == condition.reason);
-            let told = [kind::READY, kind::PROGRESSING, kind::SNAPSHOTS_HEALTHY, kind::STORAGE_RESIZED];
+            let told = [
+                kind::READY,
+                kind::PROGRESSING,
+                kind::REPLICATED,
+                kind::SNAPSHOTS_HEALTHY,
+                kind::STORAGE_RESIZED,
+            ];
             // The first state of all is no transition, and what only starts is no news.
             if same
                 || !told.contains(&condition.type_.as_str())
@@ -155,7 +172,9 @@ pub async fn run(ctx: Arc<Context>, namespaces: &[String], stop: Stop) {
     let mut running: Vec<BoxFuture<'_, ()>> = Vec::new();
     for scope in scopes {
         let stop_snapshots = stop.clone();
-        running.push(collections(ctx.clone(), scope.cloned(), stop.clone()).boxed());
+        let (turned, heard) = mpsc::channel(TURNED_MAX);
+        running.push(leases(ctx.clone(), scope.cloned(), turned, stop.clone()).boxed());
+        running.push(collections(ctx.clone(), scope.cloned(), heard, stop.clone()).boxed());
         running.push(snapshots(ctx.clone(), scope.cloned(), stop_snapshots).boxed());
     }
     join_all(running).await;
@@ -171,8 +190,19 @@ where
     }
 }
 
-async fn collections(ctx: Arc<Context>, scope: Option<String>, stop: Stop) {
+type Turned = ObjectRef<VectorCollection>;
+
+async fn leases(ctx: Arc<Context>, scope: Option<String>, turned: mpsc::Sender<Turned>, stop: Stop) {
+    tokio::select! {
+        () = liveness::watch(&ctx.client, &ctx.liveness, scope.as_ref(), turned) => {}
+        () = stop => {}
+    }
+}
+
+async fn collections(ctx: Arc<Context>, scope: Option<String>, turned: mpsc::Receiver<Turned>, stop: Stop) {
     let scope = scope.as_ref();
+    let turned =
+        stream::unfold(turned, |mut turned| async { turned.recv().await.map(|next| (next, turned)) });
     let ours = watcher::Config::default().labels(COLLECTION_LABEL);
     let of_pod = |pod: Pod| {
         let name = pod.labels().get(COLLECTION_LABEL)?;
@@ -189,6 +219,7 @@ async fn collections(ctx: Arc<Context>, scope: Option<String>, stop: Stop) {
         .owns(api::<PodDisruptionBudget>(&ctx.client, scope), ours.clone())
         .watches(api::<Pod>(&ctx.client, scope), ours, of_pod)
         .watches(api::<VectorSnapshot>(&ctx.client, scope), watcher::Config::default(), of_snapshot)
+        .reconcile_on(turned)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(stop)
         .run(

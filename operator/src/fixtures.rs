@@ -12,9 +12,10 @@ use quiver_api::internal::{CopyState, NodeStatus, ShardStatus};
 use quiver_crds::collection_status::VectorCollectionStatus;
 use quiver_crds::condition::kind;
 use quiver_crds::snapshot::VectorSnapshotStatus;
-use quiver_crds::{COLLECTION_LABEL, COLLECTION_UID_LABEL, VectorCollection, VectorSnapshot};
+use quiver_crds::{COLLECTION_LABEL, COLLECTION_UID_LABEL, VectorCollection, VectorShard, VectorSnapshot};
 
 use crate::build::{Objects, build};
+use crate::liveness::Standing;
 use crate::names;
 use crate::observe::{Observed, Source};
 use crate::plan::{Plan, plan};
@@ -59,6 +60,8 @@ pub fn fresh(spec: &str) -> Observed {
         network_policy: false,
         source: Source::Empty,
         source_credentials: None,
+        standing: BTreeMap::new(),
+        machines: BTreeMap::new(),
         now: NOW.parse().expect("a timestamp"),
     }
 }
@@ -82,7 +85,7 @@ pub fn planned(observed: &Observed) -> Plan {
     let mut count = 0;
     plan(&valid(observed), observed, &mut || {
         count += 1;
-        format!("copy-{count}")
+        id(count)
     })
 }
 
@@ -111,15 +114,16 @@ pub fn applied(mut observed: Observed) -> Observed {
     observed.disruption_budget = objects.disruption_budget.is_some();
     observed.network_policy = objects.network_policy.is_some();
     for mut shard in plan.create_shards {
-        shard.spec.primary_boot = "boot".into();
+        shard.spec.primary_boot = boot(&shard.spec.copies[0].pod);
         shard.spec.term = 2;
         shard.spec.config_version = 2;
         observed.shards.push(shard);
     }
+    observed.standing = observed.pods.iter().map(|p| (p.name_any(), Standing::Alive)).collect();
     observed.nodes =
         observed.pods.iter().map(|p| (p.name_any(), Ok(node(&observed, &p.name_any())))).collect();
-    let outcome =
-        Outcome { plan: Ok(&planned(&observed)), schema_differences: Vec::new(), resize_refused: None };
+    let next = planned(&observed);
+    let outcome = Outcome::of(Ok(&next));
     // Of a moment before the schedule: the tests decide what was taken.
     let status =
         VectorCollectionStatus { last_schedule_time: None, ..collection_status(&observed, &outcome) };
@@ -153,12 +157,31 @@ fn volume(collection: &str, ordinal: i32, mut claim: PersistentVolumeClaim) -> P
     claim
 }
 
+/// An id of a copy.
+pub fn id(number: u128) -> String {
+    format!("{number:032x}")
+}
+
+/// The life of the only process that a pod ever had.
+pub fn boot(pod: &str) -> String {
+    let ordinal = names::ordinal("docs", pod).unwrap_or_default();
+    id(1000 + u128::from(ordinal.unsigned_abs()))
+}
+
+fn state(shard: &VectorShard, pod: &str) -> CopyState {
+    match shard.spec.copies.iter().find(|c| c.pod == pod) {
+        Some(c) if c.id == shard.spec.primary => CopyState::Leading,
+        Some(c) if c.in_sync => CopyState::Following,
+        _ => CopyState::CatchingUp,
+    }
+}
+
 /// What the node of a pod says when all is well.
-fn node(observed: &Observed, pod: &str) -> NodeStatus {
+pub fn node(observed: &Observed, pod: &str) -> NodeStatus {
     let here = observed.shards.iter().filter(|s| s.spec.copies.iter().any(|c| c.pod == pod));
     NodeStatus {
         pod: pod.into(),
-        boot: "boot".into(),
+        boot: boot(pod),
         version: "1.2.3".into(),
         collection_uid: observed.uid(),
         ready: true,
@@ -166,9 +189,16 @@ fn node(observed: &Observed, pod: &str) -> NodeStatus {
         shards: here
             .map(|s| ShardStatus {
                 shard: s.spec.shard.unsigned_abs(),
-                copy_id: s.spec.primary.clone(),
-                state: CopyState::Leading,
+                copy_id: s
+                    .spec
+                    .copies
+                    .iter()
+                    .find(|c| c.pod == pod)
+                    .map(|c| c.id.clone())
+                    .unwrap_or_default(),
+                state: state(s, pod),
                 points: 19_543,
+                fit: true,
                 ..ShardStatus::default()
             })
             .collect(),

@@ -13,6 +13,8 @@ mod finalize;
 #[cfg(test)]
 mod fixtures;
 mod lease;
+mod liveness;
+mod machines;
 mod metrics;
 mod names;
 mod node_client;
@@ -20,6 +22,8 @@ mod observe;
 mod plan;
 mod reconcile;
 mod release;
+mod replicate;
+mod replication;
 mod selftest;
 mod snapshot;
 mod status;

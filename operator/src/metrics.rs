@@ -157,6 +157,7 @@ impl Metrics {
             kind::READY,
             kind::AVAILABLE,
             kind::PROGRESSING,
+            kind::REPLICATED,
             kind::SCHEMA_APPLIED,
             kind::STORAGE_RESIZED,
             kind::SNAPSHOTS_HEALTHY,

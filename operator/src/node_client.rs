@@ -12,9 +12,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use parking_lot::{Mutex, RwLock};
 use quiver_api::internal::{
-    DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, InternalError, NodeStatus,
-    PutManifestAnswer, PutManifestRequest, S3Destination, SchemaAnswer, SchemaRequest, ShardManifest,
-    SnapshotManifest, UploadRequest,
+    DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, HandOverAnswer, HandOverRequest,
+    InternalError, NodeStatus, PlaceCopyAnswer, PlaceCopyRequest, PutManifestAnswer, PutManifestRequest,
+    S3Destination, SchemaAnswer, SchemaRequest, ShardManifest, SnapshotManifest, UploadRequest,
 };
 use quiver_crds::s3::S3Location;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -30,6 +30,8 @@ use crate::names;
 
 const CONNECT: Duration = Duration::from_secs(3);
 const STATUS: Duration = Duration::from_secs(5);
+const LATE: Duration = Duration::from_secs(1);
+const PLACE: Duration = Duration::from_secs(10);
 const SCHEMA: Duration = Duration::from_secs(60);
 const OBJECTS: Duration = Duration::from_secs(600);
 
@@ -149,8 +151,24 @@ impl NodeClient {
         names::host(&self.collection, &self.namespace, pod)
     }
 
-    pub async fn status(&self, pod: &str) -> Result<NodeStatus> {
-        self.call(pod, Method::GET, "status", None::<&()>, STATUS).await
+    /// What a node says of itself; one that may be dead isn't waited for long.
+    pub async fn status(&self, pod: &str, late: bool) -> Result<NodeStatus> {
+        self.call(pod, Method::GET, "status", None::<&()>, if late { LATE } else { STATUS }).await
+    }
+
+    /// Lets a node make a copy of a shard that it hasn't got.
+    pub async fn place(&self, pod: &str, shard: i32, request: &PlaceCopyRequest) -> Result<PlaceCopyAnswer> {
+        self.call(pod, Method::POST, &format!("shards/{shard}/place"), Some(request), PLACE).await
+    }
+
+    /// Asks the node that leads a shard to let another copy lead.
+    pub async fn hand_over(
+        &self,
+        pod: &str,
+        shard: i32,
+        request: &HandOverRequest,
+    ) -> Result<HandOverAnswer> {
+        self.call(pod, Method::POST, &format!("shards/{shard}/hand-over"), Some(request), PLACE).await
     }
 
     pub async fn put_schema(&self, pod: &str, request: &SchemaRequest) -> Result<SchemaAnswer> {

@@ -1,7 +1,7 @@
 //! Reads what is there: the collection, what it owns, its pods, and what the nodes say of themselves.
 //! Decides nothing; a node that doesn't answer is an observation, not an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::certificates::PeerCertificates;
 use crate::error::{Error, Result};
+use crate::liveness::Standing;
 use crate::names;
 use crate::node_client::{NodeClient, destination_of};
 
@@ -43,6 +44,10 @@ pub struct Observed {
     pub source: Source,
     /// Credentials of the VectorSnapshot that the first data comes from, while it is there.
     pub source_credentials: Option<Credentials>,
+    /// Which nodes live, by their Leases.
+    pub standing: BTreeMap<String, Standing>,
+    /// By pod: zone and machine, as far as they are known.
+    pub machines: BTreeMap<String, (Option<String>, Option<String>)>,
     pub now: Timestamp,
 }
 
@@ -90,12 +95,14 @@ pub fn is_true(snapshot: &VectorSnapshot, condition: &str) -> bool {
         .is_some_and(|s| s.conditions.iter().any(|c| c.type_ == condition && c.status == "True"))
 }
 
-/// Reads all of it. `nodes` is a client for the pods' internal ports, if there are certificates yet.
+/// Reads all of it. `nodes` is a client for the pods' internal ports, if there are certificates yet; nodes that are `late`
+/// aren't waited for long.
 pub async fn observe(
     client: &Client,
     collection: VectorCollection,
     certificates: Option<PeerCertificates>,
     nodes: Option<&NodeClient>,
+    late: &BTreeSet<String>,
 ) -> Result<Observed> {
     let namespace = collection.namespace().ok_or(Error::Malformed("namespace"))?;
     let (name, uid) = (collection.name_any(), collection.uid().ok_or(Error::Malformed("uid"))?);
@@ -117,7 +124,7 @@ pub async fn observe(
     let mut shards: Vec<_> = shards.into_iter().filter(|s| s.spec.collection_uid == uid).collect();
     shards.sort_by_key(|s| s.spec.shard);
     let statuses = match nodes {
-        Some(nodes) => statuses(nodes, &pods).await,
+        Some(nodes) => statuses(nodes, &pods, late).await,
         None => BTreeMap::new(),
     };
     let reference = referenced(client, &namespace, &collection).await?;
@@ -138,6 +145,8 @@ pub async fn observe(
         network_policy: !policies.is_empty(),
         source,
         source_credentials,
+        standing: BTreeMap::new(),
+        machines: BTreeMap::new(),
         collection,
         now: crate::clock::now(),
     })
@@ -160,12 +169,13 @@ where
 async fn statuses(
     nodes: &NodeClient,
     pods: &[Pod],
+    late: &BTreeSet<String>,
 ) -> BTreeMap<String, std::result::Result<NodeStatus, String>> {
     nodes.locate(pods);
     let running = pods.iter().filter(|p| nodes.knows(&p.name_any()));
     let asked = running.map(|pod| async {
         let pod = pod.name_any();
-        let answer = nodes.status(&pod).await.map_err(|e| e.to_string());
+        let answer = nodes.status(&pod, late.contains(&pod)).await.map_err(|e| e.to_string());
         (pod, answer)
     });
     join_all(asked).await.into_iter().collect()

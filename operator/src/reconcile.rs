@@ -18,11 +18,14 @@ use crate::names;
 use crate::node_client::NodeClient;
 use crate::observe::{Observed, observe};
 use crate::plan::{Plan, plan};
+use crate::replicate::Replicator;
 use crate::status::{Outcome, collection_status, shard_status, shards};
 use crate::validate::{Invalid, Valid, validate};
 
 /// Nothing changed: look again after this, for what no watch shows (points, red lines, a node that hangs).
 const IDLE: Duration = Duration::from_secs(30);
+/// Records were changed, or nodes asked for something.
+const QUICK: Duration = Duration::from_secs(1);
 /// Something is going on.
 const BUSY: Duration = Duration::from_secs(3);
 
@@ -52,7 +55,9 @@ pub async fn collection(collection: Arc<VectorCollection>, ctx: Arc<Context>) ->
         Some(certificates) => Some(ctx.nodes.of(&uid, &name, &namespace, certificates)?),
         None => None,
     };
-    let observed = observe(&ctx.client, fresh, read, nodes.as_deref()).await?;
+    let late = ctx.liveness.late(&namespace, &name);
+    let mut observed = observe(&ctx.client, fresh, read, nodes.as_deref(), &late).await?;
+    judge(&ctx, &namespace, &mut observed).await;
     match validate(&observed, &ctx.defaults) {
         Err(invalid) => reject(&ctx, &apply, &observed, &invalid).await,
         Ok(valid) => {
@@ -61,6 +66,23 @@ pub async fn collection(collection: Arc<VectorCollection>, ctx: Arc<Context>) ->
             turn.act(secret, nodes.as_deref()).await
         }
     }
+}
+
+/// Adds what is known of nodes beside their answers.
+async fn judge(ctx: &Context, namespace: &str, observed: &mut Observed) {
+    let name = observed.name();
+    let spec = &observed.collection.spec;
+    // While nobody runs, silence means nothing; and a single node has nobody to hand anything to.
+    if spec.hibernate || spec.nodes.max(observed.pods.len() as i32) < 2 {
+        return ctx.liveness.forget(namespace, &name);
+    }
+    ctx.liveness.watch(namespace, &name);
+    let named = observed.shards.iter().flat_map(|s| s.spec.copies.iter().map(|c| c.pod.clone()));
+    let mut pods: Vec<String> = observed.pods.iter().map(|p| p.name_any()).chain(named).collect();
+    pods.sort();
+    pods.dedup();
+    observed.standing = ctx.liveness.standing(namespace, &name, &pods);
+    observed.machines = ctx.machines.of(&ctx.client, &observed.pods).await;
 }
 
 async fn peer_secret(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Secret>> {
@@ -75,7 +97,7 @@ async fn reject(
     observed: &Observed,
     invalid: &Invalid,
 ) -> Result<Action> {
-    let outcome = Outcome { plan: Err(invalid), schema_differences: Vec::new(), resize_refused: None };
+    let outcome = Outcome::of(Err(invalid));
     report(ctx, apply, observed, &outcome).await?;
     Ok(Action::requeue(IDLE))
 }
@@ -91,15 +113,17 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     async fn act(&self, secret: Option<Secret>, nodes: Option<&NodeClient>) -> Result<Action> {
-        let mut outcome =
-            Outcome { plan: Ok(self.plan), schema_differences: Vec::new(), resize_refused: None };
+        let mut outcome = Outcome::of(Ok(self.plan));
+        let replicator = Replicator { ctx: self.ctx, collection: &self.observed.collection, nodes };
         let mut told = false;
         if !self.observed.collection.spec.paused {
+            outcome.copy_problems = replicator.records(&self.plan.work).await;
             self.certificates(secret).await?;
             let objects = build(self.valid, self.plan, self.observed);
             self.apply.objects(&objects).await?;
             self.apply.actions(self.plan, self.observed).await?;
             outcome.resize_refused = self.apply.grow(&self.plan.grow).await?;
+            outcome.copy_problems.extend(replicator.calls(&self.plan.work).await);
             if let Some(nodes) = nodes {
                 (outcome.schema_differences, told) =
                     drive::schema(nodes, self.valid, self.observed, &self.ctx.told).await;
@@ -130,7 +154,11 @@ impl Turn<'_> {
             || self.plan.progress.going_on
             || self.observed.certificates.is_none()
             || shards(self.observed).iter().any(|s| !s.reason.is_empty());
-        let wait = if busy && !self.valid.spec.hibernate { BUSY } else { IDLE };
+        let wait = match busy && !self.valid.spec.hibernate {
+            true if !self.plan.work.steps.is_empty() => QUICK,
+            true => BUSY,
+            false => IDLE,
+        };
         let due = self.plan.next_snapshot.map(|at| at.duration_since(self.observed.now));
         let due = due.and_then(|d| Duration::try_from(d).ok()).map(|d| d + Duration::from_secs(1));
         due.map_or(wait, |d| d.min(wait))
@@ -145,7 +173,7 @@ async fn report(
     outcome: &Outcome<'_>,
 ) -> Result<()> {
     for view in shards(observed) {
-        let status = shard_status(&view);
+        let status = shard_status(observed, &view);
         if view.shard.status.as_ref() != Some(&status) {
             let name = view.shard.name_any();
             let written = apply.status::<quiver_crds::VectorShard, _>(&name, &status).await;

@@ -17,6 +17,7 @@ use crate::build::stateful_set::requested;
 use crate::names;
 use crate::observe::{Observed, is_true};
 use crate::plan::{Plan, quantity_bytes};
+use crate::replication;
 use crate::validate::{Invalid, ready};
 
 /// Unhealthy shards that are named; the rest is counted.
@@ -31,6 +32,15 @@ pub struct Outcome<'a> {
     pub schema_differences: Vec<String>,
     /// Why a volume could not be grown.
     pub resize_refused: Option<String>,
+    /// What nodes or the API server refused of what was planned for copies.
+    pub copy_problems: Vec<String>,
+}
+
+impl<'a> Outcome<'a> {
+    /// Before anything was done.
+    pub fn of(plan: Result<&'a Plan, &'a Invalid>) -> Self {
+        Self { plan, schema_differences: Vec::new(), resize_refused: None, copy_problems: Vec::new() }
+    }
 }
 
 /// How one shard is.
@@ -87,6 +97,7 @@ fn state_reason(state: CopyState) -> &'static str {
         CopyState::Starting => "Starting",
         CopyState::Restoring => "Restoring",
         CopyState::Following => "NoPrimary",
+        CopyState::CatchingUp => "CatchingUp",
         CopyState::ConfigLost => "ConfigLost",
         CopyState::Damaged => "Damaged",
         CopyState::Failed => "Failed",
@@ -103,11 +114,12 @@ pub fn rounded(value: u64, digits: u32) -> i64 {
 }
 
 /// Status of one shard's record.
-pub fn shard_status(view: &ShardView<'_>) -> VectorShardStatus {
+pub fn shard_status(observed: &Observed, view: &ShardView<'_>) -> VectorShardStatus {
     let before = view.shard.status.clone().unwrap_or_default();
     VectorShardStatus {
         pod: view.pod.clone(),
         state: view.copy.map_or_else(|| view.reason.to_owned(), |c| format!("{:?}", c.state)),
+        copies: replication::copies(view.shard, observed),
         message: view.message.clone(),
         points: view.copy.map_or(before.points, |c| rounded(c.points, 3)),
         bytes: view.copy.map_or(before.bytes, |c| rounded(c.bytes_disk, 2)),
@@ -122,6 +134,7 @@ pub fn collection_status(observed: &Observed, outcome: &Outcome<'_>) -> VectorCo
     let before = observed.collection.status.clone().unwrap_or_default();
     let views = shards(observed);
     let available = views.iter().filter(|v| v.reason.is_empty()).count() as i32;
+    let degraded = replication::degraded(observed);
     let ready_nodes = observed.pods.iter().filter(|p| ready(p)).count() as i32;
     let mut versions: Vec<&str> =
         observed.nodes.values().filter_map(|n| n.as_ref().ok()).map(|n| n.version.as_str()).collect();
@@ -140,14 +153,9 @@ pub fn collection_status(observed: &Observed, outcome: &Outcome<'_>) -> VectorCo
         node_summary: format!("{ready_nodes}/{}", if spec.hibernate { 0 } else { spec.nodes }),
         selector: format!("app.kubernetes.io/name=quiver-node,{COLLECTION_LABEL}={name}"),
         version: if versions.is_empty() { before.version } else { versions.join(", ") },
-        shards: ShardCounts { total: spec.shards, available },
+        shards: ShardCounts { total: spec.shards, available, degraded: degraded.len() as i32 },
         shard_summary: format!("{available}/{}", spec.shards),
-        unhealthy_shards: views
-            .iter()
-            .filter(|v| !v.reason.is_empty())
-            .take(UNHEALTHY_MAX)
-            .map(|v| UnhealthyShard { shard: v.shard.spec.shard, reason: v.reason.to_owned() })
-            .collect(),
+        unhealthy_shards: unhealthy(&views, &degraded),
         points: if known { rounded(points, 3) } else { before.points },
         last_snapshot: last,
         last_schedule_time: last_schedule(observed, outcome).or(before.last_schedule_time),
@@ -159,6 +167,16 @@ pub fn collection_status(observed: &Observed, outcome: &Outcome<'_>) -> VectorCo
         bootstrapped: before.bootstrapped || observed.shards.len() as i32 == spec.shards,
         conditions: merge(&before.conditions, conditions, generation(observed), observed.now),
     }
+}
+
+/// Those that don't serve first, then those that lack copies.
+fn unhealthy(views: &[ShardView<'_>], degraded: &[replication::Degraded]) -> Vec<UnhealthyShard> {
+    let down = views.iter().filter(|v| !v.reason.is_empty());
+    let down: Vec<(i32, &str)> = down.map(|v| (v.shard.spec.shard, v.reason)).collect();
+    let lacking = degraded.iter().filter(|d| down.iter().all(|(n, _)| *n != d.shard));
+    let all = down.iter().copied().chain(lacking.map(|d| (d.shard, reason::DEGRADED)));
+    let named = |(shard, reason): (i32, &str)| UnhealthyShard { shard, reason: reason.to_owned() };
+    all.take(UNHEALTHY_MAX).map(named).collect()
 }
 
 fn generation(observed: &Observed) -> i64 {
@@ -217,7 +235,11 @@ fn conditions(
     let schema = schema(observed, outcome);
     let progressing = match outcome.plan {
         Ok(plan) => {
-            said(kind::PROGRESSING, plan.progress.going_on, plan.progress.reason, &plan.progress.message)
+            let mut message = plan.progress.message.clone();
+            if let Some(problem) = outcome.copy_problems.first() {
+                message = format!("{message}; {problem}");
+            }
+            said(kind::PROGRESSING, plan.progress.going_on, plan.progress.reason, message)
         }
         Err(invalid) => said(kind::PROGRESSING, false, invalid.reason, &invalid.message),
     };
@@ -233,8 +255,20 @@ fn conditions(
     } else {
         said(kind::PAUSED, false, reason::NOT_REQUESTED, "")
     };
-    let ready = ready_condition(observed, outcome, &available, &schema);
-    vec![ready, available, progressing, schema, resized(observed, outcome), snapshots, production, paused]
+    let (whole, reason, message) = replication::condition(observed);
+    let replicated = said(kind::REPLICATED, whole, reason, message);
+    let ready = ready_condition(observed, outcome, [&available, &replicated, &schema]);
+    vec![
+        ready,
+        available,
+        replicated,
+        progressing,
+        schema,
+        resized(observed, outcome),
+        snapshots,
+        production,
+        paused,
+    ]
 }
 
 fn available(observed: &Observed, views: &[ShardView<'_>]) -> Said {
@@ -298,20 +332,19 @@ fn schema(observed: &Observed, outcome: &Outcome<'_>) -> Said {
     said(kind::SCHEMA_APPLIED, true, reason::ALL_GOOD, "every node has the schema of this resource")
 }
 
-fn ready_condition(observed: &Observed, outcome: &Outcome<'_>, available: &Said, schema: &Said) -> Said {
+fn ready_condition(
+    observed: &Observed,
+    outcome: &Outcome<'_>,
+    [available, replicated, schema]: [&Said; 3],
+) -> Said {
     let no = |s: &Said| said(kind::READY, false, s.reason, s.message.clone());
     let plan = match outcome.plan {
         Err(invalid) => return said(kind::READY, false, invalid.reason, &invalid.message),
         Ok(plan) => plan,
     };
     let progress = &plan.progress;
-    let blocks = [
-        reason::CONFIG_LOST,
-        reason::HIBERNATING,
-        reason::BOOTSTRAP_FAILED,
-        reason::BOOTSTRAP_WAITS,
-        reason::SCALE_IN_BLOCKED,
-    ];
+    let blocks =
+        [reason::CONFIG_LOST, reason::HIBERNATING, reason::BOOTSTRAP_FAILED, reason::BOOTSTRAP_WAITS];
     if blocks.contains(&progress.reason) {
         return said(kind::READY, false, progress.reason, &progress.message);
     }
@@ -322,6 +355,10 @@ fn ready_condition(observed: &Observed, outcome: &Outcome<'_>, available: &Said,
     }
     if !available.status {
         return no(available);
+    }
+    // Fewer copies than wanted still take everything; too few take no writes.
+    if replicated.reason == reason::TOO_FEW_IN_SYNC {
+        return no(replicated);
     }
     if !schema.status {
         return no(schema);

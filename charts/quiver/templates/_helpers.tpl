@@ -81,6 +81,10 @@ seccompProfile: {type: RuntimeDefault}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, update]
+# Listed to see which nodes live; the other rights are handed on to the nodes, which renew one Lease each.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, watch, create, update, patch]
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch]

@@ -5,16 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::quantization::{QuantizationConfig, QuantizationUpdate};
 use crate::shard_key::Keyed;
-use crate::sparse::{CreateSparseVector, SparseVectorParams};
+use crate::sparse::{CreateSparseVector, Datatype, SparseVectorParams};
 use crate::strict_mode::StrictMode;
 use crate::text_index::TextParams;
-use crate::validate::Invalid;
+use crate::validate::{Invalid, number_or_auto};
 
 /// Largest number of dimensions.
 pub const VECTOR_SIZE_MAX: usize = 65_536;
@@ -23,7 +24,7 @@ pub const VECTOR_SIZE_MAX: usize = 65_536;
 const VECTOR_NAME_BYTES_MAX: usize = 200;
 
 /// How vectors are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Distance {
     Cosine,
     Euclid,
@@ -32,7 +33,7 @@ pub enum Distance {
 }
 
 /// One vector of a collection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VectorParams {
     pub size: usize,
     pub distance: Distance,
@@ -46,13 +47,27 @@ pub struct VectorParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub datatype: Option<String>,
+    pub datatype: Option<Datatype>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multivector_config: Option<Value>,
+    pub multivector_config: Option<MultiVectorConfig>,
+}
+
+/// Points have several vectors of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MultiVectorConfig {
+    pub comparator: MultiVectorComparator,
+}
+
+/// How multivectors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MultiVectorComparator {
+    /// For each vector of the query the most similar one of the point, added up.
+    MaxSim,
 }
 
 /// HNSW settings that are given; the others keep their value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HnswDiff {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub m: Option<usize>,
@@ -100,7 +115,7 @@ impl HnswDiff {
 }
 
 /// Optimizer settings that are given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OptimizersDiff {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_threshold: Option<f64>,
@@ -117,7 +132,8 @@ pub struct OptimizersDiff {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flush_interval_sec: Option<u64>,
     /// A number, or `"auto"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number_or_auto")]
+    #[schemars(schema_with = "crate::schema::threads")]
     pub max_optimization_threads: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prevent_unoptimized: Option<bool>,
@@ -155,7 +171,7 @@ impl OptimizersDiff {
 }
 
 /// Log settings that are given; echoed, the log sizes itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WalDiff {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wal_capacity_mb: Option<usize>,
@@ -167,7 +183,7 @@ pub struct WalDiff {
 
 /// The unnamed vector alone, or vectors by name.
 #[allow(clippy::large_enum_variant)] // One for each collection, never many.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum VectorsConfig {
     Single(VectorParams),
@@ -226,7 +242,7 @@ impl VectorsConfig {
 }
 
 /// How points are assigned to shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ShardingMethod {
     /// By their ids.
@@ -236,7 +252,7 @@ pub enum ShardingMethod {
 }
 
 /// Body of PUT `C`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CreateCollection {
     pub vectors: VectorsConfig,
@@ -262,7 +278,7 @@ pub struct CreateCollection {
     pub wal_config: Option<WalDiff>,
     #[serde(skip_serializing_if = "Option::is_none", alias = "optimizer_config")]
     pub optimizers_config: Option<OptimizersDiff>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", alias = "quantization")]
     pub quantization_config: Option<QuantizationConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparse_vectors: Option<BTreeMap<String, SparseVectorParams>>,
@@ -272,9 +288,11 @@ pub struct CreateCollection {
     pub metadata: Option<Map<String, Value>>,
     /// Vectors whose quantization a change switched off: they don't follow the collection's. Kept, not shown.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(skip)]
     pub unquantized_vectors: BTreeSet<String>,
     /// Its shard keys, if it is sharded by them. Kept, shown elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     pub keyed: Option<Keyed>,
 }
 
@@ -310,6 +328,8 @@ impl CreateCollection {
         if let Some(quantization) = &self.quantization_config {
             quantization.validate("quantization_config", &mut invalid);
         }
+        let payload = self.payload.and_then(|p| p.memory);
+        refuse_pinned(payload, "payload", "payload storage", &mut invalid);
         let wal_capacity = self.wal_config.and_then(|w| w.wal_capacity_mb);
         invalid.at_least("wal_config.wal_capacity_mb", wal_capacity, 1);
         if let Some(strict) = &self.strict_mode_config {
@@ -330,6 +350,7 @@ impl VectorParams {
     /// Adds what is out of range, below `path`.
     pub fn validate(&self, path: &str, invalid: &mut Invalid) {
         invalid.within(&format!("{path}.size"), self.size, 1, VECTOR_SIZE_MAX);
+        refuse_pinned(self.memory, path, "dense vector storage", invalid);
         if let Some(hnsw) = &self.hnsw_config {
             hnsw.validate(&format!("{path}.hnsw_config"), invalid);
         }
@@ -340,7 +361,7 @@ impl VectorParams {
 }
 
 /// Body of PATCH `C`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UpdateCollection {
     pub vectors: Option<BTreeMap<String, VectorUpdate>>,
@@ -367,6 +388,7 @@ impl UpdateCollection {
             quantization.validate("quantization_config", &mut invalid);
         }
         for (name, update) in self.vectors.iter().flatten() {
+            refuse_pinned(update.memory, &format!("vectors.{name}"), "dense vector storage", &mut invalid);
             if let Some(hnsw) = &update.hnsw_config {
                 hnsw.validate(&format!("vectors.{name}.hnsw_config"), &mut invalid);
             }
@@ -382,6 +404,8 @@ impl UpdateCollection {
             for (path, count) in counts {
                 invalid.at_least(path, count.map(|c| c as usize), 1);
             }
+            let payload = params.payload.and_then(|p| p.memory);
+            refuse_pinned(payload, "params.payload", "payload storage", &mut invalid);
         }
         if let Some(strict) = &self.strict_mode_config {
             strict.validate("strict_mode_config", &mut invalid);
@@ -391,7 +415,7 @@ impl UpdateCollection {
 }
 
 /// What may be changed of one vector.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VectorUpdate {
     pub hnsw_config: Option<HnswDiff>,
@@ -401,14 +425,14 @@ pub struct VectorUpdate {
 }
 
 /// How payloads are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PayloadStorage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
 }
 
 /// What may be changed of a collection's parameters.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ParamsUpdate {
     pub replication_factor: Option<u32>,
@@ -420,7 +444,7 @@ pub struct ParamsUpdate {
 }
 
 /// The type of a payload index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldType {
     Keyword,
@@ -434,7 +458,7 @@ pub enum FieldType {
 }
 
 /// A payload index: a type's name, or its parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "data did not match any variant of untagged enum PayloadFieldSchema")]
 pub enum FieldSchema {
     Type(FieldType),
@@ -442,7 +466,7 @@ pub enum FieldSchema {
 }
 
 /// Parameters of a payload index.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldParams {
     #[serde(rename = "type")]
     pub kind: FieldType,
@@ -466,8 +490,16 @@ pub struct FieldParams {
     pub text: TextParams,
 }
 
+/// Vectors and payloads are read from their files, through the page cache: they can't be held in memory for certain.
+fn refuse_pinned(memory: Option<Memory>, path: &str, what: &str, invalid: &mut Invalid) {
+    if memory == Some(Memory::Pinned) {
+        invalid
+            .add(format!("{path}.memory"), format!("`pinned` memory placement is not supported for {what}"));
+    }
+}
+
 /// Where the data of an index is to be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Memory {
     Cold,
@@ -476,7 +508,7 @@ pub enum Memory {
 }
 
 /// Body of PUT `C/index`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct CreateIndex {
     pub field_name: String,
     #[serde(alias = "field_type")]
@@ -501,7 +533,7 @@ impl CreateIndex {
 
 /// Body of PUT `C/vectors/{name}`.
 #[allow(clippy::large_enum_variant)] // One for each collection, never many.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CreateVector {
     Dense(VectorParams),
@@ -509,13 +541,13 @@ pub enum CreateVector {
 }
 
 /// Body of POST `/collections/aliases`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct ChangeAliases {
     pub actions: Vec<AliasAction>,
 }
 
 /// One change of aliases; those of one request apply in order and all together.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AliasAction {
     CreateAlias { collection_name: String, alias_name: String },
@@ -524,14 +556,14 @@ pub enum AliasAction {
 }
 
 /// An alias in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AliasDescription {
     pub alias_name: String,
     pub collection_name: String,
 }
 
 /// A snapshot in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotDescription {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

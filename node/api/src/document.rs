@@ -1,12 +1,13 @@
 //! Texts that the node makes vectors of.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::text_index::{Language, StemmedLanguage, Stemmer, Stopwords, TextParams, Tokenizer};
 use crate::validate::Invalid;
 
 /// A text, and the model that makes a vector of it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct Document {
     pub text: String,
     pub model: String,
@@ -25,7 +26,7 @@ pub fn is_bm25(model: &str) -> bool {
 }
 
 /// Options of the model `bm25`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Bm25Options {
     pub k: Option<f64>,

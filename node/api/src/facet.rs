@@ -1,12 +1,13 @@
 //! Facets: points counted by the values of a field.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
 use crate::shard_key::ShardKeySelector;
 
 /// Body of POST `C/facet`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct FacetRequest {
     pub key: String,
     pub limit: Option<usize>,
@@ -16,7 +17,7 @@ pub struct FacetRequest {
 }
 
 /// A value that points are counted by; the order is that of values of the same count.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FacetValue {
     Bool(bool),
@@ -25,14 +26,14 @@ pub enum FacetValue {
 }
 
 /// A value, and how many points have it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FacetHit {
     pub value: FacetValue,
     pub count: u64,
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FacetResponse {
     pub hits: Vec<FacetHit>,
 }

@@ -1,5 +1,8 @@
 //! Filters as they stand in JSON.
 
+use std::num::NonZeroU32;
+
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +12,7 @@ use crate::point::PointId;
 use crate::validate::Invalid;
 
 /// A filter; unknown clauses are refused.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Filter {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub should: Option<Conditions>,
@@ -120,12 +123,9 @@ fn validate_all(all: &[Condition], path: &str, invalid: &mut Invalid) {
                 invalid.add(format!("{path}[{i}].__all__"), text);
             }
             Condition::Field(field) => field.validate(&format!("{path}[{i}]"), invalid),
-            Condition::Slice { slice } if slice.total == 0 => {
-                invalid.add(format!("{path}[{i}].slice.total"), "value 0 invalid, must be 1 or larger");
-            }
             Condition::Slice { slice } => {
                 let at = format!("{path}[{i}].slice.index");
-                invalid.within(&at, slice.index as usize, 0, slice.total as usize - 1);
+                invalid.within(&at, slice.index as usize, 0, slice.total.get() as usize - 1);
             }
             Condition::Nested { nested } => {
                 nested.filter.validate_parts(&format!("{path}[{i}].nested.filter"), invalid)
@@ -154,34 +154,34 @@ pub const TEXT_BYTES_MAX: usize = 65_536;
 pub const DEPTH_MAX: usize = 64;
 
 /// At least `min_count` of the conditions hold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct MinShould {
     pub conditions: Vec<Condition>,
     pub min_count: usize,
 }
 
 /// A key by itself, as `is_empty` and `is_null` take it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PayloadField {
     pub key: String,
 }
 
 /// Points whose ids fall into one of `total` parts of the id space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Slice {
-    pub total: u32,
+    pub total: NonZeroU32,
     pub index: u32,
 }
 
 /// A filter on the elements of an array of objects.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Nested {
     pub key: String,
     pub filter: Filter,
 }
 
 /// One condition.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Condition {
     Field(Box<FieldCondition>),
@@ -258,7 +258,7 @@ impl FieldCondition {
 }
 
 /// Tests on one payload key.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldCondition {
     pub key: String,
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
@@ -280,7 +280,7 @@ pub struct FieldCondition {
 }
 
 /// What a value is compared with.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Match {
     Value(Scalar),
@@ -297,7 +297,7 @@ pub enum Match {
 }
 
 /// A value that can be matched exactly.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Scalar {
     Keyword(String),
@@ -306,7 +306,7 @@ pub enum Scalar {
 }
 
 /// All strings or all integers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Scalars {
     Keywords(Vec<String>),
@@ -367,7 +367,7 @@ impl<'de> Deserialize<'de> for Match {
 }
 
 /// Bounds of a range: numbers, or datetimes if any of them is a string.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Range {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lt: Option<Bound>,
@@ -380,7 +380,7 @@ pub struct Range {
 }
 
 /// One bound.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Bound {
     Number(f64),
@@ -388,7 +388,7 @@ pub enum Bound {
 }
 
 /// Bounds of the number of values.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ValuesCount {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lt: Option<u64>,
@@ -506,7 +506,7 @@ mod tests {
             "must": [{"key": "a"}],
             "should": [{"nested": {"key": "n", "filter": {"must_not": {"key": "b"}}}}],
             "min_should": {"conditions": [], "min_count": 0},
-            "must_not": [{"slice": {"total": 0, "index": 0}}, {"slice": {"total": 2, "index": 2}}],
+            "must_not": {"slice": {"total": 2, "index": 2}},
         }))
         .expect("a filter");
         let mut invalid = Invalid::new();
@@ -514,8 +514,7 @@ mod tests {
         let text = "Validation error: At least one field condition must be specified [{}]";
         let expected = format!(
             "[f.should[0].nested.filter.must_not[0].__all__: {text}; f.must[0].__all__: {text}; \
-             f.must_not[0].slice.total: value 0 invalid, must be 1 or larger; \
-             f.must_not[1].slice.index: value 2 invalid, must be from 0 to 1; \
+             f.must_not[0].slice.index: value 2 invalid, must be from 0 to 1; \
              f.min_should.min_count: value 0 invalid, must be 1 or larger]"
         );
         assert_eq!(invalid.to_string(), expected);

@@ -1,16 +1,17 @@
 //! Places and areas as they stand in JSON. What is out of its bounds does not parse.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A place, in degrees.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Degrees")]
 pub struct GeoPoint {
     pub lon: f64,
     pub lat: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Degrees {
     lon: f64,
     lat: f64,
@@ -31,27 +32,27 @@ impl TryFrom<Degrees> for GeoPoint {
 }
 
 /// A rectangle; over the antimeridian if its left edge is east of its right one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GeoBoundingBox {
     pub top_left: GeoPoint,
     pub bottom_right: GeoPoint,
 }
 
 /// What is nearer than `radius` metres.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GeoRadius {
     pub center: GeoPoint,
     pub radius: f64,
 }
 
 /// A closed line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GeoLineString {
     pub points: Vec<GeoPoint>,
 }
 
 /// What lies inside a line and outside of others.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Lines")]
 pub struct GeoPolygon {
     pub exterior: GeoLineString,
@@ -59,7 +60,7 @@ pub struct GeoPolygon {
     pub interiors: Option<Vec<GeoLineString>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Lines {
     exterior: GeoLineString,
     interiors: Option<Vec<GeoLineString>>,

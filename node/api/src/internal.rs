@@ -7,6 +7,8 @@
 //! |---|---|---|
 //! | `GET /internal/status` | | [`NodeStatus`] |
 //! | `PUT /internal/schema` | [`SchemaRequest`] | [`SchemaAnswer`] |
+//! | `POST /internal/shards/{shard}/place` | [`PlaceCopyRequest`] | [`PlaceCopyAnswer`] |
+//! | `POST /internal/shards/{shard}/hand-over` | [`HandOverRequest`] | [`HandOverAnswer`] |
 //! | `POST /internal/shards/{shard}/upload` | [`UploadRequest`] | [`ShardManifest`] |
 //! | `POST /internal/snapshots/manifest` | [`PutManifestRequest`] | [`PutManifestAnswer`] |
 //! | `POST /internal/snapshots/fetch-manifest` | [`FetchManifestRequest`] | [`SnapshotManifest`] |
@@ -115,6 +117,49 @@ pub struct ShardStatus {
     pub bytes_disk: u64,
     /// Whether the optimizer has work left.
     pub optimizing: bool,
+    /// The highest term that the copy promised: of several copies, the one with the highest, then with the longest log, is the
+    /// best to lead.
+    #[serde(default)]
+    pub promised: u64,
+    /// Neither damaged nor with a failed disk, and open: it may be listed, and lead if it is in sync.
+    #[serde(default)]
+    pub fit: bool,
+}
+
+/// Asks a node to make a copy of a shard that it hasn't got. Answered with the same id until the record lists it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaceCopyRequest {
+    /// Uid of the VectorCollection.
+    pub collection_uid: String,
+    /// The hashes that the shard owns.
+    pub range: HashRange,
+}
+
+/// The id that the node made with the copy's folder. The copy is empty; it fills itself once the record lists it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaceCopyAnswer {
+    pub copy_id: String,
+}
+
+/// Asks the node that leads a shard to let another copy in sync lead. Asking again while it goes on changes nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandOverRequest {
+    /// Uid of the VectorCollection.
+    pub collection_uid: String,
+    /// Id of the copy that shall lead.
+    pub to: String,
+    /// Life of that copy's process.
+    pub boot: String,
+}
+
+/// Whether the hand-over goes on: the record tells when it is done. One that takes too long is given up by the node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandOverAnswer {
+    pub begun: bool,
 }
 
 /// Where a copy stands.
@@ -127,8 +172,10 @@ pub enum CopyState {
     Restoring,
     /// Takes reads and writes.
     Leading,
-    /// Takes no writes: the record names another primary, or the copy isn't in sync.
+    /// Has every acknowledged write and follows the copy that leads.
     Following,
+    /// Isn't in sync yet: it is being sent what it lacks, or waits to be listed.
+    CatchingUp,
     /// The record has gone back in time, or the data and the record don't fit: nothing is served.
     ConfigLost,
     /// A file doesn't hold what its checksum says.
@@ -161,6 +208,9 @@ pub struct SchemaRequest {
     pub generation: i64,
     /// How many shards the collection has.
     pub shards: u32,
+    /// So many copies of a shard have to be in sync for it to take writes; 0 is taken as 1.
+    #[serde(default)]
+    pub min_in_sync: u32,
     /// Body of `PUT /collections/{name}`.
     pub create: Value,
     /// Payload indexes that have to exist.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cluster_operations;
 pub mod collections;
 pub mod document;
 pub mod facet;
@@ -14,9 +15,12 @@ pub mod points;
 pub mod print;
 pub mod quantization;
 pub mod query;
+pub mod quotas;
+mod schema;
 pub mod shard_call;
 pub mod shard_key;
 pub mod sparse;
 pub mod strict_mode;
 pub mod text_index;
 pub mod validate;
+mod vector_checks;

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::schema::VectorsOutput;
 use crate::shard_key::ShardKey;
 
 /// An unsigned integer or a UUID.
@@ -218,23 +220,6 @@ fn vector_from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Vector, A::Erro
         (None, Some(_)) => Err(de::Error::missing_field("indices")),
         (None, None) if rest.contains_key("model") => Ok(Vector::Inference(Box::new(rest.into()))),
         (None, None) => Err(de::Error::custom(NO_VECTOR)),
-    }
-}
-
-impl Vector {
-    /// Adds what is wrong with it, below `path`.
-    pub fn validate(&self, path: &str, invalid: &mut crate::validate::Invalid) {
-        let Vector::Sparse { indices, values } = self else { return };
-        if indices.len() != values.len() {
-            let text = "Validation error: must be the same length as indices [{}]";
-            invalid.add(format!("{path}.values"), text);
-        }
-        let mut sorted = indices.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        if sorted.len() != indices.len() {
-            invalid.add(format!("{path}.indices"), "Validation error: must be unique [{}]");
-        }
     }
 }
 
@@ -490,16 +475,17 @@ impl<'de> Deserialize<'de> for Readable {
 }
 
 /// A point to be written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PointStruct {
     pub id: PointId,
+    #[serde(alias = "vectors")]
     pub vector: Vectors,
     #[serde(default)]
     pub payload: Payload,
 }
 
 /// A value that points are put in order by; datetimes are microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OrderValue {
     Integer(i64),
@@ -507,12 +493,13 @@ pub enum OrderValue {
 }
 
 /// A point as it is answered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     pub id: PointId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<VectorsOutput>")]
     pub vector: Option<Vectors>,
     /// Of the shard that it lies in, if that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -523,7 +510,7 @@ pub struct Record {
 }
 
 /// A point found by a search.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ScoredPoint {
     pub id: PointId,
     pub version: u64,
@@ -531,6 +518,7 @@ pub struct ScoredPoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<VectorsOutput>")]
     pub vector: Option<Vectors>,
     /// Of the shard that it lies in, if that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

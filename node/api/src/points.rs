@@ -1,5 +1,6 @@
 //! Requests that write and read points.
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ pub struct UpsertRequest {
 }
 
 /// What an upsert does with points that exist or don't.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateMode {
     #[default]
@@ -28,8 +29,8 @@ pub enum UpdateMode {
     UpdateOnly,
 }
 
-#[derive(Deserialize)]
-struct UpsertBody {
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct UpsertBody {
     points: Option<Vec<PointStruct>>,
     batch: Option<Batch>,
     shard_key: Option<ShardKeySelector>,
@@ -38,14 +39,14 @@ struct UpsertBody {
 }
 
 /// The columnar form.
-#[derive(Deserialize)]
-struct Batch {
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct Batch {
     ids: Vec<PointId>,
     vectors: BatchVectors,
     payloads: Option<Vec<Payload>>,
 }
 
-enum BatchVectors {
+pub(crate) enum BatchVectors {
     Unnamed(Vec<Vector>),
     Named(Vec<(String, Vec<Vector>)>),
 }
@@ -142,7 +143,7 @@ impl<'de> Deserialize<'de> for ParsedUpsert {
 }
 
 /// Ids or a filter, as many operations take them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Selector {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<PointId>>,
@@ -167,7 +168,7 @@ impl<'de> Deserialize<'de> for PointsSelector {
 }
 
 /// Body of `points/vectors` PUT.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct UpdateVectorsRequest {
     pub points: Vec<PointVectors>,
     pub shard_key: Option<ShardKeySelector>,
@@ -175,17 +176,19 @@ pub struct UpdateVectorsRequest {
 }
 
 /// Vectors for one point.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PointVectors {
     pub id: PointId,
+    #[serde(alias = "vectors")]
     pub vector: Vectors,
 }
 
 /// Body of `points/vectors/delete`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct DeleteVectorsRequest {
     #[serde(flatten)]
     pub select: Selector,
+    #[serde(alias = "vectors")]
     pub vector: Vec<String>,
 }
 
@@ -199,17 +202,18 @@ pub struct SetPayloadRequest {
 
 const NO_TARGET: &str = "Either list of point ids or filter must be provided";
 
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct SetPayloadBody {
+    payload: Payload,
+    points: Option<Vec<PointId>>,
+    filter: Option<Filter>,
+    shard_key: Option<ShardKeySelector>,
+    key: Option<String>,
+}
+
 impl<'de> Deserialize<'de> for SetPayloadRequest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Body {
-            payload: Payload,
-            points: Option<Vec<PointId>>,
-            filter: Option<Filter>,
-            shard_key: Option<ShardKeySelector>,
-            key: Option<String>,
-        }
-        let b = Body::deserialize(d)?;
+        let b = SetPayloadBody::deserialize(d)?;
         if b.points.is_none() && b.filter.is_none() {
             return Err(de::Error::custom(NO_TARGET));
         }
@@ -225,16 +229,17 @@ pub struct DeletePayloadRequest {
     pub select: Selector,
 }
 
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct DeletePayloadBody {
+    keys: Vec<String>,
+    points: Option<Vec<PointId>>,
+    filter: Option<Filter>,
+    shard_key: Option<ShardKeySelector>,
+}
+
 impl<'de> Deserialize<'de> for DeletePayloadRequest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Body {
-            keys: Vec<String>,
-            points: Option<Vec<PointId>>,
-            filter: Option<Filter>,
-            shard_key: Option<ShardKeySelector>,
-        }
-        let b = Body::deserialize(d)?;
+        let b = DeletePayloadBody::deserialize(d)?;
         if b.points.is_none() && b.filter.is_none() {
             return Err(de::Error::custom(NO_TARGET));
         }
@@ -246,7 +251,7 @@ impl<'de> Deserialize<'de> for DeletePayloadRequest {
 }
 
 /// One operation of `points/batch`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchOperation {
     Upsert(ParsedUpsert),
@@ -260,13 +265,13 @@ pub enum BatchOperation {
 }
 
 /// Body of `points/batch`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct BatchRequest {
     pub operations: Vec<BatchOperation>,
 }
 
 /// Whether, or which part of, the payload is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "data did not match any variant of untagged enum WithPayloadInterface")]
 pub enum WithPayload {
     Bool(bool),
@@ -276,7 +281,7 @@ pub enum WithPayload {
 }
 
 /// Whether, or which, vectors are answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum WithVector {
     Bool(bool),
@@ -284,28 +289,30 @@ pub enum WithVector {
 }
 
 /// Body of retrieve.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct RetrieveRequest {
     pub ids: Vec<PointId>,
     pub with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Body of scroll.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct ScrollRequest {
     pub offset: Option<PointId>,
     pub limit: Option<usize>,
     pub filter: Option<Filter>,
     pub with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub order_by: Option<OrderBy>,
     pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Body of count.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct CountRequest {
     pub filter: Option<Filter>,
     pub exact: Option<bool>,
@@ -313,14 +320,14 @@ pub struct CountRequest {
 }
 
 /// What became of a write.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateResult {
     pub operation_id: u64,
     pub status: UpdateStatus,
 }
 
 /// `acknowledged`: durable; `completed`: applied as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateStatus {
     Acknowledged,

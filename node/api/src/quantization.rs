@@ -1,5 +1,6 @@
 //! Quantization of a collection or a vector: four kinds, each kept and shown as it was set.
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,7 +9,7 @@ use crate::collections::Memory;
 use crate::validate::Invalid;
 
 /// Quantization of a collection or a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum QuantizationConfig {
     Scalar(ScalarQuantization),
@@ -18,7 +19,7 @@ pub enum QuantizationConfig {
 }
 
 /// One byte a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScalarQuantization {
     #[serde(rename = "type")]
     pub kind: ScalarType,
@@ -38,14 +39,14 @@ fn as_written<S: serde::Serializer>(value: &Option<f32>, serializer: S) -> Resul
 }
 
 /// The only scalar type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ScalarType {
     Int8,
 }
 
 /// Codes of a size that is given as a ratio to four bytes a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductQuantization {
     pub compression: CompressionRatio,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +57,7 @@ pub struct ProductQuantization {
 }
 
 /// How much smaller than the vectors their codes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CompressionRatio {
     X4,
@@ -67,7 +68,7 @@ pub enum CompressionRatio {
 }
 
 /// One or two bits a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BinaryQuantization {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ram: Option<bool>,
@@ -81,7 +82,7 @@ pub struct BinaryQuantization {
 }
 
 /// Bits a dimension of a stored vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BinaryEncoding {
     OneBit,
@@ -90,7 +91,7 @@ pub enum BinaryEncoding {
 }
 
 /// Bits a dimension of a query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BinaryQueryEncoding {
     Default,
@@ -100,7 +101,7 @@ pub enum BinaryQueryEncoding {
 }
 
 /// One to four bits a dimension of a rotated vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TurboQuantization {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ram: Option<bool>,
@@ -112,7 +113,7 @@ pub struct TurboQuantization {
 }
 
 /// Bits a dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TurboBits {
     Bits1,

@@ -239,6 +239,9 @@ pub enum ShardAnswer {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ShardInfo {
     pub points: u64,
+    /// Points that are hidden until they are indexed; nothing where none ever is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deferred: Option<u64>,
     pub vectors: std::collections::BTreeMap<String, u64>,
     pub indexed_vectors: u64,
     pub segments: usize,

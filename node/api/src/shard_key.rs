@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::collections::FieldSchema;
 use crate::validate::Invalid;
 
 /// One key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "data did not match any variant of untagged enum ShardKey")]
 pub enum ShardKey {
     Keyword(String),
@@ -26,7 +27,7 @@ impl fmt::Display for ShardKey {
 }
 
 /// Which shards a request goes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "data did not match any variant of untagged enum ShardKeySelector")]
 pub enum ShardKeySelector {
     One(ShardKey),
@@ -63,7 +64,7 @@ pub struct Keyed {
 }
 
 /// Body of PUT `C/shards`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct CreateShardKey {
     pub shard_key: ShardKey,
     pub shards_number: Option<u32>,
@@ -74,7 +75,7 @@ pub struct CreateShardKey {
 }
 
 /// What a copy of a shard is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ReplicaState {
     Active,
     Dead,
@@ -100,7 +101,7 @@ impl CreateShardKey {
 }
 
 /// Body of POST `C/shards/delete`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct DropShardKey {
     pub shard_key: ShardKey,
 }

@@ -1,12 +1,13 @@
 //! Sparse vectors of a collection, and over which points their statistics are taken.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::collections::Memory;
 use crate::filter::Filter;
 
 /// One sparse vector of a collection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SparseVectorParams {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -16,7 +17,7 @@ pub struct SparseVectorParams {
 }
 
 /// How its index is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SparseIndexParams {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,7 +31,7 @@ pub struct SparseIndexParams {
 }
 
 /// What is done to the weights of a query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Modifier {
     None,
@@ -38,7 +39,7 @@ pub enum Modifier {
 }
 
 /// How exactly an index may keep values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Datatype {
     Float32,
@@ -48,7 +49,7 @@ pub enum Datatype {
 }
 
 /// What `C/vectors/{name}` takes for a sparse vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CreateSparseVector {
     pub modifier: Option<Modifier>,
@@ -78,7 +79,7 @@ impl SparseVectorParams {
 }
 
 /// Over which points inverse document frequencies are taken.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "data did not match any variant of untagged enum IdfParams")]
 pub enum Idf {
     Scope(IdfScope),
@@ -89,7 +90,7 @@ pub enum Idf {
 }
 
 /// A scope that has a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IdfScope {
     Global,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::validate::Invalid;
@@ -9,7 +10,7 @@ use crate::validate::Invalid;
 macro_rules! strict_mode {
     ($($field:ident: $kind:ty,)*) => {
         /// Limits that are given; unset ones are absent in answers.
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(default)]
         pub struct StrictMode {
             $(#[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$kind>,)*
@@ -51,14 +52,14 @@ strict_mode! {
 }
 
 /// Of one multivector.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MaxVectors {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_vectors: Option<usize>,
 }
 
 /// Of one sparse vector.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MaxLength {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,

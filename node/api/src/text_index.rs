@@ -1,12 +1,13 @@
 //! Options of a text index as they stand in JSON.
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
 use crate::validate::Invalid;
 
 /// What makes tokens of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tokenizer {
     Prefix,
@@ -73,13 +74,15 @@ const STEMMED: [&str; 19] = [
 ];
 
 /// The name of a language that has a list of stop words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("enum" = LANGUAGES))]
 pub struct Language(String);
 
 /// The name of a language that has a stemmer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("enum" = STEMMED))]
 pub struct StemmedLanguage(String);
 
 fn known<'de, D: Deserializer<'de>>(d: D, languages: &[&str]) -> Result<String, D::Error> {
@@ -126,7 +129,7 @@ impl StemmedLanguage {
 }
 
 /// Tokens that are left out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Stopwords {
     Language(Language),
@@ -139,7 +142,7 @@ pub enum Stopwords {
 }
 
 /// What is cut off at the end of a token.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Stemmer {
     Snowball { language: StemmedLanguage },
@@ -147,7 +150,7 @@ pub enum Stemmer {
 }
 
 /// Parameters that only a text index has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TextParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<Tokenizer>,

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error};
+use serde_json::Value;
+
 /// One or more fields whose values are out of range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Invalid(Vec<(String, String)>);
@@ -65,3 +68,12 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
+
+/// A number of threads, `"auto"`, or null.
+pub(crate) fn number_or_auto<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Value>, D::Error> {
+    match Value::deserialize(d)? {
+        Value::Null => Ok(None),
+        value if value.is_u64() || value == "auto" => Ok(Some(value)),
+        _ => Err(D::Error::custom("data did not match any variant of untagged enum MaxOptimizationThreads")),
+    }
+}

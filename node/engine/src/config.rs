@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::distance;
 use crate::text::TextParams;
 
 /// How two vectors are compared.
@@ -198,6 +199,76 @@ pub struct VectorParams {
     pub quantization: Option<QuantizationDiff>,
     /// Raw vectors stay in the mapped file; `None`: as the node's default says.
     pub on_disk: Option<bool>,
+    /// Points have several vectors of this name, compared by MaxSim.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multivector: bool,
+    #[serde(default, skip_serializing_if = "Datatype::is_float32")]
+    pub datatype: Datatype,
+}
+
+impl VectorParams {
+    /// One vector a point, with nothing but what has to be said.
+    pub fn new(size: usize, distance: Distance) -> Self {
+        Self {
+            size,
+            distance,
+            hnsw: None,
+            quantization: None,
+            on_disk: None,
+            multivector: false,
+            datatype: Datatype::Float32,
+        }
+    }
+
+    /// Makes of a vector that was sent what is stored, and what queries are compared as.
+    pub fn prepare(&self, vector: &mut [f32]) {
+        if self.distance == Distance::Cosine {
+            distance::normalize(vector);
+        }
+        self.datatype.round(vector);
+    }
+}
+
+/// How exactly the numbers of a vector are kept. All are stored as `f32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Datatype {
+    #[default]
+    Float32,
+    /// What half precision (IEEE 754 binary16) can say.
+    Float16,
+    /// Whole numbers from 0 to 255.
+    Uint8,
+}
+
+impl Datatype {
+    fn is_float32(&self) -> bool {
+        *self == Datatype::Float32
+    }
+
+    /// Replaces numbers by what the type can say: the nearest of half precision, at most its largest one; whole numbers
+    /// towards zero, those out of range by the end that they are beyond.
+    pub fn round(self, numbers: &mut [f32]) {
+        match self {
+            Datatype::Float32 => {}
+            Datatype::Float16 => numbers.iter_mut().for_each(|x| *x = half(*x)),
+            Datatype::Uint8 => numbers.iter_mut().for_each(|x| *x = f32::from(*x as u8)),
+        }
+    }
+}
+
+/// The largest number of half precision, its smallest one with all bits, and how many of the smallest make 1.
+const HALF_MAX: f32 = 65_504.0;
+const HALF_NORMAL_MIN: f32 = 1.0 / 16_384.0;
+const HALF_STEPS: f32 = 16_777_216.0;
+
+/// The nearest number of half precision; of two the even one.
+fn half(x: f32) -> f32 {
+    if x.abs() < HALF_NORMAL_MIN {
+        return (x * HALF_STEPS).round_ties_even() / HALF_STEPS;
+    }
+    // Thirteen of the 23 bits go; half of them, and the last that stays, decide about it.
+    let bits = x.clamp(-HALF_MAX, HALF_MAX).to_bits();
+    f32::from_bits((bits + 0xfff + (bits >> 13 & 1)) & !0x1fff)
 }
 
 /// When segments are sealed, indexed, merged and vacuumed. Sizes in kilobytes of vectors.
@@ -213,6 +284,9 @@ pub struct OptimizerConfig {
     pub flush_interval_sec: u64,
     /// `Some(0)` switches the optimizer off.
     pub max_optimization_threads: Option<usize>,
+    /// Points beyond the indexing threshold are hidden until they are indexed.
+    #[serde(default)]
+    pub prevent_unoptimized: bool,
 }
 
 impl Default for OptimizerConfig {
@@ -226,6 +300,7 @@ impl Default for OptimizerConfig {
             indexing_threshold_kb: 10_000,
             flush_interval_sec: 5,
             max_optimization_threads: None,
+            prevent_unoptimized: false,
         }
     }
 }
@@ -370,6 +445,35 @@ impl FieldSchema {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_what_their_type_can_say() {
+        let check = |datatype: Datatype, x: f32, expected: f32| {
+            let mut numbers = [x];
+            datatype.round(&mut numbers);
+            assert_eq!(numbers[0].to_bits(), expected.to_bits(), "{x} as {datatype:?}: {}", numbers[0]);
+            datatype.round(&mut numbers);
+            assert_eq!(numbers[0].to_bits(), expected.to_bits(), "again");
+        };
+        check(Datatype::Float32, 0.1, 0.1);
+        for (x, expected) in [
+            (0.1, 0.099_975_586),
+            (-1.0, -1.0),
+            (-0.0, -0.0),
+            (1.0 + 1.0 / 2048.0, 1.0),
+            (1.0 + 3.0 / 2048.0, 1.0 + 4.0 / 2048.0),
+            (65_519.0, 65_504.0),
+            (-1e9, -65_504.0),
+            (3e-8, 2.0f32.powi(-24)),
+            (2e-8, 0.0),
+            (1e-5, 168.0 / 16_777_216.0),
+        ] {
+            check(Datatype::Float16, x, expected);
+        }
+        for (x, expected) in [(1.9, 1.0), (254.99, 254.0), (-3.0, 0.0), (300.0, 255.0)] {
+            check(Datatype::Uint8, x, expected);
+        }
+    }
 
     /// Quantization as versions wrote it that knew one kind, and as it is written now.
     #[test]

@@ -33,4 +33,4 @@ pub use cancel::Cancel;
 pub use error::{Error, Result};
 pub use payload::RawPayload;
 pub use point_id::PointId;
-pub use vector::{NamedVectors, SparseVector, Vector};
+pub use vector::{MultiVector, NamedVectors, SparseVector, Vector};

@@ -11,7 +11,7 @@ use crate::json_path::JsonPath;
 use crate::operation::{LogOp, PointWrite};
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
-use crate::vector::{NamedVectors, SparseVector, Vector};
+use crate::vector::{MultiVector, NamedVectors, SparseVector, Vector};
 
 /// Version of every body's layout; the first byte of the body.
 const LAYOUT: u8 = 1;
@@ -34,9 +34,9 @@ const KIND_CREATE_SPARSE_VECTOR: u8 = 13;
 const ID_NUM: u8 = 0;
 const ID_UUID: u8 = 1;
 
-/// 3 is kept for multi vectors.
 const VECTOR_DENSE: u8 = 1;
 const VECTOR_SPARSE: u8 = 2;
+const VECTOR_MULTI: u8 = 3;
 
 /// The kind byte and the body of an operation.
 pub fn encode(op: &LogOp) -> (u8, Vec<u8>) {
@@ -167,7 +167,7 @@ fn path(text: &str) -> Result<JsonPath> {
 }
 
 fn point_size(point: &PointWrite) -> usize {
-    let vectors: usize = point.vectors.iter().map(|(n, v)| n.len() + 9 + v.bytes()).sum();
+    let vectors: usize = point.vectors.iter().map(|(n, v)| n.len() + 13 + v.bytes()).sum();
     17 + 4 + vectors + 4 + point.payload.as_bytes().len()
 }
 
@@ -237,6 +237,13 @@ fn put_vectors(out: &mut Vec<u8>, vectors: &NamedVectors) {
                 put_len(out, row.indices.len());
                 put_numbers(out, row.indices.iter().map(|i| i.to_le_bytes()));
                 put_numbers(out, row.values.iter().map(|x| x.to_le_bytes()));
+            }
+            Vector::Multi(v) => {
+                let row = v.row();
+                out.push(VECTOR_MULTI);
+                put_len(out, row.dim);
+                put_len(out, row.numbers.len());
+                put_numbers(out, row.numbers.iter().map(|x| x.to_le_bytes()));
             }
         }
     }
@@ -334,6 +341,12 @@ impl<'a> Input<'a> {
                     let vector = SparseVector::new(indices, values).map_err(|e| bad(e.to_string()))?;
                     Ok((name, Vector::Sparse(vector)))
                 }
+                VECTOR_MULTI => {
+                    let (dim, n) = (i.len()?, i.len()?);
+                    let numbers = i.numbers(n, f32::from_le_bytes)?;
+                    let vector = MultiVector::of_numbers(dim, numbers).map_err(|e| bad(e.to_string()))?;
+                    Ok((name, Vector::Multi(vector)))
+                }
                 other => Err(bad(format!("vector of kind {other}, which this version does not know"))),
             }
         })?;
@@ -346,7 +359,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Distance, FieldSchema, FieldType, Modifier, SparseParams, VectorParams};
+    use crate::config::{Datatype, Distance, FieldSchema, FieldType, Modifier, SparseParams, VectorParams};
 
     fn check(op: LogOp) {
         let (kind, body) = encode(&op);
@@ -375,6 +388,12 @@ mod tests {
                 ),
             ),
             ("nothing".to_owned(), Vector::Sparse(SparseVector::default())),
+            (
+                "tokens".to_owned(),
+                Vector::Multi(
+                    MultiVector::new(vec![vec![0.5, -0.0], vec![f32::MAX, 1.0]]).expect("a multivector"),
+                ),
+            ),
         ]
         .into_iter()
         .collect();
@@ -384,6 +403,8 @@ mod tests {
             hnsw: None,
             quantization: None,
             on_disk: Some(true),
+            multivector: true,
+            datatype: Datatype::Float16,
         };
         check(LogOp::Noop);
         check(LogOp::Upsert(vec![

@@ -2,14 +2,115 @@
 
 use std::cmp::Ordering;
 
+use crate::config::Distance;
 use crate::error::{Error, Result};
 
-/// One vector of a point. More kinds (multi) join as variants; the log's encoding has room for them.
+/// One vector of a point.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Vector {
     /// One `f32` for each dimension.
     Dense(Vec<f32>),
     Sparse(SparseVector),
+    Multi(MultiVector),
+}
+
+/// Numbers of all rows of a multivector must be fewer.
+pub const MULTI_NUMBERS_MAX: usize = 1 << 20;
+
+/// Several vectors of one length, at least one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultiVector {
+    dim: usize,
+    /// One vector behind the other.
+    numbers: Vec<f32>,
+}
+
+impl MultiVector {
+    /// # Errors
+    /// [`Error::BadInput`] if there is none, one is empty or of another length, or there are too many numbers.
+    pub fn new(rows: Vec<Vec<f32>>) -> Result<Self> {
+        let dim = rows.first().map_or(0, Vec::len);
+        if let Some(other) = rows.iter().find(|row| row.len() != dim) {
+            return Err(Error::BadInput(format!(
+                "all vectors must have the same dimension, found vector with dimension {}",
+                other.len()
+            )));
+        }
+        Self::of_numbers(dim, rows.concat())
+    }
+
+    /// Rows of `dim` numbers, one behind the other.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_numbers(dim: usize, numbers: Vec<f32>) -> Result<Self> {
+        if numbers.is_empty() {
+            return Err(Error::BadInput("multi vector must not be empty".into()));
+        }
+        if dim == 0 || !numbers.len().is_multiple_of(dim) {
+            return Err(Error::BadInput(format!(
+                "{} numbers are no vectors of {dim} dimensions",
+                numbers.len()
+            )));
+        }
+        if numbers.len() >= MULTI_NUMBERS_MAX {
+            return Err(Error::BadInput(format!(
+                "Total size of all vectors ({}) must be less than {MULTI_NUMBERS_MAX}",
+                numbers.len()
+            )));
+        }
+        Ok(Self { dim, numbers })
+    }
+
+    /// All of it, to be read.
+    pub fn row(&self) -> MultiRow<'_> {
+        MultiRow { dim: self.dim, numbers: &self.numbers }
+    }
+
+    /// Each vector by itself.
+    pub fn to_rows(&self) -> Vec<Vec<f32>> {
+        self.row().vectors().map(<[f32]>::to_vec).collect()
+    }
+
+    /// Each vector, to be changed in place.
+    pub fn vectors_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        self.numbers.chunks_exact_mut(self.dim)
+    }
+}
+
+/// A multivector where it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MultiRow<'a> {
+    /// At least 1.
+    pub dim: usize,
+    /// One vector behind the other.
+    pub numbers: &'a [f32],
+}
+
+impl<'a> MultiRow<'a> {
+    /// How many vectors there are.
+    pub fn count(self) -> usize {
+        self.numbers.len() / self.dim
+    }
+
+    /// Each of them.
+    pub fn vectors(self) -> impl Iterator<Item = &'a [f32]> {
+        self.numbers.chunks_exact(self.dim)
+    }
+
+    /// MaxSim: the sum over the vectors of this one of the similarity to the most similar vector of the other. Panics if
+    /// their dimensions differ.
+    pub fn max_similarity(self, other: MultiRow<'_>, distance: Distance) -> f32 {
+        let best = |one: &[f32]| {
+            other.vectors().map(|v| distance.similarity(one, v)).fold(f32::NEG_INFINITY, f32::max)
+        };
+        self.vectors().map(best).sum()
+    }
+
+    /// A copy of its own.
+    pub fn to_vector(self) -> MultiVector {
+        MultiVector { dim: self.dim, numbers: self.numbers.to_vec() }
+    }
 }
 
 /// The dimensions of a vector that are not zero, in ascending order, each once, and their values.
@@ -91,15 +192,23 @@ impl Vector {
     pub fn as_dense(&self) -> Option<&[f32]> {
         match self {
             Vector::Dense(v) => Some(v),
-            Vector::Sparse(_) => None,
+            Vector::Sparse(_) | Vector::Multi(_) => None,
         }
     }
 
     /// The sparse dimensions.
     pub fn as_sparse(&self) -> Option<&SparseVector> {
         match self {
-            Vector::Dense(_) => None,
+            Vector::Dense(_) | Vector::Multi(_) => None,
             Vector::Sparse(v) => Some(v),
+        }
+    }
+
+    /// The vectors of a multivector.
+    pub fn as_multi(&self) -> Option<&MultiVector> {
+        match self {
+            Vector::Dense(_) | Vector::Sparse(_) => None,
+            Vector::Multi(v) => Some(v),
         }
     }
 
@@ -108,6 +217,7 @@ impl Vector {
         match self {
             Vector::Dense(v) => size_of_val(v.as_slice()),
             Vector::Sparse(v) => size_of_val(v.indices.as_slice()) + size_of_val(v.values.as_slice()),
+            Vector::Multi(v) => size_of_val(v.numbers.as_slice()),
         }
     }
 }

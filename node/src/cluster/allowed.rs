@@ -147,6 +147,7 @@ mod tests {
             resource: "search/docs".into(),
             generation: 1,
             shards: 6,
+            min_in_sync: 1,
             create: json!({
                 "vectors": {"size": 4, "distance": "Cosine", "on_disk": true},
                 "hnsw_config": {"m": 16},

@@ -1,8 +1,9 @@
-//! The folder of one copy of a shard, and what it remembers of its record.
+//! The folder of one copy of a shard.
 //!
-//! `<storage>/copies/<shard>-<copy id>/` holds `copy.json` and, below `shard`, the engine's files. The folder is made
-//! under another name and renamed when it is whole, so a folder with this name always has data in it. It is never
-//! removed from here.
+//! `<storage>/copies/<shard>-<copy id>/` holds `copy.json`, which says whose it is and where in it the engine's files are, and
+//! `replica.json`, what the copy has promised and which record it has seen. The folder is made under another name and
+//! renamed when it is whole, so a folder with this name always has data in it. One that is not listed any more goes to
+//! `<storage>/trash` and is kept there for a day.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,25 +11,27 @@ use std::sync::Arc;
 use quiver_api::internal::HashRange;
 use quiver_engine::config::CollectionConfig;
 use quiver_engine::file::{Disk, atomic};
-use quiver_engine::shard::{Shard, ShardOptions};
+use quiver_engine::shard::{Shard, ShardLimits, ShardOptions};
 use quiver_engine::wal::WalIdentity;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::record::ShardRecord;
+/// Below the storage folder.
+const COPIES: &str = "copies";
+const TRASH: &str = "trash";
+/// What was thrown away is kept for so long, in seconds.
+const TRASH_KEPT: u64 = 24 * 3600;
 
-/// What a copy remembers. A record that is older than this is refused: it has gone back in time.
+/// What `copy.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Remembered {
+pub struct Identity {
     pub collection_uid: String,
     pub shard: u32,
     pub copy_id: String,
     pub range: HashRange,
-    pub term: i64,
-    pub config_version: i64,
-    /// Copies that were in sync when the record was last seen; needed to rebuild a lost record.
-    pub in_sync: Vec<String>,
+    /// Folder of the engine's files; another one after they were fetched from another copy.
+    pub files: String,
 }
 
 /// Why a copy can't be used.
@@ -55,6 +58,7 @@ pub struct CopyFolder {
     collection_uid: String,
     shard: u32,
     copy_id: String,
+    limits: ShardLimits,
 }
 
 fn io(what: String) -> impl FnOnce(std::io::Error) -> CopyError {
@@ -69,6 +73,7 @@ impl CopyFolder {
         collection_uid: &str,
         shard: u32,
         copy_id: &str,
+        limits: ShardLimits,
     ) -> Result<Self, CopyError> {
         for (what, id) in [("collection uid", collection_uid), ("copy id", copy_id)] {
             if Uuid::parse_str(id).is_err() {
@@ -78,8 +83,8 @@ impl CopyFolder {
                 )));
             }
         }
-        let path = storage.join("copies").join(format!("{shard}-{copy_id}"));
-        Ok(Self { disk, path, collection_uid: collection_uid.into(), shard, copy_id: copy_id.into() })
+        let path = storage.join(COPIES).join(format!("{shard}-{copy_id}"));
+        Ok(Self { disk, path, collection_uid: collection_uid.into(), shard, copy_id: copy_id.into(), limits })
     }
 
     pub fn exists(&self) -> bool {
@@ -90,14 +95,14 @@ impl CopyFolder {
         let bytes = |id: &str| Uuid::parse_str(id).map(Uuid::into_bytes).unwrap_or_default();
         let identity =
             WalIdentity { collection_uid: bytes(&self.collection_uid), copy_id: bytes(&self.copy_id) };
-        ShardOptions { identity, ..ShardOptions::default() }
+        ShardOptions { identity, replicated: true, limits: self.limits, ..ShardOptions::default() }
     }
 
     /// Makes the folder whole or not at all. With `snapshot`, the engine's files come from there. The caller has
-    /// made sure that the record allows it (reliability rule: only at the genesis of the shard).
+    /// made sure that it may: only the genesis of a shard, or a copy that no record lists, starts without data.
     pub fn create(
         &self,
-        record: &ShardRecord,
+        range: HashRange,
         config: CollectionConfig,
         snapshot: Option<&Path>,
     ) -> Result<Shard, CopyError> {
@@ -106,76 +111,129 @@ impl CopyFolder {
             self.disk.remove_dir_all(&making).map_err(io(format!("clearing {}", making.display())))?;
         }
         self.disk.create_dir_all(&making).map_err(io(format!("making {}", making.display())))?;
+        let files = "shard";
         let shard = match snapshot {
-            None => Shard::create(self.disk.clone(), &making.join("shard"), self.options(), config)?,
-            Some(files) => {
+            None => Shard::create(self.disk.clone(), &making.join(files), self.options(), config)?,
+            Some(from) => {
                 let shard =
-                    Shard::restore_from(self.disk.clone(), files, &making.join("shard"), self.options())?;
+                    Shard::restore_from(self.disk.clone(), from, &making.join(files), self.options())?;
                 shard.update_config(config)?;
                 shard
             }
         };
         drop(shard);
-        atomic::write_json(&*self.disk, &making.join("copy.json"), &self.remembered(record))?;
-        let what = || format!("naming {}", self.path.display());
-        self.disk.sync_dir(&making).map_err(io(what()))?;
-        self.disk.rename(&making, &self.path).map_err(io(what()))?;
-        let parent = self.path.parent().expect("the folder was joined to another");
-        self.disk.sync_dir(parent).map_err(io(what()))?;
+        atomic::write_json(&*self.disk, &making.join("copy.json"), &self.identity(range, files))?;
+        self.rename(&making, &self.path)?;
         // Opened again by its name: the engine keeps paths.
         self.open()
     }
 
-    /// Opens what is there. Every acknowledged write is visible in the result.
-    pub fn open(&self) -> Result<Shard, CopyError> {
-        Ok(Shard::open(self.disk.clone(), &self.path.join("shard"), self.options())?)
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), CopyError> {
+        let what = || format!("naming {}", to.display());
+        self.disk.sync_dir(from).map_err(io(what()))?;
+        self.disk.rename(from, to).map_err(io(what()))?;
+        let parents = [from.parent(), to.parent()].into_iter().flatten();
+        parents.into_iter().try_for_each(|p| self.disk.sync_dir(p).map_err(io(what())))
     }
 
-    fn remembered(&self, record: &ShardRecord) -> Remembered {
-        Remembered {
+    /// Opens what is there. Every acknowledged write is visible in the result, or comes back when the copy learns that it is
+    /// committed.
+    pub fn open(&self) -> Result<Shard, CopyError> {
+        let identity = self.recall()?;
+        let others = self.disk.list(&self.path).map_err(io(format!("listing {}", self.path.display())))?;
+        for name in others.iter().filter(|n| n.starts_with("shard") && **n != identity.files) {
+            // Fetched, and not adopted before the process ended; or what that took the place of.
+            let left = self.path.join(name);
+            self.disk.remove_dir_all(&left).map_err(io(format!("removing {}", left.display())))?;
+        }
+        Ok(Shard::open(self.disk.clone(), &self.path.join(&identity.files), self.options())?)
+    }
+
+    /// Makes a shard of fetched files, beside the present one. It isn't opened by the next start before [`Self::adopt`].
+    pub fn receive(&self, fetched: &Path) -> Result<(String, Shard), CopyError> {
+        let name = format!("shard-{}", Uuid::new_v4().simple());
+        let shard = Shard::restore_from(self.disk.clone(), fetched, &self.path.join(&name), self.options())?;
+        self.disk.sync_dir(&self.path).map_err(io(format!("syncing {}", self.path.display())))?;
+        Ok((name, shard))
+    }
+
+    /// The received files are the copy's from here on, durably. Gives the folder of those that were before.
+    pub fn adopt(&self, name: &str) -> Result<PathBuf, CopyError> {
+        let before = self.recall()?;
+        let left = self.path.join(&before.files);
+        let now = Identity { files: name.into(), ..before };
+        atomic::write_json(&*self.disk, &self.path.join("copy.json"), &now)?;
+        Ok(left)
+    }
+
+    fn identity(&self, range: HashRange, files: &str) -> Identity {
+        Identity {
             collection_uid: self.collection_uid.clone(),
             shard: self.shard,
             copy_id: self.copy_id.clone(),
-            range: record.range,
-            term: record.term,
-            config_version: record.config_version,
-            in_sync: record.copies.iter().filter(|c| c.in_sync).map(|c| c.id.clone()).collect(),
+            range,
+            files: files.into(),
         }
     }
 
-    /// What the copy remembers.
-    pub fn recall(&self) -> Result<Remembered, CopyError> {
-        let remembered: Remembered = atomic::read_json(&*self.disk, &self.path.join("copy.json"))?;
-        let mine = remembered.collection_uid == self.collection_uid
-            && remembered.shard == self.shard
-            && remembered.copy_id == self.copy_id;
+    /// What the folder says of itself.
+    pub fn recall(&self) -> Result<Identity, CopyError> {
+        let identity: Identity = atomic::read_json(&*self.disk, &self.path.join("copy.json"))?;
+        let mine = identity.collection_uid == self.collection_uid
+            && identity.shard == self.shard
+            && identity.copy_id == self.copy_id;
         if !mine {
             return Err(CopyError::ConfigLost(format!("{} holds another copy", self.path.display())));
         }
-        Ok(remembered)
+        Ok(identity)
     }
 
-    /// Accepts a record: durable before anything is done in its name. An older one than was seen is refused.
-    pub fn accept(&self, record: &ShardRecord) -> Result<(), CopyError> {
-        let before = self.recall()?;
-        if record.term < before.term || record.config_version < before.config_version {
-            return Err(CopyError::ConfigLost(format!(
-                "the record {} has gone back in time: it says term {}, configVersion {}; this copy has seen term {}, \
-                 configVersion {}. Was etcd restored from a backup, or the VectorShard deleted? Put it back, or \
-                 restore a snapshot into a new VectorCollection",
-                record.name, record.term, record.config_version, before.term, before.config_version
-            )));
-        }
-        if record.range != before.range {
-            return Err(CopyError::ConfigLost(format!(
-                "the record {} has another range of hashes than the data of this copy",
-                record.name
-            )));
-        }
-        let now = self.remembered(record);
-        if now != before {
-            atomic::write_json(&*self.disk, &self.path.join("copy.json"), &now)?;
-        }
-        Ok(())
+    /// The folder, for what a copy keeps beside its data.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
+
+    /// Whether a record has ever listed the copy: it has promised something.
+    pub fn was_listed(&self) -> bool {
+        self.disk.exists(&self.path.join(crate::replica::STORED))
+    }
+
+    /// Puts the folder away; `now` in Unix seconds. The copy must not be open.
+    pub fn discard(&self, now: u64) -> Result<(), CopyError> {
+        let storage = self.path.parent().and_then(Path::parent).unwrap_or(&self.path);
+        let trash = storage.join(TRASH);
+        self.disk.create_dir_all(&trash).map_err(io(format!("making {}", trash.display())))?;
+        self.rename(&self.path, &trash.join(format!("{}-{}-{now}", self.shard, self.copy_id)))
+    }
+}
+
+/// The copies that a volume has: shard and id.
+pub fn held(disk: &dyn Disk, storage: &Path) -> Result<Vec<(u32, String)>, CopyError> {
+    let dir = storage.join(COPIES);
+    if !disk.exists(&dir) {
+        return Ok(Vec::new());
+    }
+    let names = disk.list(&dir).map_err(io(format!("listing {}", dir.display())))?;
+    let parsed = names.iter().filter_map(|name| {
+        let (shard, id) = name.split_once('-')?;
+        Uuid::parse_str(id).ok()?;
+        Some((shard.parse().ok()?, id.to_owned()))
+    });
+    Ok(parsed.collect())
+}
+
+/// Removes what was thrown away more than a day ago; `now` in Unix seconds.
+pub fn empty_trash(disk: &dyn Disk, storage: &Path, now: u64) -> Result<(), CopyError> {
+    let trash = storage.join(TRASH);
+    if !disk.exists(&trash) {
+        return Ok(());
+    }
+    for name in disk.list(&trash).map_err(io(format!("listing {}", trash.display())))? {
+        let thrown = name.rsplit_once('-').and_then(|(_, at)| at.parse::<u64>().ok());
+        if thrown.is_some_and(|at| now.saturating_sub(at) > TRASH_KEPT) {
+            let old = trash.join(&name);
+            disk.remove_dir_all(&old).map_err(io(format!("removing {}", old.display())))?;
+        }
+    }
+    Ok(())
 }

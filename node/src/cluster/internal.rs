@@ -1,27 +1,29 @@
 //! The internal port: what peers and the operator may ask of this node. See `quiver_api::internal` for the table.
 
-use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::future::BoxFuture;
 use quiver_api::internal::{
-    DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, InternalError, ListSnapshotsAnswer,
-    ListSnapshotsRequest, NodeStatus, PutManifestAnswer, PutManifestRequest, SchemaAnswer, SchemaRequest,
-    ShardManifest, SnapshotManifest, UploadRequest,
+    DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, HandOverAnswer, HandOverRequest,
+    InternalError, ListSnapshotsAnswer, ListSnapshotsRequest, NodeStatus, PlaceCopyAnswer, PlaceCopyRequest,
+    PutManifestAnswer, PutManifestRequest, SchemaAnswer, SchemaRequest, ShardManifest, SnapshotManifest,
+    UploadRequest,
 };
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError};
 use quiver_engine::shard::Shard;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
+use super::files::{self, Loan, Wanted};
 use super::lead::Cluster;
+use super::mail;
 use super::peer::{CallRequest, NOT_LEADING};
 use super::schema::SchemaError;
 use crate::clock;
@@ -69,7 +71,13 @@ impl Internal {
         Router::new()
             .route("/internal/status", get(status))
             .route("/internal/schema", put(schema))
+            .route("/internal/replicas", post(replicas))
             .route("/internal/shards/{shard}/call", post(call))
+            .route("/internal/shards/{shard}/place", post(place))
+            .route("/internal/shards/{shard}/hand-over", post(hand_over))
+            .route("/internal/shards/{shard}/leaves/{copy}", post(leaves))
+            .route("/internal/shards/{shard}/files", post(lend))
+            .route("/internal/shards/{shard}/files/{loan}", get(lent).delete(give_back))
             .route("/internal/shards/{shard}/upload", post(upload))
             .route("/internal/snapshots/manifest", post(put_manifest))
             .route("/internal/snapshots/fetch-manifest", post(fetch_manifest))
@@ -168,11 +176,13 @@ async fn call(State(s): State<Internal>, Path(shard): Path<u32>, body: Body<Call
             return (StatusCode::BAD_REQUEST, Json(ShardError { code: 500, error })).into_response();
         }
     };
-    let Some(local) = s.cluster.leading(shard) else {
+    let read = matches!(request.call, ShardCall::Read(_)) && request.any_copy && !request.strong;
+    let follower = || s.cluster.following(shard).filter(|_| read);
+    let Some(local) = s.cluster.leading(shard).or_else(follower) else {
         let error = format!("node {} does not lead it", s.cluster.node.settings.cluster.pod);
         return (NOT_LEADING, Json(ShardError { code: 503, error })).into_response();
     };
-    let deadline = Deadline::after(Duration::from_millis(request.timeout_ms));
+    let deadline = Deadline::after(Duration::from_millis(request.timeout_ms)).strongly(request.strong);
     match (s.execute)(local, request.call, deadline).await {
         Ok(answer) => Json(answer).into_response(),
         Err(e) => {
@@ -190,9 +200,7 @@ async fn upload(
     let Json(request) = body?;
     let cluster = &s.cluster;
     let snapshot = SafeName::parse(&request.snapshot)?;
-    if request.collection_uid != cluster.node.settings.cluster.collection_uid {
-        return Err(Refusal::new(StatusCode::CONFLICT, "this node belongs to another collection", false));
-    }
+    own(&s, &request.collection_uid)?;
     let missing = || Refusal::new(NOT_LEADING, format!("this node does not lead shard {number}"), true);
     let (shard, record) = cluster.leading(number).zip(cluster.record(number)).ok_or_else(missing)?;
     let _turn = s
@@ -201,20 +209,12 @@ async fn upload(
         .await
         .map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string(), true))?;
     let store = Store::open(&request.destination, &request.collection_uid)?;
-    let links = Links { disk: cluster.disk.clone(), path: scratch(&cluster.storage()) };
-    let (disk, dir) = (cluster.disk.clone(), links.path.clone());
-    let linked = cluster.node.pools.update.run("Snapshot", Deadline::after(LINK_TIME), move |_| {
-        if let Some(parent) = dir.parent() {
-            disk.create_dir_all(parent).map_err(io(format!("making {}", parent.display())))?;
-        }
-        Ok::<_, SnapshotError>(shard.snapshot_to(&dir)?)
-    });
-    let files = linked.await.map_err(SnapshotError::from)??;
+    let (links, files) = files::link(cluster, shard, "Snapshot").await?;
     let upload = ShardUpload {
         disk: cluster.disk.clone(),
         pool: &cluster.node.pools.update,
         digests: s.digests.clone(),
-        dir: links.path.clone(),
+        dir: links.path().to_owned(),
         files: files.files.iter().map(|f| f.to_string_lossy().into_owned()).collect(),
         shard: number,
         range: record.range,
@@ -233,24 +233,76 @@ async fn upload(
     Ok(Json(manifest))
 }
 
-fn scratch(storage: &FilePath) -> std::path::PathBuf {
-    storage.join("tmp").join(Uuid::new_v4().simple().to_string())
-}
-
-/// Links to the files of a shard, removed when they are done with.
-struct Links {
-    disk: Arc<dyn quiver_engine::file::Disk>,
-    path: std::path::PathBuf,
-}
-
-impl Drop for Links {
-    fn drop(&mut self) {
-        if self.disk.exists(&self.path)
-            && let Err(e) = self.disk.remove_dir_all(&self.path)
-        {
-            tracing::warn!("{} could not be removed: {e}", self.path.display());
+/// Messages of copies to copies of this node.
+async fn replicas(State(s): State<Internal>, body: Bytes) -> Result<StatusCode, Refusal> {
+    let messages = mail::open(&body).map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, e, false))?;
+    for (envelope, entries) in messages {
+        // One for a copy that isn't here is lost: its sender will hear of the record that says so.
+        if let Some(inbox) = s.cluster.inbox(envelope.to) {
+            inbox.deliver(envelope, entries);
         }
     }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn own(s: &Internal, collection_uid: &str) -> Result<(), Refusal> {
+    if collection_uid == s.cluster.node.settings.cluster.collection_uid {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::CONFLICT, "this node belongs to another collection", false))
+}
+
+async fn place(
+    State(s): State<Internal>,
+    Path(shard): Path<u32>,
+    body: Body<PlaceCopyRequest>,
+) -> Answer<PlaceCopyAnswer> {
+    let Json(request) = body?;
+    own(&s, &request.collection_uid)?;
+    let placed = s.cluster.place(shard, request.range).await;
+    let copy_id = placed.map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string(), true))?;
+    Ok(Json(PlaceCopyAnswer { copy_id }))
+}
+
+async fn hand_over(
+    State(s): State<Internal>,
+    Path(shard): Path<u32>,
+    body: Body<HandOverRequest>,
+) -> Answer<HandOverAnswer> {
+    let Json(request) = body?;
+    own(&s, &request.collection_uid)?;
+    s.cluster.hand_over(shard, &request).map_err(|e| Refusal::new(NOT_LEADING, e, true))?;
+    Ok(Json(HandOverAnswer { begun: true }))
+}
+
+/// The process of a copy that follows the one here is about to end.
+async fn leaves(
+    State(s): State<Internal>,
+    Path((shard, copy)): Path<(u32, String)>,
+) -> Result<StatusCode, Refusal> {
+    s.cluster.leaves(shard, &copy).map_err(|e| Refusal::new(NOT_LEADING, e, true))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn lend(State(s): State<Internal>, Path(shard): Path<u32>) -> Answer<Loan> {
+    Ok(Json(s.cluster.loans.lend(&s.cluster, shard).await?))
+}
+
+async fn lent(
+    State(s): State<Internal>,
+    Path((_, loan)): Path<(u32, String)>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Refusal> {
+    let path = s.cluster.loans.find(&loan, &wanted.path);
+    let path =
+        path.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "that is not lent (any more)", true))?;
+    let file = files::read(&path, wanted.offset).await.map_err(io(format!("reading {}", wanted.path)))?;
+    Ok(files::stream(file).into_response())
+}
+
+async fn give_back(State(s): State<Internal>, Path((_, loan)): Path<(u32, String)>) -> StatusCode {
+    s.cluster.loans.give_back(&loan);
+    StatusCode::NO_CONTENT
 }
 
 async fn put_manifest(body: Body<PutManifestRequest>) -> Answer<PutManifestAnswer> {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kube::api::PostParams;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use quiver_api::internal::{HashRange, S3Destination};
@@ -30,18 +31,18 @@ pub struct KubeRecords {
 
 impl KubeRecords {
     /// Connects with the pod's own account and begins to watch.
-    pub async fn start(settings: &Settings) -> Result<Arc<Self>> {
+    pub async fn start(settings: &Settings, boot: &str) -> Result<Arc<Self>> {
         let client = Client::try_default().await.context(
             "connecting to Kubernetes: a managed node runs in a pod whose service account may read and update VectorShards",
         )?;
-        let api: Api<VectorShard> = Api::namespaced(client, &settings.namespace);
+        let api: Api<VectorShard> = Api::namespaced(client.clone(), &settings.namespace);
         let (heard, _) = watch::channel(None);
         let records =
             Arc::new(Self { api: api.clone(), collection_uid: settings.collection_uid.clone(), heard });
         let selected = watcher::Config::default().fields(&format!("spec.collection={}", settings.collection));
         let watching = Arc::downgrade(&records);
         tokio::spawn(async move {
-            let mut events = watcher(api, selected).default_backoff().boxed();
+            let mut events = watcher(api, selected).backoff(EverySecond).boxed();
             let mut filling = BTreeMap::new();
             while let Some(event) = events.next().await {
                 let Some(records) = watching.upgrade() else { return };
@@ -51,6 +52,7 @@ impl KubeRecords {
                 }
             }
         });
+        tokio::spawn(super::heartbeat::run(client, settings.clone(), boot.to_owned()));
         Ok(records)
     }
 
@@ -68,7 +70,7 @@ impl KubeRecords {
             }
             Event::Apply(shard) => {
                 if let Some(record) = self.record(&shard) {
-                    self.change(|all| drop(all.insert(record.shard, record)));
+                    self.change(|all| insert_newer(all, record));
                 }
             }
             // A record that is gone is kept as it was: its data stays, and so do reads. The watch's next beginning
@@ -134,14 +136,20 @@ impl KubeRecords {
         let mut shard = found.ok_or_else(|| RecordError::Refused(format!("{} is not there", record.name)))?;
         if shard.resource_version().as_deref() != Some(record.version.as_str()) {
             if let Some(now) = self.record(&shard) {
-                self.change(|all| drop(all.insert(now.shard, now)));
+                self.change(|all| insert_newer(all, now));
             }
             return Err(RecordError::Conflict);
         }
         // Only what a node may change; everything else stays as it was read.
         shard.spec.term = record.term;
         shard.spec.config_version = record.config_version;
+        shard.spec.primary.clone_from(&record.primary);
         shard.spec.primary_boot.clone_from(&record.primary_boot);
+        for copy in &mut shard.spec.copies {
+            if let Some(changed) = record.copies.iter().find(|c| c.id == copy.id) {
+                copy.in_sync = changed.in_sync;
+            }
+        }
         let params = PostParams::default();
         let put = self.api.replace(&record.name, &params, &shard);
         match tokio::time::timeout(CALL_TIME, put).await {
@@ -149,7 +157,7 @@ impl KubeRecords {
                 let now = self
                     .record(&now)
                     .ok_or_else(|| RecordError::Unknown("the answer can't be read".into()))?;
-                self.change(|all| drop(all.insert(now.shard, now.clone())));
+                self.change(|all| insert_newer(all, now.clone()));
                 Ok(now)
             }
             Ok(Err(kube::Error::Api(status))) => match status.code {
@@ -160,6 +168,29 @@ impl KubeRecords {
             Ok(Err(e)) => Err(RecordError::Unknown(e.to_string())),
             Err(_) => Err(RecordError::Unknown("the API server does not answer".into())),
         }
+    }
+}
+
+/// How soon a watch that broke is begun again: who leads may have changed meanwhile.
+struct EverySecond;
+
+impl Iterator for EverySecond {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_secs(1))
+    }
+}
+
+impl Backoff for EverySecond {
+    fn reset(&mut self) {}
+}
+
+/// A watch lags behind the answers that this node gets itself.
+fn insert_newer(all: &mut BTreeMap<u32, ShardRecord>, record: ShardRecord) {
+    let known = all.get(&record.shard).map_or(0, |r| r.config_version);
+    if record.config_version >= known {
+        all.insert(record.shard, record);
     }
 }
 

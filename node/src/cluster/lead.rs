@@ -1,43 +1,49 @@
-//! What this node makes of the records: it opens, creates or restores its copies, takes the lead of those that the
-//! record names as primary, and knows where all others are.
+//! What this node makes of the records: it opens, creates or restores its copies, runs the protocol for each ([`attend`]),
+//! and knows where all others are.
 //!
-//! Rules that keep acknowledged writes (see docs/architecture.md, "Replication"):
-//! - an empty copy is made only at the genesis of a shard, while the record says that nobody has led it yet;
-//! - a copy leads only after its record carries this life of the process, written by compare-and-swap;
-//! - a record older than one that was seen is refused, and nothing is ever deleted here.
+//! Rules that keep acknowledged writes (see docs/replication.md):
+//! - an empty copy is made only at the genesis of a shard, while the record says that nobody has led it yet, or under an
+//!   id that is made with it;
+//! - what a copy may do is decided by the protocol alone (`crate::replica`), by the record and what other copies say;
+//! - nothing is deleted before the store itself has said that nobody counts on it.
+//!
+//! [`attend`]: super::attend
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use quiver_api::internal::{CopyState, SchemaRequest, ShardStatus};
+use quiver_api::internal::CopyState;
 use quiver_engine::config::{CollectionConfig, FieldSchema};
 use quiver_engine::file::Disk;
 use quiver_engine::json_path::JsonPath;
-use quiver_engine::operation::Operation;
-use quiver_engine::shard::{Shard, ShardStatus as Work};
+use quiver_engine::shard::Shard;
+use quiver_replica::Unfit;
+use quiver_replica::record::CopyId;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use super::copy::{CopyError, CopyFolder};
-use super::record::{CopyRecord, RecordError, RestoreSource, ShardRecord, ShardRecords};
+use super::files::{Loans, Throttle};
+use super::mail::Mail;
+use super::record::{CopyRecord, ShardRecord, ShardRecords};
 use super::schema::{Schema, SchemaError};
+use super::tls::PeerClient;
 use super::{Place, ShardPlace};
 use crate::node::Node;
-use crate::pool::{Deadline, PoolError};
+use crate::pool::PoolError;
+use crate::replica::{Inbox, Part, Replica, Standing};
 use crate::snapshot::SnapshotError;
-use crate::snapshot::store::Store;
 
 /// What failed is tried again after this, even if no record changes.
 const RETRY: Duration = Duration::from_secs(2);
 /// Copies that are opened at a time.
 const PARALLEL: usize = 4;
-/// Replaying a long log and fetching a shard take their time.
-const OPEN_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes the engine's configuration of the body of `PUT /collections/{name}`.
 pub type ToConfig = Arc<dyn Fn(&Value) -> Result<CollectionConfig, String> + Send + Sync>;
@@ -61,7 +67,7 @@ pub enum Addresses {
 }
 
 impl Addresses {
-    fn of(&self, pod: &str) -> Option<String> {
+    pub(super) fn of(&self, pod: &str) -> Option<String> {
         match self {
             Addresses::Dns { service, namespace, port } => {
                 Some(format!("{pod}.{service}.{namespace}.svc:{port}"))
@@ -75,13 +81,24 @@ impl Addresses {
 pub struct Cluster {
     pub node: Arc<Node>,
     pub schema: Schema,
+    /// What is lent to other nodes.
+    pub loans: Loans,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) records: Arc<dyn ShardRecords>,
-    addresses: Addresses,
-    convert: Convert,
-    copies: Mutex<BTreeMap<u32, Copy>>,
+    pub(super) addresses: Addresses,
+    pub(super) client: Arc<PeerClient>,
+    pub(super) mail: Mail,
+    pub(super) throttle: Throttle,
+    pub(super) convert: Convert,
+    pub(super) copies: Mutex<BTreeMap<u32, Copy>>,
+    /// Copies that this node made and that no record has listed yet, by shard.
+    pub(super) placed: Mutex<BTreeMap<u32, String>>,
     /// Held for one round: two rounds at a time would make the same folder.
-    looking: tokio::sync::Mutex<()>,
+    pub(super) looking: tokio::sync::Mutex<()>,
+    /// The process is about to end: nothing is opened any more.
+    pub(super) leaving: AtomicBool,
+    /// A copy stands elsewhere than before.
+    stirred: watch::Sender<()>,
     places: ArcSwap<Result<Vec<ShardPlace>, String>>,
     /// Counts the rounds, for those who follow.
     rounds: watch::Sender<u64>,
@@ -91,62 +108,126 @@ pub struct Cluster {
 
 /// One copy on this node.
 #[derive(Clone, Default)]
-struct Copy {
-    id: String,
-    state: CopyState,
-    message: Option<String>,
-    shard: Option<Arc<Shard>>,
-    term: i64,
-    config_version: i64,
+pub struct Copy {
+    pub id: String,
+    pub shard: Option<Arc<Shard>>,
+    /// Runs from when the shard is open.
+    pub replica: Option<Arc<Replica>>,
+    pub standing: Option<Standing>,
+    /// Where it stands without a replica.
+    pub tried: CopyState,
+    /// Why it can't be opened.
+    pub message: Option<String>,
+    /// Version of the record that the replica was told last.
+    pub told: i64,
     /// Generation of the schema that was applied to it.
-    generation: Option<i64>,
+    pub generation: Option<i64>,
 }
 
-/// Why a copy doesn't lead.
+impl Copy {
+    pub fn state(&self) -> CopyState {
+        match self.standing.map(|s| s.part) {
+            None => self.tried,
+            Some(Part::Leads) => CopyState::Leading,
+            Some(Part::Takes | Part::Waits) => CopyState::Starting,
+            Some(Part::Follows) => CopyState::Following,
+            Some(Part::CatchesUp | Part::Unlisted) => CopyState::CatchingUp,
+            Some(Part::Unfit(Unfit::Damaged)) => CopyState::Damaged,
+            Some(Part::Unfit(Unfit::DiskFailed)) => CopyState::Failed,
+            Some(Part::Unfit(Unfit::RecordLost)) => CopyState::ConfigLost,
+        }
+    }
+
+    /// Why it isn't served here, if it isn't.
+    pub fn says(&self) -> Option<String> {
+        let text = match self.standing.map(|s| s.part) {
+            None => return self.message.clone(),
+            Some(Part::Leads) => return None,
+            Some(Part::Takes) => {
+                "it leads as soon as all copies in sync have what it has, and nobody else may read any more"
+            }
+            Some(Part::Waits) => "it asks for the lead",
+            Some(Part::Follows) => return None,
+            Some(Part::CatchesUp) => "it isn't in sync yet: the copy that leads sends it what it lacks",
+            Some(Part::Unlisted) => "no record lists it yet",
+            Some(Part::Unfit(Unfit::Damaged)) => {
+                "its data contradicts what other copies know as committed: it is made anew under another id"
+            }
+            Some(Part::Unfit(Unfit::DiskFailed)) => {
+                "its disk failed: look at the node's log and at the volume, then restart the pod"
+            }
+            Some(Part::Unfit(Unfit::RecordLost)) => {
+                "the record has gone back in time: it is older than what this copy has seen. Was etcd restored from a \
+                 backup, or the VectorShard deleted? Put it back, or restore a snapshot into a new VectorCollection"
+            }
+        };
+        Some(text.into())
+    }
+
+    pub fn leads(&self) -> bool {
+        self.standing.is_some_and(|s| s.part == Part::Leads)
+    }
+
+    /// The folder of a copy is missing, or it is of no use: another one may be made.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state(), CopyState::ConfigLost | CopyState::Damaged)
+    }
+}
+
+/// Why a copy isn't there.
 #[derive(Debug, thiserror::Error)]
-enum NotLeading {
+pub enum NotThere {
     #[error(transparent)]
     Copy(#[from] CopyError),
-    #[error(transparent)]
-    Record(#[from] RecordError),
     #[error(transparent)]
     Pool(#[from] PoolError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error("{0}")]
+    Other(String),
     /// Not an error: not yet.
     #[error("{0}")]
     Waiting(String),
 }
 
-impl NotLeading {
+impl NotThere {
     fn state(&self) -> CopyState {
         match self {
-            NotLeading::Copy(CopyError::ConfigLost(_)) => CopyState::ConfigLost,
-            NotLeading::Copy(CopyError::Engine(quiver_engine::Error::Corrupt { .. })) => CopyState::Damaged,
-            NotLeading::Waiting(_) | NotLeading::Record(_) => CopyState::Starting,
+            NotThere::Copy(CopyError::ConfigLost(_)) => CopyState::ConfigLost,
+            NotThere::Copy(CopyError::Engine(quiver_engine::Error::Corrupt { .. })) => CopyState::Damaged,
+            NotThere::Waiting(_) => CopyState::Starting,
             _ => CopyState::Failed,
         }
     }
 }
 
 impl Cluster {
+    /// Has to be called within a runtime.
     pub fn new(
         node: Arc<Node>,
         disk: Arc<dyn Disk>,
         records: Arc<dyn ShardRecords>,
         addresses: Addresses,
+        client: Arc<PeerClient>,
         convert: Convert,
     ) -> Result<Arc<Self>, SchemaError> {
         let storage = &node.settings.storage.storage_path;
         let schema = Schema::open(disk.clone(), storage, &node.settings.cluster.collection_uid)?;
         Ok(Arc::new(Self {
             schema,
+            loans: Loans::default(),
             disk,
             records,
+            mail: Mail::new(client.clone(), addresses.clone()),
+            throttle: Throttle::new(node.settings.cluster.copy_mib_per_second),
             addresses,
+            client,
             convert,
             copies: Mutex::default(),
+            placed: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
+            leaving: AtomicBool::new(false),
+            stirred: watch::channel(()).0,
             rounds: watch::channel(0).0,
             places: ArcSwap::from_pointee(Err("the shard records were not read yet".into())),
             differences: Mutex::default(),
@@ -158,12 +239,72 @@ impl Cluster {
         self.node.settings.storage.storage_path.clone()
     }
 
-    fn uid(&self) -> &str {
+    pub(super) fn uid(&self) -> &str {
         &self.node.settings.cluster.collection_uid
     }
 
-    fn pod(&self) -> &str {
+    pub(super) fn pod(&self) -> &str {
         &self.node.settings.cluster.pod
+    }
+
+    /// The folder of a copy of this node.
+    ///
+    /// # Errors
+    /// The ids aren't UUIDs.
+    pub(super) fn folder(&self, shard: u32, id: CopyId) -> Result<CopyFolder, CopyError> {
+        let id = uuid::Uuid::from_u128(id.0);
+        let copies = self.copies.lock();
+        let known = copies.get(&shard).map(|c| c.id.clone()).filter(|c| c.parse() == Ok(id));
+        let id = known.unwrap_or_else(|| id.simple().to_string());
+        self.copy_folder(shard, &id)
+    }
+
+    /// The same, by the id as the record or the folder has it.
+    pub(super) fn copy_folder(&self, shard: u32, id: &str) -> Result<CopyFolder, CopyError> {
+        let limits = self.node.shard_limits();
+        CopyFolder::new(self.disk.clone(), &self.storage(), self.uid(), shard, id, limits)
+    }
+
+    /// Where messages for a copy go; `None` if it doesn't run here.
+    pub fn inbox(&self, id: CopyId) -> Option<Inbox> {
+        let copies = self.copies.lock();
+        let mut running = copies.values().filter_map(|c| c.replica.as_ref());
+        running.find(|r| r.id() == id).map(|r| r.inbox())
+    }
+
+    /// A copy says where it stands now.
+    pub(super) fn stands(&self, shard: u32, id: CopyId, standing: Standing) {
+        let mut copies = self.copies.lock();
+        let copy = copies.get_mut(&shard).filter(|c| c.replica.as_ref().is_some_and(|r| r.id() == id));
+        if let Some(copy) = copy {
+            if copy.standing.map(|s| s.part) != Some(standing.part) {
+                tracing::info!(shard, term = standing.term, "{:?}", standing.part);
+                // What a log was cut to, or what files were fetched, may have other settings.
+                copy.generation = None;
+            }
+            copy.standing = Some(standing);
+        }
+        drop(copies);
+        self.stirred.send_replace(());
+    }
+
+    /// The shard of a copy was replaced by one of fetched files; `left` is the folder of the one before.
+    pub(super) fn adopted(&self, shard: u32, id: CopyId, adopted: Arc<Shard>, left: PathBuf) {
+        let mut copies = self.copies.lock();
+        if let Some(copy) =
+            copies.get_mut(&shard).filter(|c| c.replica.as_ref().is_some_and(|r| r.id() == id))
+        {
+            (copy.shard, copy.generation) = (Some(adopted), None);
+        }
+        drop(copies);
+        let disk = self.disk.clone();
+        self.node.pools.update.spawn(move || {
+            // The next start removes it otherwise.
+            if let Err(e) = disk.remove_dir_all(&left) {
+                tracing::warn!("{} could not be removed: {e}", left.display());
+            }
+        });
+        self.stirred.send_replace(());
     }
 
     /// Where every shard of the collection is, by number; or why nobody knows yet.
@@ -180,7 +321,15 @@ impl Cluster {
     pub fn leading(&self, shard: u32) -> Option<Arc<Shard>> {
         let copies = self.copies.lock();
         let copy = copies.get(&shard)?;
-        if copy.state == CopyState::Leading { copy.shard.clone() } else { None }
+        if copy.leads() { copy.shard.clone() } else { None }
+    }
+
+    /// A copy on this node that follows, and has heard from the one that leads just now: it has what was acknowledged before.
+    pub fn following(&self, shard: u32) -> Option<Arc<Shard>> {
+        let copies = self.copies.lock();
+        let copy = copies.get(&shard)?;
+        let fresh = copy.replica.as_ref().is_some_and(|r| r.is_fresh());
+        if fresh && copy.state() == CopyState::Following { copy.shard.clone() } else { None }
     }
 
     /// All shards that are open on this node.
@@ -207,23 +356,57 @@ impl Cluster {
 
     /// Keeps copies, places and readiness in step with records and schema until the node stops.
     pub async fn run(self: Arc<Self>) {
-        let (mut records, mut schema) = (self.records.watch(), self.schema.watch());
+        tokio::join!(self.follow(), self.work());
+    }
+
+    /// Tells the copies that run of records, and everybody where shards are. Waits for nothing: writes that wait for a copy
+    /// may hold all threads of a pool until a record says that it doesn't count.
+    async fn follow(self: &Arc<Self>) {
+        let (mut records, mut stirred) = (self.records.watch(), self.stirred.subscribe());
         while !self.node.shutdown.has_begun() {
             records.mark_unchanged();
-            schema.mark_unchanged();
-            self.look().await;
+            stirred.mark_unchanged();
+            self.refresh();
             tokio::select! {
                 _ = records.changed() => {}
-                _ = schema.changed() => {}
+                _ = stirred.changed() => {}
                 () = tokio::time::sleep(RETRY) => {}
                 () = self.node.shutdown.begun() => {}
             }
         }
     }
 
+    /// Opens, makes and settles copies.
+    async fn work(self: &Arc<Self>) {
+        let (mut records, mut schema) = (self.records.watch(), self.schema.watch());
+        let mut stirred = self.stirred.subscribe();
+        while !self.node.shutdown.has_begun() {
+            records.mark_unchanged();
+            schema.mark_unchanged();
+            stirred.mark_unchanged();
+            self.look().await;
+            tokio::select! {
+                _ = records.changed() => {}
+                _ = schema.changed() => {}
+                _ = stirred.changed() => {}
+                () = tokio::time::sleep(RETRY) => {}
+                () = self.node.shutdown.begun() => {}
+            }
+        }
+    }
+
+    /// Stops the copies. Whoever waits for a write is told that nobody knows.
+    pub async fn close(&self) {
+        let copies = std::mem::take(&mut *self.copies.lock());
+        crate::replica::end(copies).await;
+    }
+
     /// One round: attends to every copy, then publishes what came of it.
     pub async fn look(self: &Arc<Self>) {
         let _turn = self.looking.lock().await;
+        if self.leaving.load(Ordering::SeqCst) {
+            return self.refresh();
+        }
         let Some(known) = self.records.watch().borrow().clone() else {
             return self.node.readiness.set_not_ready("the shard records were not read yet");
         };
@@ -234,233 +417,55 @@ impl Cluster {
                 self.note(&record, &copy, result);
             })
             .await;
+        self.retire(&known).await;
         let applied = self.apply_schema().await;
         *self.differences.lock() = applied;
+        self.loans.sweep();
         // Records may have changed meanwhile by our own hand; what is heard now is what counts.
-        let known = self.records.watch().borrow().clone().unwrap_or(known);
+        self.refresh();
+    }
+
+    /// What is heard now: copies that run are told, and places published.
+    pub fn refresh(&self) {
+        let Some(known) = self.records.watch().borrow().clone() else { return };
+        known.values().for_each(|record| self.tell(record));
         self.publish(&known);
+        if self.leaving.load(Ordering::SeqCst) {
+            self.node.readiness.set_not_ready("the node is stopping");
+        }
     }
 
-    /// Brings one copy as far as its record allows.
-    async fn attend(&self, record: &ShardRecord, copy: &CopyRecord) -> Result<(), NotLeading> {
-        let folder = CopyFolder::new(self.disk.clone(), &self.storage(), self.uid(), record.shard, &copy.id)?;
-        let open =
-            self.copies.lock().get(&record.shard).filter(|c| c.id == copy.id).and_then(|c| c.shard.clone());
-        if open.is_none() {
-            let opened = self.open(record, copy, &folder).await?;
-            let mut copies = self.copies.lock();
-            let entry = copies.entry(record.shard).or_default();
-            *entry = Copy { id: copy.id.clone(), shard: Some(Arc::new(opened)), ..Copy::default() };
-        }
-        self.accept(&folder, record).await?;
-        if record.primary != copy.id {
-            return Err(NotLeading::Waiting(format!("{} names another copy as primary", record.name)));
-        }
-        if record.primary_boot == self.node.boot {
-            return Ok(());
-        }
-        if !copy.in_sync {
-            return Err(NotLeading::Waiting(format!("{} says that this copy is not in sync", record.name)));
-        }
-        let led = match self.records.replace(record.led_by(&self.node.boot)).await {
-            Ok(led) => led,
-            // Perhaps it was done all the same: only asking again tells.
-            Err(RecordError::Unknown(text)) => match self.records.get(record.shard).await? {
-                Some(now) if now.primary_boot == self.node.boot => now,
-                _ => return Err(RecordError::Unknown(text).into()),
-            },
-            Err(e) => return Err(e.into()),
-        };
-        self.accept(&folder, &led).await?;
-        self.note(&led, copy, Ok(()));
-        tracing::info!(shard = led.shard, term = led.term, "leading");
-        Ok(())
-    }
-
-    async fn open(
-        &self,
-        record: &ShardRecord,
-        copy: &CopyRecord,
-        folder: &CopyFolder,
-    ) -> Result<Shard, NotLeading> {
-        let opening = folder.clone();
-        if folder.exists() {
-            self.accept(folder, record).await?;
-            tracing::info!(shard = record.shard, copy = copy.id, "opening");
-            let opened =
-                self.node.pools.update.run("Open", Deadline::after(OPEN_TIME), move |_| opening.open());
-            return Ok(opened.await??);
-        }
-        let genesis = record.primary_boot.is_empty() && record.primary == copy.id && copy.in_sync;
-        if !genesis {
-            return Err(CopyError::ConfigLost(format!(
-                "the record {} says that copy {} has data, and its folder is not on this volume. Was the volume of \
-                 {} emptied or replaced? Put it back, or restore a snapshot into a new VectorCollection",
-                record.name,
-                copy.id,
-                self.pod()
-            ))
-            .into());
-        }
-        let schema = self.schema.current().ok_or_else(|| {
-            NotLeading::Waiting("the operator has not said yet what the collection looks like".into())
-        })?;
-        let config = (self.convert.config)(&schema.create).map_err(|e| {
-            NotLeading::Waiting(format!("the collection can't be made as the schema says: {e}"))
-        })?;
-        let fetched = match &record.restore {
-            None => None,
-            Some(source) => Some(self.fetch(record, copy, source).await?),
-        };
-        let record = record.clone();
-        tracing::info!(shard = record.shard, copy = copy.id, restored = fetched.is_some(), "creating");
-        let files = fetched.clone();
-        let created = self.node.pools.update.run("Create", Deadline::after(OPEN_TIME), move |_| {
-            opening.create(&record, config, files.as_deref())
-        });
-        let created = created.await??;
-        if let Some(files) = fetched
-            && let Err(e) = self.disk.remove_dir_all(&files)
-        {
-            tracing::warn!("{} could not be removed: {e}", files.display());
-        }
-        Ok(created)
-    }
-
-    /// Fetches the files of a shard from a snapshot into a folder of their own.
-    async fn fetch(
-        &self,
-        record: &ShardRecord,
-        copy: &CopyRecord,
-        from: &RestoreSource,
-    ) -> Result<PathBuf, NotLeading> {
-        self.set(record.shard, |c| {
-            *c = Copy { id: copy.id.clone(), state: CopyState::Restoring, ..Copy::default() };
-            c.message = Some(format!("fetching {}", from.manifest_key));
-        });
-        let store = Store::of_manifest(&from.destination, &from.manifest_key)?;
-        let manifest = store.fetch_manifest(&from.manifest_key).await?;
-        let shard = manifest.shards.iter().find(|s| s.range == record.range).ok_or_else(|| {
-            SnapshotError::BadInput(format!(
-                "the snapshot {} has {} shards, none with the hashes of {}: restore with the same number of shards",
-                from.manifest_key,
-                manifest.shards.len(),
-                record.name
-            ))
-        })?;
-        let into = self.storage().join("copies").join(format!("{}-{}.fetched", record.shard, copy.id));
-        if self.disk.exists(&into) {
-            self.disk
-                .remove_dir_all(&into)
-                .map_err(crate::snapshot::io(format!("clearing {}", into.display())))?;
-        }
-        store.download_shard(shard, self.disk.clone(), &self.node.pools.update, &into).await?;
-        Ok(into)
-    }
-
-    async fn accept(&self, folder: &CopyFolder, record: &ShardRecord) -> Result<(), NotLeading> {
-        let seen = |c: &&Copy| c.config_version == record.config_version && c.term == record.term;
-        if self.copies.lock().get(&record.shard).filter(seen).is_some() {
-            return Ok(());
-        }
-        let (folder, record) = (folder.clone(), record.clone());
-        let accepted =
-            self.node.pools.update.run("Accept", Deadline::after(OPEN_TIME), move |_| folder.accept(&record));
-        Ok(accepted.await??)
-    }
-
-    fn set(&self, shard: u32, change: impl FnOnce(&mut Copy)) {
-        change(self.copies.lock().entry(shard).or_default());
-    }
-
-    fn note(&self, record: &ShardRecord, copy: &CopyRecord, result: Result<(), NotLeading>) {
+    fn note(&self, record: &ShardRecord, copy: &CopyRecord, result: Result<(), NotThere>) {
         let mut copies = self.copies.lock();
         let entry = copies.entry(record.shard).or_default();
         entry.id.clone_from(&copy.id);
-        let before = (entry.state, entry.message.clone());
-        let waits = matches!(result, Err(NotLeading::Waiting(_)));
-        match result {
-            Ok(()) => {
-                (entry.state, entry.message) = (CopyState::Leading, None);
-                entry.term = entry.term.max(record.term);
-                entry.config_version = entry.config_version.max(record.config_version);
-            }
-            Err(e) => {
-                // A copy that leads steps down only for what the record or the disk says, not because somebody
-                // could not be asked.
-                let leads = entry.state == CopyState::Leading
-                    && matches!(e, NotLeading::Record(_) | NotLeading::Pool(_));
-                if !leads {
-                    let follows = entry.shard.is_some() && matches!(e, NotLeading::Waiting(_));
-                    entry.state = if follows { CopyState::Following } else { e.state() };
-                }
-                entry.message = Some(e.to_string());
+        let Err(e) = result else { return entry.message = None };
+        let now = (e.state(), Some(e.to_string()));
+        if now != (entry.tried, entry.message.clone()) {
+            match e {
+                NotThere::Waiting(_) => tracing::info!(shard = record.shard, "{e}"),
+                _ => tracing::warn!(shard = record.shard, state = ?now.0, "{e}"),
             }
         }
-        if before != (entry.state, entry.message.clone())
-            && let Some(message) = &entry.message
-        {
-            match waits {
-                true => tracing::info!(shard = record.shard, state = ?entry.state, "{message}"),
-                false => tracing::warn!(shard = record.shard, state = ?entry.state, "{message}"),
-            }
-        }
-    }
-
-    /// Makes vectors and indexes that the schema has and a leading shard hasn't. Gives what isn't in force.
-    async fn apply_schema(self: &Arc<Self>) -> Vec<String> {
-        let Some(schema) = self.schema.current() else { return vec!["no schema was put yet".into()] };
-        let due: Vec<(u32, Arc<Shard>)> = self
-            .copies
-            .lock()
-            .iter()
-            .filter(|(_, c)| c.state == CopyState::Leading && c.generation != Some(schema.generation))
-            .filter_map(|(n, c)| Some((*n, c.shard.clone()?)))
-            .collect();
-        let mut differences = Vec::new();
-        for (number, shard) in due {
-            let (convert, asked) = (self.convert.clone(), schema.clone());
-            let applying = self
-                .node
-                .pools
-                .update
-                .run("Schema", Deadline::after(OPEN_TIME), move |_| apply_to(&shard, &asked, &convert));
-            match applying.await.map_err(|e| vec![e.to_string()]).and_then(|r| r) {
-                Ok(()) => self.set(number, |c| c.generation = Some(schema.generation)),
-                Err(all) => differences.extend(all.into_iter().map(|d| format!("shard {number}: {d}"))),
-            }
-        }
-        differences
+        (entry.tried, entry.message) = now;
     }
 
     fn publish(&self, known: &BTreeMap<u32, ShardRecord>) {
         let copies = self.copies.lock();
-        let places = known.values().map(|record| {
-            let place = match record.leader() {
-                None => Place::Missing("its record names no primary".into()),
-                Some(copy) if copy.pod == self.pod() => match copies.get(&record.shard) {
-                    Some(Copy { state: CopyState::Leading, shard: Some(shard), .. }) => {
-                        Place::Local(shard.clone())
-                    }
-                    Some(c) => {
-                        Place::Missing(c.message.clone().unwrap_or_else(|| "it is being opened".into()))
-                    }
-                    None => Place::Missing("it is being opened".into()),
-                },
-                Some(copy) => match self.addresses.of(&copy.pod) {
-                    Some(address) => Place::Remote { pod: copy.pod.clone(), address },
-                    None => Place::Missing(format!("nobody knows the address of {}", copy.pod)),
-                },
-            };
-            ShardPlace { shard: record.shard, range: record.range, place }
-        });
-        let places: Vec<ShardPlace> = places.collect();
+        let places: Vec<ShardPlace> =
+            known.values().map(|r| self.place_of(r, copies.get(&r.shard))).collect();
         let complete = covers_all(&places);
-        let waiting: Vec<String> = copies
-            .iter()
-            .filter(|(n, c)| c.state != CopyState::Leading && known.get(n).is_some_and(|r| r.primary == c.id))
-            .map(|(n, c)| format!("shard {n}: {}", c.message.as_deref().unwrap_or("it is being opened")))
-            .collect();
+        let waits = |r: &&ShardRecord| {
+            let held = copies.get(&r.shard);
+            let is_primary = |c: &Copy| r.primary == c.id;
+            r.copy_of(self.pod()).is_some()
+                && held.is_none_or(|c| c.shard.is_none() || c.is_lost() || (is_primary(c) && !c.leads()))
+        };
+        let why = |r: &ShardRecord| {
+            let says = copies.get(&r.shard).and_then(Copy::says);
+            format!("shard {}: {}", r.shard, says.unwrap_or_else(|| "it is being opened".into()))
+        };
+        let waiting: Vec<String> = known.values().filter(waits).map(why).collect();
         drop(copies);
         let missing = match (&complete, self.schema.current()) {
             (_, None) => Some("the operator has not said yet what the collection looks like".into()),
@@ -476,27 +481,22 @@ impl Cluster {
         }
     }
 
-    /// What this node says of its copies.
-    pub fn statuses(&self) -> Vec<ShardStatus> {
-        let copies = self.copies.lock().clone();
-        let one = |(number, copy): (u32, Copy)| {
-            let stats = copy.shard.as_ref().map(|s| s.stats()).unwrap_or_default();
-            ShardStatus {
-                shard: number,
-                copy_id: copy.id,
-                state: copy.state,
-                message: copy.message.or(stats.optimizer_error),
-                term: copy.term,
-                config_version: copy.config_version,
-                seq: stats.last_seq,
-                points: stats.points,
-                indexed_vectors: stats.indexed_vectors,
-                segments: u32::try_from(stats.segments).unwrap_or(u32::MAX),
-                bytes_disk: stats.bytes_disk,
-                optimizing: stats.status == Work::Yellow,
+    /// Where a shard is, given this node's copy of it.
+    fn place_of(&self, record: &ShardRecord, held: Option<&Copy>) -> ShardPlace {
+        let open = held.filter(|c| c.standing.is_some()).and_then(|c| Some((c, c.shard.clone()?)));
+        let place = match (record.leader(), &open) {
+            (_, Some((copy, shard))) if copy.leads() => Place::Local(shard.clone()),
+            (None, _) => Place::Missing("its record names no primary".into()),
+            (Some(leader), _) if leader.pod == self.pod() => {
+                let says = held.and_then(Copy::says);
+                Place::Missing(says.unwrap_or_else(|| "it is being opened".into()))
             }
+            (Some(leader), _) => match self.addresses.of(&leader.pod) {
+                Some(address) => Place::Remote { pod: leader.pod.clone(), address },
+                None => Place::Missing(format!("nobody knows the address of {}", leader.pod)),
+            },
         };
-        copies.into_iter().map(one).collect()
+        ShardPlace { shard: record.shard, range: record.range, place, copy: open.map(|(_, shard)| shard) }
     }
 }
 
@@ -518,48 +518,4 @@ fn covers_all(places: &[ShardPlace]) -> Result<(), String> {
         Some(0) => Err("the collection has no shard records yet".into()),
         Some(_) => Err("the shard records end before the last hash: one is missing".into()),
     }
-}
-
-/// Blocking. Each difference that stays is a sentence.
-fn apply_to(shard: &Shard, schema: &SchemaRequest, convert: &Convert) -> Result<(), Vec<String>> {
-    let mut differences = Vec::new();
-    match (convert.config)(&schema.create) {
-        Err(e) => differences.push(e),
-        Ok(config) => {
-            let view = shard.view();
-            let missing =
-                config.vectors.iter().filter(|(name, _)| !view.config().vectors.contains_key(*name));
-            for (name, params) in missing {
-                let op = Operation::CreateVector { name: name.clone(), params: params.clone() };
-                if let Err(e) = shard.write(op) {
-                    differences.push(format!("vector `{name}`: {e}"));
-                }
-            }
-            let missing = config.sparse_vectors.iter();
-            for (name, params) in missing.filter(|(n, _)| !view.config().sparse_vectors.contains_key(*n)) {
-                let op = Operation::CreateSparseVector { name: name.clone(), params: *params };
-                if let Err(e) = shard.write(op) {
-                    differences.push(format!("sparse vector `{name}`: {e}"));
-                }
-            }
-            if differences.is_empty()
-                && let Err(e) = shard.update_config(config)
-            {
-                differences.push(e.to_string());
-            }
-        }
-    }
-    let there = shard.view().payload_schema();
-    for index in &schema.payload_indexes {
-        let result = (convert.index)(&index.field_name, &index.field_schema).and_then(|(field, schema)| {
-            if there.iter().any(|(path, now, _)| *path == field && *now == schema) {
-                return Ok(());
-            }
-            shard.write(Operation::CreateIndex { field, schema }).map(|_| ()).map_err(|e| e.to_string())
-        });
-        if let Err(e) = result {
-            differences.push(format!("payload index `{}`: {e}", index.field_name));
-        }
-    }
-    if differences.is_empty() { Ok(()) } else { Err(differences) }
 }

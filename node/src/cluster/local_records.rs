@@ -52,9 +52,11 @@ fn swap(records: &mut BTreeMap<u32, ShardRecord>, mut new: ShardRecord) -> Resul
     if old.version != new.version {
         return Err(RecordError::Conflict);
     }
-    if new.config_version != old.config_version + 1 || new.term < old.term || new.term > old.term + 1 {
-        return Err(RecordError::Refused("configVersion and term go up by one".into()));
-    }
+    let (before, after) =
+        old.replica().and_then(|o| Ok((o, new.replica()?))).map_err(RecordError::Refused)?;
+    before
+        .accepts(&after, quiver_replica::Rules::default())
+        .map_err(|e| RecordError::Refused(e.to_string()))?;
     new.version = next_version(old);
     *old = new.clone();
     Ok(new)
@@ -181,9 +183,12 @@ impl ShardRecords for FileRecords {
 #[cfg(test)]
 mod tests {
     use quiver_api::internal::HashRange;
+    use quiver_replica::record::{Boot, Change};
 
     use super::super::record::CopyRecord;
     use super::*;
+
+    const ID: &str = "0a000000000040008000000000000000";
 
     fn record() -> ShardRecord {
         ShardRecord {
@@ -191,20 +196,28 @@ mod tests {
             version: "1".into(),
             shard: 0,
             range: HashRange::ALL,
-            term: 0,
+            term: 1,
             config_version: 1,
-            primary: "a".into(),
+            primary: ID.into(),
             primary_boot: String::new(),
-            copies: vec![CopyRecord { id: "a".into(), pod: "docs-0".into(), in_sync: true }],
+            copies: vec![CopyRecord { id: ID.into(), pod: "docs-0".into(), in_sync: true }],
             restore: None,
         }
     }
 
+    fn led_by(boot: u128) -> ShardRecord {
+        let led = record()
+            .replica()
+            .and_then(|r| r.with(&Change::SelfTerm { boot: Boot(boot) }).map_err(|e| e.to_string()));
+        record().changed(&led.expect("a legal change"))
+    }
+
     async fn check_only_one_wins(records: &dyn ShardRecords) {
         let heard = records.watch();
-        let first = records.replace(record().led_by("boot1")).await.expect("nobody was faster");
-        assert_eq!((first.term, first.config_version, first.primary_boot.as_str()), (1, 2, "boot1"));
-        assert_eq!(records.replace(record().led_by("boot2")).await, Err(RecordError::Conflict));
+        let first = records.replace(led_by(11)).await.expect("nobody was faster");
+        let boot = format!("{:032x}", 11);
+        assert_eq!((first.term, first.config_version, first.primary_boot.as_str()), (2, 2, boot.as_str()));
+        assert_eq!(records.replace(led_by(12)).await, Err(RecordError::Conflict));
         assert_eq!(records.get(0).await, Ok(Some(first.clone())));
         assert_eq!(heard.borrow().as_ref().map(|k| k[&0].clone()), Some(first.clone()));
         let skips = ShardRecord { config_version: first.config_version + 2, ..first };

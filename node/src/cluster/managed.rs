@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use quiver_api::collections::{self as api, CreateCollection};
 use quiver_api::shard_call::ShardError;
-use quiver_engine::config::{Distance, QuantizationDiff, VectorParams};
+use quiver_api::sparse::Datatype as WireDatatype;
+use quiver_engine::config::{Datatype, Distance, QuantizationDiff, VectorParams};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::allowed::declared;
-use super::internal::Internal;
+use super::internal::{Execute, Internal};
 use super::kube_records::KubeRecords;
 use super::lead::{Addresses, Cluster, Convert};
 use super::local_records::FileRecords;
@@ -55,21 +56,21 @@ pub async fn start(
                 namespace: settings.namespace.clone(),
                 port: settings.p2p_port,
             };
-            (KubeRecords::start(settings).await?, addresses)
+            (KubeRecords::start(settings, &node.boot).await?, addresses)
         }
     };
-    let cluster =
-        Cluster::new(node.clone(), registry.disk.clone(), records, addresses, converter(&registry))?;
     let client = PeerClient::start(settings)?;
-    let peers = Arc::new(Peers::new(cluster.clone(), client));
+    let (disk, convert) = (registry.disk.clone(), converter(&registry));
+    let cluster = Cluster::new(node.clone(), disk, records, addresses, client.clone(), convert)?;
     let executing = node.clone();
-    let execute = move |shard, call, deadline| {
+    let execute: Execute = Arc::new(move |shard, call, deadline| {
         let node = executing.clone();
         let answer =
             async move { call_local(&node, shard, call, deadline).await.map_err(|e| e.to_shard_error()) };
         Box::pin(answer) as futures::future::BoxFuture<'static, _>
-    };
-    let internal = Internal::new(cluster.clone(), Arc::new(execute), issues);
+    });
+    let peers = Arc::new(Peers::new(cluster.clone(), client, execute.clone()));
+    let internal = Internal::new(cluster.clone(), execute, issues);
     let listener =
         server::listen(&settings.p2p_host, settings.p2p_port).await.context("the internal port")?;
     Ok(Managed { cluster, registry, peers, internal, listener })
@@ -104,6 +105,13 @@ impl Managed {
             drain: Duration::from_secs(settings.service.shutdown_timeout_sec),
             tls: tls::files(&settings.cluster)?,
         };
+        node.shutdown.hold();
+        let (leaving, stopping) = (self.cluster.clone(), node.shutdown.clone());
+        tokio::spawn(async move {
+            stopping.asked().await;
+            leaving.leave().await;
+            stopping.begin();
+        });
         tracing::info!(address = %self.listener.local_addr()?, "the internal port is open");
         let served = server::serve(self.listener, self.internal.router(), options, node.shutdown.clone());
         let looking = self.cluster.clone().run();
@@ -149,6 +157,7 @@ pub async fn refresh(
                 range: HashRange::equal(0, 1),
                 key: None,
                 place: Place::Missing(why.clone()),
+                copy: None,
             }]
         }
     };
@@ -171,6 +180,7 @@ pub async fn refresh(
             name: schema.collection_name.clone(),
             uid,
             replaces: None,
+            recovered: Default::default(),
             created_unix: clock::unix().as_secs(),
             copies: std::collections::BTreeMap::new(),
             settings,
@@ -212,6 +222,7 @@ fn add_known_vectors(settings: &mut CreateCollection, cluster: &Cluster) {
 
 fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
     let range = HashRange { from: place.range.first, to: place.range.last };
+    let copy = place.copy.clone();
     let place_now = match &place.place {
         Where::Local(shard) => Place::Local(shard.clone()),
         Where::Missing(why) => Place::Missing(why.clone()),
@@ -228,7 +239,7 @@ fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
             Place::Remote { pod: pod.clone(), call }
         }
     };
-    Route { shard: place.shard, range, key: None, place: place_now }
+    Route { shard: place.shard, range, key: None, place: place_now, copy }
 }
 
 /// A vector as REST shows it. Only for those that a client added; declared ones are shown as they were declared.
@@ -257,8 +268,14 @@ fn wire_vector(p: &VectorParams) -> api::VectorParams {
         },
         on_disk: p.on_disk,
         memory: None,
-        datatype: None,
-        multivector_config: None,
+        datatype: match p.datatype {
+            Datatype::Float32 => None,
+            Datatype::Float16 => Some(WireDatatype::Float16),
+            Datatype::Uint8 => Some(WireDatatype::Uint8),
+        },
+        multivector_config: p
+            .multivector
+            .then_some(api::MultiVectorConfig { comparator: api::MultiVectorComparator::MaxSim }),
     }
 }
 

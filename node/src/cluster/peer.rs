@@ -10,6 +10,7 @@ use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError};
 use serde::{Deserialize, Serialize};
 
 use super::Place;
+use super::internal::Execute;
 use super::lead::Cluster;
 use super::tls::PeerClient;
 use crate::pool::Deadline;
@@ -18,6 +19,8 @@ use crate::pool::Deadline;
 pub const NOT_LEADING: StatusCode = StatusCode::MISDIRECTED_REQUEST;
 /// A call gets this much more than the request has left, so that the other side's answer about a time-out arrives.
 const MARGIN: Duration = Duration::from_millis(500);
+/// An ordinary read that isn't answered after this is asked of another copy too.
+const HEDGE: Duration = Duration::from_millis(500);
 /// Largest answer that is believed.
 const ANSWER_MAX_BYTES: usize = 512 << 20;
 
@@ -27,6 +30,12 @@ pub struct CallRequest {
     /// What is left of the request's time.
     pub timeout_ms: u64,
     pub call: ShardCall,
+    /// A read that has to see all that was acknowledged before.
+    #[serde(default)]
+    pub strong: bool,
+    /// A copy that follows may answer.
+    #[serde(default)]
+    pub any_copy: bool,
 }
 
 /// How a call can go wrong.
@@ -44,15 +53,15 @@ enum CallError {
 pub struct Peers {
     cluster: Arc<Cluster>,
     client: Arc<PeerClient>,
+    execute: Execute,
 }
 
 impl Peers {
-    pub fn new(cluster: Arc<Cluster>, client: Arc<PeerClient>) -> Self {
-        Self { cluster, client }
+    pub fn new(cluster: Arc<Cluster>, client: Arc<PeerClient>, execute: Execute) -> Self {
+        Self { cluster, client, execute }
     }
 
-    /// Calls a shard on another node. If that node certainly did nothing, the record is looked at again and the call
-    /// sent once more to whoever leads then.
+    /// Calls a shard on another node. An ordinary read that isn't answered soon is asked of another copy as well.
     pub async fn call(
         &self,
         shard: u32,
@@ -60,23 +69,95 @@ impl Peers {
         call: ShardCall,
         deadline: Deadline,
     ) -> Result<ShardAnswer, ShardError> {
-        let request = CallRequest { timeout_ms: millis(deadline), call };
-        let why = match self.send(shard, pod, address, &request, deadline).await {
+        let ordinary = matches!(call, ShardCall::Read(_)) && !deadline.is_strong();
+        let others = if ordinary { self.others(shard, pod) } else { Vec::new() };
+        let strong = deadline.is_strong();
+        let request = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: false };
+        if others.is_empty() {
+            return self.call_leader(shard, (pod, address), &request, deadline).await;
+        }
+        let leading = self.call_leader(shard, (pod, address), &request, deadline);
+        tokio::pin!(leading);
+        let first = tokio::time::timeout(HEDGE, &mut leading).await;
+        let asked = match first {
+            Ok(Err(e)) if e.code == 503 => Some(e),
+            Ok(answer) => return answer,
+            Err(_) => None,
+        };
+        let call = request.call.clone();
+        let any = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: true };
+        let following = self.call_others(shard, &others, any, deadline);
+        tokio::pin!(following);
+        if let Some(error) = asked {
+            return following.await.map_err(|_| error);
+        }
+        tokio::select! {
+            answer = &mut leading => match answer {
+                Err(e) if e.code == 503 => following.await.map_err(|_| e),
+                answer => answer,
+            },
+            answer = &mut following => match answer {
+                Ok(answer) => Ok(answer),
+                Err(_) => leading.await,
+            },
+        }
+    }
+
+    /// If the node certainly did nothing, the record is looked at again and the call sent once more to whoever leads then.
+    async fn call_leader(
+        &self,
+        shard: u32,
+        (pod, address): (&str, &str),
+        request: &CallRequest,
+        deadline: Deadline,
+    ) -> Result<ShardAnswer, ShardError> {
+        let why = match self.send(shard, pod, address, request, deadline).await {
             Ok(answer) => return Ok(answer),
             Err(CallError::Shard(e) | CallError::Unknown(e)) => return Err(e),
             Err(CallError::NotBegun(why)) => why,
         };
-        self.cluster.look().await;
+        self.cluster.refresh();
         match self.place(shard) {
             Some(Place::Remote { pod: now, address }) if now != pod => {
-                match self.send(shard, &now, &address, &request, deadline).await {
+                match self.send(shard, &now, &address, request, deadline).await {
                     Ok(answer) => Ok(answer),
                     Err(CallError::Shard(e) | CallError::Unknown(e)) => Err(e),
                     Err(CallError::NotBegun(why)) => Err(unavailable(shard, &why)),
                 }
             }
+            Some(Place::Local(local)) => {
+                let call = request.call.clone();
+                (self.execute)(local, call, deadline).await
+            }
             _ => Err(unavailable(shard, &why)),
         }
+    }
+
+    /// Pods that have a copy in sync, but for the one that leads.
+    fn others(&self, shard: u32, leader: &str) -> Vec<String> {
+        let record = self.cluster.record(shard);
+        let copies = record.into_iter().flat_map(|r| r.copies);
+        copies.filter(|c| c.in_sync && c.pod != leader).map(|c| c.pod).collect()
+    }
+
+    /// Asks copies that follow, this node's own first. Only those answer that have heard from the leader just now.
+    async fn call_others(
+        &self,
+        shard: u32,
+        pods: &[String],
+        request: CallRequest,
+        deadline: Deadline,
+    ) -> Result<ShardAnswer, ShardError> {
+        if let Some(own) = self.cluster.following(shard) {
+            return (self.execute)(own, request.call, deadline).await;
+        }
+        for pod in pods.iter().filter(|p| *p != self.cluster.pod()) {
+            let Some(address) = self.cluster.addresses.of(pod) else { continue };
+            if let Ok(answer) = self.send(shard, pod, &address, &request, deadline).await {
+                return Ok(answer);
+            }
+        }
+        Err(unavailable(shard, "no copy of it that is up to date answers"))
     }
 
     fn place(&self, shard: u32) -> Option<Place> {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use quiver_api::internal::{HashRange, S3Destination};
+use quiver_replica::record::{Boot, CopyId, Placed, Record};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 /// One shard's record as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,15 +62,65 @@ impl ShardRecord {
         self.copies.iter().find(|c| c.id == self.primary)
     }
 
-    /// The record with a leader that begins a new life.
-    pub fn led_by(&self, boot: &str) -> ShardRecord {
-        ShardRecord {
-            term: self.term + 1,
-            config_version: self.config_version + 1,
-            primary_boot: boot.into(),
-            ..self.clone()
-        }
+    /// As the protocol knows it.
+    ///
+    /// # Errors
+    /// A sentence: an id isn't a UUID, or a number is negative.
+    pub fn replica(&self) -> Result<Record, String> {
+        let counted = |what: &str, n: i64| {
+            u64::try_from(n).map_err(|_| format!("the {what} of the record {} is {n}", self.name))
+        };
+        let placed =
+            |c: &CopyRecord| Ok(Placed { id: c.number()?, pod: c.pod.as_str().into(), in_sync: c.in_sync });
+        let boot = match self.primary_boot.as_str() {
+            "" => None,
+            boot => Some(Boot(number(boot)?)),
+        };
+        Ok(Record {
+            term: counted("term", self.term)?,
+            config_version: counted("configVersion", self.config_version)?,
+            primary: CopyId(number(&self.primary)?),
+            primary_boot: boot,
+            copies: self.copies.iter().map(placed).collect::<Result<_, String>>()?,
+        })
     }
+
+    /// The record after a change by this node: of copies, only whether they are in sync can be another.
+    pub fn changed(&self, next: &Record) -> ShardRecord {
+        let mut changed = self.clone();
+        let counted = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        (changed.term, changed.config_version) = (counted(next.term), counted(next.config_version));
+        for copy in &mut changed.copies {
+            if let Ok(id) = copy.number() {
+                copy.in_sync = next.in_sync(id);
+                if id == next.primary {
+                    changed.primary.clone_from(&copy.id);
+                }
+            }
+        }
+        if let Some(Boot(boot)) = next.primary_boot {
+            changed.primary_boot = Uuid::from_u128(boot).simple().to_string();
+        }
+        changed
+    }
+}
+
+impl CopyRecord {
+    /// The id as the protocol has it.
+    ///
+    /// # Errors
+    /// It isn't a UUID.
+    pub fn number(&self) -> Result<CopyId, String> {
+        number(&self.id).map(CopyId)
+    }
+}
+
+/// A copy's id or a process' boot as a number.
+///
+/// # Errors
+/// It isn't a UUID.
+pub fn number(id: &str) -> Result<u128, String> {
+    Uuid::parse_str(id).map(|u| u.as_u128()).map_err(|_| format!("`{}` is not a UUID", id.escape_debug()))
 }
 
 /// All records of the collection, by shard. `None` until they were read once.

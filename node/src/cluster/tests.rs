@@ -27,14 +27,14 @@ use crate::pool::Deadline;
 use crate::server;
 use crate::shutdown::Shutdown;
 
-const UID: &str = "6f9619ff-8b86-4d01-b42d-00c04fc964ff";
+pub(super) const UID: &str = "6f9619ff-8b86-4d01-b42d-00c04fc964ff";
 
-fn copy_id(shard: u32) -> String {
+pub(super) fn copy_id(shard: u32) -> String {
     format!("00000000-0000-4000-8000-00000000000{shard}")
 }
 
 /// `shards` shards, one on each of as many pods.
-fn records(shards: u32) -> MemoryRecords {
+pub(super) fn records(shards: u32) -> MemoryRecords {
     MemoryRecords::new((0..shards).map(|shard| ShardRecord {
         name: format!("docs-{shard}"),
         version: "1".into(),
@@ -49,13 +49,14 @@ fn records(shards: u32) -> MemoryRecords {
     }))
 }
 
-fn schema() -> SchemaRequest {
+pub(super) fn schema() -> SchemaRequest {
     SchemaRequest {
         collection_name: "docs".into(),
         collection_uid: UID.into(),
         resource: "search/docs".into(),
         generation: 1,
         shards: 3,
+        min_in_sync: 1,
         create: json!({"vectors": {"size": 2, "distance": "Dot"}}),
         payload_indexes: vec![PayloadIndex { field_name: "city".into(), field_schema: json!("keyword") }],
         aliases: Vec::new(),
@@ -67,13 +68,7 @@ fn schema() -> SchemaRequest {
 fn convert() -> Convert {
     Convert {
         config: Arc::new(|_: &Value| {
-            let params = VectorParams {
-                size: 2,
-                distance: Distance::Dot,
-                hnsw: None,
-                quantization: None,
-                on_disk: None,
-            };
+            let params = VectorParams::new(2, Distance::Dot);
             Ok(CollectionConfig {
                 vectors: BTreeMap::from([(String::new(), params)]),
                 ..CollectionConfig::default()
@@ -85,14 +80,14 @@ fn convert() -> Convert {
     }
 }
 
-struct TestNode {
-    cluster: Arc<Cluster>,
+pub(super) struct TestNode {
+    pub(super) cluster: Arc<Cluster>,
     shutdown: Shutdown,
     running: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl TestNode {
-    async fn start(
+    pub(super) async fn start(
         folder: &Path,
         pod: &str,
         records: &MemoryRecords,
@@ -108,14 +103,15 @@ impl TestNode {
         let shutdown = Shutdown::default();
         let node = Node::new(settings, shutdown.clone()).expect("a node");
         let records: Arc<dyn ShardRecords> = Arc::new(records.clone());
-        let cluster =
-            Cluster::new(node, Arc::new(RealDisk), records, Addresses::Fixed(addresses.clone()), convert())
-                .expect("an own volume");
+        let client = PeerClient::start(&node.settings.cluster).expect("a client");
+        let addresses = Addresses::Fixed(addresses.clone());
+        let cluster = Cluster::new(node, Arc::new(RealDisk), records, addresses, client, convert())
+            .expect("an own volume");
         Self { running: vec![tokio::spawn(cluster.clone().run())], cluster, shutdown }
     }
 
     /// Serves the internal port: every call on a shard answers with a count of its number.
-    async fn serve(&mut self, listener: tokio::net::TcpListener) {
+    pub(super) async fn serve(&mut self, listener: tokio::net::TcpListener) {
         let pod = self.cluster.node.settings.cluster.pod.clone();
         let number: u64 = pod.trim_start_matches("docs-").parse().expect("a pod has a number");
         let execute = move |_, _: ShardCall, _: Deadline| {
@@ -140,11 +136,12 @@ impl TestNode {
         }));
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.shutdown.begin();
         for task in self.running {
             task.await.expect("joined");
         }
+        self.cluster.close().await;
     }
 
     fn state(&self) -> (CopyState, String) {
@@ -153,7 +150,7 @@ impl TestNode {
     }
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     let mut look = tokio::time::interval(Duration::from_millis(5));
     let waiting = async {
         while !holds() {
@@ -169,7 +166,11 @@ fn count() -> ShardCall {
 
 async fn ask(node: &TestNode, shard: u32) -> Result<u64, (u16, String)> {
     let client = PeerClient::start(&node.cluster.node.settings.cluster).expect("a client");
-    let peers = Peers::new(node.cluster.clone(), client);
+    let execute = Arc::new(|_, _: ShardCall, _: Deadline| {
+        let answer = Ok(ShardAnswer::Counted { count: u64::MAX, unindexed: Vec::new() });
+        Box::pin(std::future::ready(answer)) as _
+    });
+    let peers = Peers::new(node.cluster.clone(), client, execute);
     let places = node.cluster.places();
     let places = places.as_ref().as_ref().expect("known");
     let Place::Remote { pod, address } = &places[shard as usize].place else {
@@ -253,7 +254,8 @@ async fn two_who_look_at_once_make_a_copy_once() {
     let node = TestNode::start(folder.path(), "docs-0", &records, &BTreeMap::new()).await;
     node.cluster.schema.put(schema()).expect("the first schema");
     tokio::join!(node.cluster.look(), node.cluster.look(), node.cluster.look());
-    assert_eq!(node.state(), (CopyState::Leading, String::new()));
+    until("leading", || node.state() == (CopyState::Leading, String::new())).await;
+    assert_eq!(RealDisk.list(&folder.path().join("docs-0/copies")).expect("listed").len(), 1);
     node.stop().await;
 }
 

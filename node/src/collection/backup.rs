@@ -1,15 +1,18 @@
 //! REST snapshots of a collection: taken while writes go on, each shard as of one moment of its own.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use quiver_api::collections::CreateCollection;
 use quiver_api::internal::{
     HashRange as WireRange, PayloadIndex, SNAPSHOT_FORMAT_VERSION, ShardManifest, SnapshotFile,
     SnapshotManifest,
 };
 use quiver_engine::Cancel;
-use quiver_engine::shard::Shard;
+use quiver_engine::file::Disk;
+use quiver_engine::shard::{Shard, ShardLimits};
 
 use super::registry::{Registry, shard_dir, shard_options};
 use super::shard_keys::{self, Slot};
@@ -18,7 +21,7 @@ use crate::clock;
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 use crate::snapshot::archive;
-use crate::snapshot::catalog::{Catalog, Description, Kept, Scratch};
+use crate::snapshot::catalog::{Catalog, Description, Kept};
 use crate::snapshot::folder::{Folder, UNKNOWN_DIGEST};
 
 /// Takes a snapshot of the shards that this node holds.
@@ -33,34 +36,9 @@ pub async fn create(
     let _running = registry.node.snapshots.creating(&name);
     let work = move |cancel: &Cancel| -> Result<Description> {
         let scratch = catalog.scratch()?;
-        let definition = collection.definition.load_full();
-        let mut shards = Vec::new();
-        let mut indexes = Vec::new();
-        for route in collection.routes.load().iter() {
-            if let Place::Local(shard) = &route.place {
-                shards.push(link(&*disk, &scratch, route, shard)?);
-                indexes = indexes_of(shard)?;
-            }
-        }
-        let at = jiff::Timestamp::from_second(i64::try_from(clock::unix().as_secs()).unwrap_or(0))
-            .unwrap_or_default();
-        let name = format!(
-            "{}-{}-{}.snapshot",
-            safe(&definition.name),
-            peer(&definition),
-            at.strftime("%Y-%m-%d-%H-%M-%S")
-        );
-        let manifest = SnapshotManifest {
-            format_version: SNAPSHOT_FORMAT_VERSION,
-            name: unused(&catalog, &definition.name, name),
-            collection: definition.name.clone(),
-            collection_uid: definition.uid.to_string(),
-            created_at: at.to_string(),
-            schema: serde_json::to_value(&definition.settings).map_err(ApiError::internal)?,
-            payload_indexes: indexes,
-            aliases: Vec::new(),
-            shards,
-        };
+        let at = now();
+        let name = unused(&catalog, &collection.name(), name_of(&collection.definition.load(), at));
+        let manifest = linked(&*disk, scratch.path(), &collection, None, name, at)?;
         Ok(catalog.add(manifest, &scratch, cancel)?)
     };
     let made = registry.node.pools.update.run("Create snapshot", deadline, work).await??;
@@ -68,18 +46,60 @@ pub async fn create(
     Ok(made)
 }
 
+/// Links the files of the shards that this node holds, or of the one that is named, below `dir`, and says what they are.
+pub(super) fn linked(
+    disk: &dyn Disk,
+    dir: &Path,
+    collection: &Collection,
+    only: Option<u32>,
+    name: String,
+    at: Timestamp,
+) -> Result<SnapshotManifest> {
+    let definition = collection.definition.load_full();
+    let (mut shards, mut payload_indexes) = (Vec::new(), Vec::new());
+    for route in collection.routes.load().iter().filter(|r| only.is_none_or(|shard| r.shard == shard)) {
+        if let Place::Local(shard) = &route.place {
+            shards.push(link(disk, dir, route, shard)?);
+            payload_indexes = indexes_of(shard)?;
+        }
+    }
+    Ok(SnapshotManifest {
+        format_version: SNAPSHOT_FORMAT_VERSION,
+        name,
+        collection: definition.name.clone(),
+        collection_uid: definition.uid.to_string(),
+        created_at: at.to_string(),
+        schema: serde_json::to_value(&definition.settings).map_err(ApiError::internal)?,
+        payload_indexes,
+        aliases: Vec::new(),
+        shards,
+    })
+}
+
+/// The second that snapshots are named for.
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_second(i64::try_from(clock::unix().as_secs()).unwrap_or(0)).unwrap_or_default()
+}
+
+/// How names of snapshots end.
+pub(super) fn dated(at: Timestamp) -> impl std::fmt::Display {
+    at.strftime("%Y-%m-%d-%H-%M-%S.snapshot")
+}
+
+/// What a snapshot of a collection is called.
+pub(super) fn name_of(definition: &Definition, at: Timestamp) -> String {
+    format!("{}-{}-{}", safe(&definition.name), peer(definition), dated(at))
+}
+
 /// Names are by the second; a second snapshot in one gets a number.
-fn unused(catalog: &Catalog, collection: &str, name: String) -> String {
+pub(super) fn unused(catalog: &Catalog, owner: &str, name: String) -> String {
     let stem = name.trim_end_matches(".snapshot").to_owned();
     let numbered = (1..1000).map(|i| format!("{stem}-{i}.snapshot"));
-    std::iter::once(name.clone())
-        .chain(numbered)
-        .find(|n| catalog.find(collection, n).is_err())
-        .unwrap_or(name)
+    std::iter::once(name.clone()).chain(numbered).find(|n| catalog.find(owner, n).is_err()).unwrap_or(name)
 }
 
 /// A collection's name as part of a file name.
-fn safe(name: &str) -> String {
+pub(super) fn safe(name: &str) -> String {
     let kept = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' });
     let text: String = kept.take(128).collect();
     text.trim_start_matches('.').to_owned()
@@ -90,14 +110,9 @@ fn peer(definition: &Definition) -> u64 {
     definition.uid.as_u64_pair().0 >> 12
 }
 
-fn link(
-    disk: &dyn quiver_engine::file::Disk,
-    scratch: &Scratch,
-    route: &Route,
-    shard: &Shard,
-) -> Result<ShardManifest> {
-    let dir = shard_dir(scratch.path(), route.shard);
-    let parent = dir.parent().unwrap_or(scratch.path());
+fn link(disk: &dyn Disk, root: &Path, route: &Route, shard: &Shard) -> Result<ShardManifest> {
+    let dir = shard_dir(root, route.shard);
+    let parent = dir.parent().unwrap_or(root);
     disk.create_dir_all(parent)
         .map_err(|e| ApiError::internal(format!("making {}: {e}", parent.display())))?;
     let linked = shard.snapshot_to(&dir)?;
@@ -153,19 +168,12 @@ pub async fn recover(
     let (catalog, disk, for_work) = (catalog.clone(), registry.disk.clone(), real_name.clone());
     let root = registry.node.settings.storage.storage_path.join("collections");
     let unpacked = scratch.path().join("unpacked");
+    let limits = registry.node.shard_limits();
     let work = move |cancel: &Cancel| -> Result<(PathBuf, Definition, Vec<Shard>)> {
-        let manifest = match from {
-            Kept::Folder(path) => {
-                Folder::read(&*disk, &path)?.link_into(&disk, &unpacked, checksum.as_deref(), cancel)?
-            }
-            Kept::Archive(path) => {
-                catalog.check(&path, checksum.as_deref(), cancel)?;
-                archive::unpack(&*disk, &path, &unpacked, cancel)?
-            }
-        };
+        let manifest = unpack(&catalog, &disk, from, checksum.as_deref(), &unpacked, cancel)?;
         let definition = definition_of(&for_work, &manifest)?;
         let dir = root.join(definition.uid.simple().to_string());
-        let restored = restore_shards(&disk, &unpacked, &dir, &definition);
+        let restored = restore_shards(&disk, &unpacked, &dir, &definition, limits);
         if restored.is_err() {
             // What was made so far has no definition: the next start would remove it too.
             let _ = disk.remove_dir_all(&dir);
@@ -178,6 +186,24 @@ pub async fn recover(
     let routes = shard_keys::routes(shard_keys::slots(&definition.settings), shards);
     let collection = registry.collection(dir, definition, routes);
     registry.replace(&real_name, collection, deadline).await
+}
+
+/// The files of a snapshot in `dir`, which must not exist: unpacked, or linked. What the snapshot says of itself is checked.
+pub(super) fn unpack(
+    catalog: &Catalog,
+    disk: &Arc<dyn Disk>,
+    from: Kept,
+    checksum: Option<&str>,
+    dir: &Path,
+    cancel: &Cancel,
+) -> Result<SnapshotManifest> {
+    match from {
+        Kept::Folder(path) => Ok(Folder::read(&**disk, &path)?.link_into(disk, dir, checksum, cancel)?),
+        Kept::Archive(path) => {
+            catalog.check(&path, checksum, cancel)?;
+            Ok(archive::unpack(&**disk, &path, dir, cancel)?)
+        }
+    }
 }
 
 fn definition_of(name: &str, manifest: &SnapshotManifest) -> Result<Definition> {
@@ -200,21 +226,23 @@ fn definition_of(name: &str, manifest: &SnapshotManifest) -> Result<Definition> 
         replaces: None,
         created_unix: clock::unix().as_secs(),
         copies: shard_keys::copies(&settings),
+        recovered: BTreeSet::new(),
         settings,
     })
 }
 
 fn restore_shards(
-    disk: &Arc<dyn quiver_engine::file::Disk>,
-    from: &std::path::Path,
-    dir: &std::path::Path,
+    disk: &Arc<dyn Disk>,
+    from: &Path,
+    dir: &Path,
     definition: &Definition,
+    limits: ShardLimits,
 ) -> Result<Vec<Shard>> {
     let io = |e| ApiError::internal(format!("making the collection's folder: {e}"));
     disk.create_dir_all(&dir.join("shards")).map_err(io)?;
     let mut shards = Vec::new();
     for Slot { shard, .. } in shard_keys::slots(&definition.settings) {
-        let options = shard_options(definition, shard);
+        let options = shard_options(definition, shard, limits);
         let (from, to) = (shard_dir(from, shard), shard_dir(dir, shard));
         shards.push(Shard::restore_from(disk.clone(), &from, &to, options)?);
     }

@@ -12,9 +12,11 @@ use quiver_api::point::{
 use quiver_api::points as points_api;
 use quiver_api::query::SearchParams as WireParams;
 use quiver_api::shard_call::{ShardOrder, ShardQuery};
-use quiver_api::sparse::{Modifier as WireModifier, SparseIndexParams, SparseVectorParams};
+use quiver_api::sparse::{
+    Datatype as WireDatatype, Modifier as WireModifier, SparseIndexParams, SparseVectorParams,
+};
 use quiver_engine::config::{
-    CollectionConfig, Distance, HnswConfig, HnswDiff, Modifier, OptimizerConfig, QuantizationDiff,
+    CollectionConfig, Datatype, Distance, HnswConfig, HnswDiff, Modifier, OptimizerConfig, QuantizationDiff,
     SparseParams, VectorParams,
 };
 use quiver_engine::filter::expr::Bounds;
@@ -27,7 +29,7 @@ use quiver_engine::query::{
     ContextPair, FeedbackFactors, OrderBy, OrderValue, QuantizationSearch, Query, SearchParams, WithVectors,
 };
 use quiver_engine::text::{TextMatch, TextTest};
-use quiver_engine::{NamedVectors, PointId, SparseVector, Vector};
+use quiver_engine::{MultiVector, NamedVectors, PointId, SparseVector, Vector};
 
 pub use super::field_index::{field_schema, wire_field_schema};
 use super::{document, quantization};
@@ -54,11 +56,12 @@ pub fn path(text: &str) -> Result<JsonPath> {
     JsonPath::parse(text).map_err(ApiError::format)
 }
 
-/// One vector; kinds that the engine does not store yet are refused by name.
+/// One vector.
 pub fn vector(v: WireVector) -> Result<Vector> {
     match v {
         WireVector::Dense(v) => Ok(Vector::Dense(v)),
         v @ WireVector::Sparse { .. } => sparse(v).map(Vector::Sparse),
+        WireVector::Multi(rows) => Ok(Vector::Multi(MultiVector::new(rows)?)),
         other => dense(&other).map(|v| Vector::Dense(v.to_vec())),
     }
 }
@@ -92,6 +95,15 @@ pub fn sparse(v: WireVector) -> Result<SparseVector> {
     }
 }
 
+/// A multivector; a single vector is one of one row.
+pub fn multi(v: WireVector) -> Result<MultiVector> {
+    match v {
+        WireVector::Dense(v) => Ok(MultiVector::of_numbers(v.len(), v)?),
+        WireVector::Multi(rows) => Ok(MultiVector::new(rows)?),
+        other => dense(&other).and(Err(wrong_kind())),
+    }
+}
+
 /// A dense vector where sparse ones are, or the other way round.
 pub fn wrong_kind() -> ApiError {
     ApiError::wrong_input("Conversion between sparse and regular vectors failed")
@@ -105,6 +117,7 @@ pub fn wire_vector(v: Vector) -> WireVector {
             let (indices, values) = v.into_parts();
             WireVector::Sparse { indices, values }
         }
+        Vector::Multi(v) => WireVector::Multi(v.to_rows()),
     }
 }
 
@@ -238,7 +251,7 @@ fn condition(c: wire::Condition) -> Result<Condition> {
         W::HasId { has_id } => Condition::HasId(has_id.into_iter().map(point_id).collect()),
         W::HasVector { has_vector } => Condition::HasVector(has_vector),
         W::Slice { slice: wire::Slice { total, index } } => {
-            let slice = Slice::new(total, index);
+            let slice = Slice::new(total.get(), index);
             let refused = || ApiError::bad_request(format!("a slice has no part {index} of {total}"));
             Condition::Slice(slice.ok_or_else(refused)?)
         }
@@ -380,12 +393,18 @@ pub fn wire_sparse_params(p: &SparseParams) -> SparseVectorParams {
 
 /// One vector's parameters.
 pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
-    if p.multivector_config.as_ref().is_some_and(|m| !m.is_null()) {
-        return Err(ApiError::not_served("a multivector"));
-    }
-    if p.datatype.as_deref().is_some_and(|d| d != "float32") {
-        return Err(ApiError::not_served("a datatype other than float32"));
-    }
+    let datatype = match p.datatype {
+        None | Some(WireDatatype::Float32) => Datatype::Float32,
+        Some(WireDatatype::Float16) => Datatype::Float16,
+        // What is stored would have to be the numbers as they were sent, which Cosine doesn't keep.
+        Some(WireDatatype::Uint8) if p.distance == api::Distance::Cosine => {
+            return Err(ApiError::not_served("the datatype uint8 with the distance Cosine"));
+        }
+        Some(WireDatatype::Uint8) => Datatype::Uint8,
+        Some(WireDatatype::Turbo4) => {
+            return Err(ApiError::not_served("the datatype turbo4 of dense vectors"));
+        }
+    };
     Ok(VectorParams {
         size: p.size,
         distance: match p.distance {
@@ -397,6 +416,8 @@ pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
         hnsw: p.hnsw_config.as_ref().map(|h| hnsw_diff(Some(h))),
         quantization: p.quantization_config.map(|q| QuantizationDiff::Set(quantization::to_engine(q))),
         on_disk: on_disk(p.memory, p.on_disk),
+        multivector: p.multivector_config.is_some(),
+        datatype,
     })
 }
 
@@ -437,6 +458,7 @@ fn optimizers(d: Option<&api::OptimizersDiff>, base: OptimizerConfig) -> Result<
         indexing_threshold_kb: d.indexing_threshold.unwrap_or(base.indexing_threshold_kb),
         flush_interval_sec: d.flush_interval_sec.unwrap_or(base.flush_interval_sec),
         max_optimization_threads: threads,
+        prevent_unoptimized: d.prevent_unoptimized.unwrap_or(base.prevent_unoptimized),
     })
 }
 

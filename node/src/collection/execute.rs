@@ -7,7 +7,7 @@ use quiver_engine::operation::{Operation, PointWrite, Selection, UpdateMode};
 use quiver_engine::payload_edit::{self, PayloadSelector};
 use quiver_engine::query::{OrderValue, Record, SearchRequest, WithVectors};
 use quiver_engine::shard::{Shard, ShardStatus, View};
-use quiver_engine::{Cancel, RawPayload, SparseVector};
+use quiver_engine::{Cancel, MultiVector, RawPayload, SparseVector};
 
 use super::{convert, field_index, sparse};
 use crate::error::{ApiError, Result};
@@ -177,6 +177,7 @@ pub fn search_all(
 enum Request {
     Dense(SearchRequest),
     Sparse(SearchRequest<SparseVector>),
+    Multi(SearchRequest<MultiVector>),
 }
 
 /// A search in the engine's words, and what is shown of the points that it finds.
@@ -191,7 +192,12 @@ impl Search {
         let filter = s.filter.map(convert::filter).transpose()?;
         let (using, params) = (s.using, convert::params(&s.params));
         let (limit, score_threshold) = (s.limit, s.score_threshold);
+        let is_multi = view.config().vectors.get(&using).is_some_and(|p| p.multivector);
         let request = match view.config().sparse_vectors.contains_key(&using) {
+            _ if is_multi => {
+                let query = convert::query(s.query, convert::multi)?;
+                Request::Multi(SearchRequest { using, query, filter, params, limit, score_threshold })
+            }
             true => {
                 let query = convert::query(s.query, convert::sparse)?;
                 Request::Sparse(SearchRequest { using, query, filter, params, limit, score_threshold })
@@ -214,6 +220,7 @@ impl Search {
         let (search, limit) = match &self.request {
             Request::Dense(request) => (view.search_nanoseconds(request), request.limit),
             Request::Sparse(request) => (view.sparse_nanoseconds(request), request.limit),
+            Request::Multi(request) => (view.multi_nanoseconds(request), request.limit),
         };
         let shown = if self.shows_points() { limit as u64 } else { 0 };
         search.saturating_add(shown.saturating_mul(POINT_NANOSECONDS))
@@ -223,6 +230,7 @@ impl Search {
         let outcome = match &self.request {
             Request::Dense(request) => view.search(request, cancel)?,
             Request::Sparse(request) => view.search_sparse(request, cancel)?,
+            Request::Multi(request) => view.search_multi(request, cancel)?,
         };
         let mut records = Vec::new();
         if self.shows_points() {
@@ -306,7 +314,7 @@ fn shown_payload(raw: Option<&RawPayload>, selector: Option<&PayloadSelector>) -
     Ok(Some(RawJson::from_json(text)))
 }
 
-fn info(shard: &Shard, view: &View) -> ShardInfo {
+pub(super) fn info(shard: &Shard, view: &View) -> ShardInfo {
     let stats = shard.stats();
     let status = match stats.status {
         ShardStatus::Green => "green",
@@ -317,6 +325,7 @@ fn info(shard: &Shard, view: &View) -> ShardInfo {
     let schema = view.payload_schema();
     ShardInfo {
         points: stats.points,
+        deferred: stats.deferred,
         vectors: stats.vectors,
         indexed_vectors: stats.indexed_vectors,
         segments: stats.segments,

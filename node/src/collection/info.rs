@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quiver_api::collections::{CreateCollection, FieldSchema};
+use quiver_api::collections::{CreateCollection, FieldSchema, VectorParams};
 use quiver_api::shard_call::{ShardAnswer, ShardInfo, ShardRead};
 use quiver_engine::config::CollectionConfig;
 use serde_json::{Map, Value, json};
@@ -17,6 +17,8 @@ use crate::pool::Deadline;
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
     pub points: u64,
+    /// Points that are hidden until they are indexed; nothing where none ever is.
+    pub deferred: Option<u64>,
     pub vectors: BTreeMap<String, u64>,
     pub indexed_vectors: u64,
     pub segments: usize,
@@ -37,6 +39,9 @@ impl Totals {
         let rank = |s: &str| WORST_LAST.iter().position(|w| *w == s).unwrap_or(0);
         self.status = WORST_LAST[rank(self.status).max(rank(&info.status))];
         self.points += info.points;
+        if let Some(deferred) = info.deferred {
+            *self.deferred.get_or_insert(0) += deferred;
+        }
         for (name, count) in info.vectors {
             *self.vectors.entry(name).or_default() += count;
         }
@@ -106,7 +111,7 @@ pub fn shown(settings: &CreateCollection, totals: &Totals, defaults: &Defaults) 
     };
     let schema: Map<String, Value> =
         totals.payload_schema.iter().map(|(field, (s, n))| (field.clone(), shown_index(s, *n))).collect();
-    Ok(json!({
+    let mut shown = json!({
         "status": totals.status,
         "optimizer_status": optimizer_status,
         "indexed_vectors_count": totals.indexed_vectors,
@@ -115,7 +120,39 @@ pub fn shown(settings: &CreateCollection, totals: &Totals, defaults: &Defaults) 
         "config": shown_config(settings, &config),
         "payload_schema": schema,
         "update_queue": {"length": totals.queue},
-    }))
+    });
+    if let Some(deferred) = totals.deferred {
+        shown["update_queue"]["deferred_points"] = deferred.into();
+    }
+    let warnings = warnings(settings);
+    if !warnings.is_empty() {
+        shown["warnings"] = warnings.into();
+    }
+    Ok(shown)
+}
+
+/// What inline storage doesn't do as asked for: without a quantization the graph holds codes that nobody chose, and graphs of
+/// multivectors hold none.
+fn warnings(settings: &CreateCollection) -> Vec<Value> {
+    let of_all = settings.hnsw_config.as_ref().and_then(|h| h.inline_storage);
+    let warning = |(name, params): (&str, &VectorParams)| {
+        let own = params.hnsw_config.as_ref().and_then(|h| h.inline_storage);
+        if own.or(of_all) != Some(true) {
+            return None;
+        }
+        let quantized = params.quantization_config.is_some()
+            || (settings.quantization_config.is_some() && !settings.unquantized_vectors.contains(name));
+        let what = match (quantized, params.multivector_config.is_some()) {
+            (_, true) => "has no inline storage in its graph, because it is a multivector",
+            (true, false) => return None,
+            (false, false) => {
+                "has inline storage but no quantization_config: its graph holds the engine's default codes, and scores are exact; \
+                 set quantization_config to choose the codes"
+            }
+        };
+        Some(json!({"message": format!("Vector '{name}' {what}")}))
+    };
+    settings.vectors.iter().filter_map(warning).collect()
 }
 
 fn shown_index(schema: &FieldSchema, points: usize) -> Value {

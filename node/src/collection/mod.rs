@@ -16,9 +16,12 @@ pub mod read;
 pub mod registry;
 pub mod route;
 pub mod scrub;
+pub mod shard_backup;
 pub mod shard_keys;
 pub mod sparse;
+pub mod storage_backup;
 pub mod strict;
+mod telemetry;
 pub mod update;
 
 use std::path::PathBuf;
@@ -64,6 +67,8 @@ pub struct Route {
     /// If the collection is sharded by keys.
     pub key: Option<ShardKey>,
     pub place: Place,
+    /// A copy of it on this node that follows another node's: it is optimized and scrubbed here.
+    pub copy: Option<Arc<Shard>>,
 }
 
 /// A collection as it is written to `collection.json`.
@@ -78,6 +83,9 @@ pub struct Definition {
     pub created_unix: u64,
     /// Copies that this node holds, by shard: their ids live beside the data.
     pub copies: std::collections::BTreeMap<u32, uuid::Uuid>,
+    /// Shards whose copy came from a snapshot of the shard: its folder is named for the copy too.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeSet::is_empty")]
+    pub recovered: std::collections::BTreeSet<u32>,
     /// As the client created and changed it, for the shards and to be shown.
     pub settings: CreateCollection,
 }
@@ -106,10 +114,10 @@ impl Collection {
         self.definition.load().name.clone()
     }
 
-    /// Shards that this node holds.
+    /// Shards that this node holds, whether they lead here or not.
     pub fn local_shards(&self) -> Vec<(u32, Arc<Shard>)> {
-        let local = |r: &Route| match &r.place {
-            Place::Local(shard) => Some((r.shard, shard.clone())),
+        let local = |r: &Route| match (&r.place, &r.copy) {
+            (Place::Local(shard), _) | (_, Some(shard)) => Some((r.shard, shard.clone())),
             _ => None,
         };
         self.routes.load().iter().filter_map(local).collect()
@@ -150,6 +158,12 @@ pub async fn call_local(
     deadline: Deadline,
 ) -> Result<ShardAnswer> {
     match call {
+        ShardCall::Read(_) if deadline.is_strong() && shard.is_replicated() => {
+            let confirming = shard.clone();
+            let confirm = move |_: &_| confirming.confirm_lead();
+            node.pools.search.run("Read", deadline, confirm).await??;
+            Box::pin(call_local(node, shard, call, deadline.strongly(false))).await
+        }
         ShardCall::Read(ShardRead::SearchBatch(all)) => {
             let (answers, unindexed) = search_local(node, shard, all, deadline).await?;
             Ok(ShardAnswer::FoundBatch { answers, unindexed })

@@ -125,6 +125,6 @@ fn segment(shard: u32, s: &SegmentPoints) -> Value {
 }
 
 /// Segments have numbers here; the protocol wants an id of this form, always the same for the same segment.
-fn uuid_of(shard: u32, segment: u64) -> Uuid {
+pub(super) fn uuid_of(shard: u32, segment: u64) -> Uuid {
     Uuid::from_u64_pair(u64::from(shard), segment)
 }

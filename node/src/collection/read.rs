@@ -7,6 +7,7 @@ use quiver_api::filter::{Condition, Conditions, FieldCondition, Filter, Match, S
 use quiver_api::point::{PointId, Record, ScoredPoint, Vector, Vectors};
 use quiver_api::points::{WithPayload, WithVector};
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardQuery, ShardRead, ShardSearch};
+use quiver_engine::Error as EngineError;
 
 use super::route::{HashRange, group};
 use super::sparse::{self, Configured};
@@ -23,13 +24,20 @@ const SPARSE_NUMBERS: u64 = 256;
 const PAYLOAD_BYTES: u64 = 1024;
 
 impl Collection {
-    /// Lets a read in whose answer has up to so many points, or says that there is no memory for it.
-    pub(super) fn admit(
+    /// Lets a read in whose answer has up to so many points, once there is memory for it, or says that there is none.
+    pub(super) async fn admit(
         &self,
         limit: usize,
         payload: &WithPayload,
         vectors: &WithVector,
+        deadline: Deadline,
     ) -> Result<Reservation> {
+        let bytes = self.answer_bytes(limit, payload, vectors)?;
+        Ok(self.node.memory.admit(bytes, deadline.left()).await?)
+    }
+
+    /// Memory that an answer of up to so many points takes, about.
+    fn answer_bytes(&self, limit: usize, payload: &WithPayload, vectors: &WithVector) -> Result<u64> {
         let routes = self.routes.load();
         let local = self.local_shards();
         let here: u64 = local.iter().map(|(_, shard)| shard.view().points()).sum();
@@ -37,6 +45,16 @@ impl Collection {
         // Without a shard here nobody knows how many there are, and those who hold them look after themselves.
         let points = all.unwrap_or(0).min(limit as u64);
         let definition = self.definition.load();
+        if let WithVector::Names(names) = vectors {
+            let dense = &definition.settings.vectors;
+            let sparse =
+                |name: &String| definition.settings.sparse_vectors.iter().flatten().any(|(n, _)| n == name);
+            if let Some(name) =
+                names.iter().find(|n| !dense.iter().any(|(d, _)| d == n.as_str()) && !sparse(n))
+            {
+                return Err(EngineError::VectorName(name.clone()).into());
+            }
+        }
         let shown = |name: &str| match vectors {
             WithVector::Bool(all) => *all,
             WithVector::Names(names) => names.iter().any(|n| n == name),
@@ -46,8 +64,7 @@ impl Collection {
         let sparse = definition.settings.sparse_vectors.iter().flatten().filter(|(n, _)| shown(n)).count();
         let numbers = dense + sparse as u64 * SPARSE_NUMBERS;
         let payload = if *payload == WithPayload::Bool(false) { 0 } else { PAYLOAD_BYTES };
-        let bytes = points.saturating_mul(numbers * NUMBER_BYTES + payload);
-        Ok(self.node.memory.admit(bytes)?)
+        Ok(points.saturating_mul(numbers * NUMBER_BYTES + payload))
     }
 
     /// Several searches at once; each answer best first, `offset` of it skipped.
@@ -69,8 +86,13 @@ impl Collection {
             self.node.guardrails.search(&name, tuned);
         }
         self.weigh(&mut searches, deadline).await?;
-        let admit = |s: &ShardSearch| self.admit(s.limit, &s.payload, &s.vectors);
-        let _memory = searches.iter().map(|(s, _)| admit(s)).collect::<Result<Vec<_>>>()?;
+        let mut bytes = 0u64;
+        for (search, _) in &searches {
+            bytes =
+                bytes.saturating_add(self.answer_bytes(search.limit, &search.payload, &search.vectors)?);
+        }
+        // All at once: two that each hold a part of theirs would wait for each other.
+        let _memory = self.node.memory.admit(bytes, deadline.left()).await?;
         let (all, offsets): (Vec<ShardSearch>, Vec<usize>) = searches.into_iter().unzip();
         let limits: Vec<usize> = all.iter().map(|s| s.limit).collect();
         let read = ShardRead::SearchBatch(all);
@@ -131,7 +153,7 @@ impl Collection {
         vectors: WithVector,
         deadline: Deadline,
     ) -> Result<Vec<Record>> {
-        let _memory = self.admit(ids.len(), &payload, &vectors)?;
+        let _memory = self.admit(ids.len(), &payload, &vectors, deadline).await?;
         let routes = self.routes.load_full();
         let ranges: Vec<HashRange> = routes.iter().map(|r| r.range).collect();
         let order: Vec<PointId> = ids.clone();
@@ -166,7 +188,7 @@ impl Collection {
     ) -> Result<(Vec<Record>, Option<PointId>)> {
         let one_more = limit.saturating_add(1);
         let (payload, vectors) = with;
-        let _memory = self.admit(limit, &payload, &vectors)?;
+        let _memory = self.admit(limit, &payload, &vectors, deadline).await?;
         let read = ShardRead::Scroll { filter: filter.clone(), from, limit: one_more, payload, vectors };
         let mut all = Vec::new();
         for answer in self.read_all(&read, deadline).await? {
@@ -200,7 +222,12 @@ impl Collection {
         name: &str,
         deadline: Deadline,
     ) -> Result<HashMap<PointId, Option<Vector>>> {
-        self.distance(name)?;
+        if let Err(unknown) = self.distance(name) {
+            // Which points there are is asked first: a point that is missing is the better answer of the two.
+            let nothing = WithVector::Bool(false);
+            let found = self.retrieve(ids, WithPayload::Bool(false), nothing, deadline).await?;
+            return if found.is_empty() { Ok(HashMap::new()) } else { Err(unknown) };
+        }
         let names = WithVector::Names(vec![name.to_owned()]);
         let found = self.retrieve(ids, WithPayload::Bool(false), names, deadline).await?;
         let vector = |record: Record| match record.vector {

@@ -15,7 +15,7 @@ use quiver_api::shard_call::ShardWrite;
 use quiver_api::sparse::SparseVectorParams;
 use quiver_engine::Error as EngineError;
 use quiver_engine::file::{Disk, RealDisk, atomic};
-use quiver_engine::shard::{GraphThreads, Shard, ShardOptions};
+use quiver_engine::shard::{GraphThreads, Shard, ShardLimits, ShardOptions};
 use quiver_engine::wal::WalIdentity;
 use uuid::Uuid;
 
@@ -86,6 +86,7 @@ impl Registry {
                 .map_err(|e| anyhow::anyhow!("collection `{name}` can't be opened: {}", e.text))?;
             names.collections.insert(name, collection);
         }
+        self.node.quotas.load(&*self.disk)?;
         let aliases = self.root.join(ALIASES);
         if self.disk.exists(&aliases) {
             names.aliases = atomic::read_json(&*self.disk, &aliases)?;
@@ -117,10 +118,10 @@ impl Registry {
 
     fn open_one(&self, dir: PathBuf, definition: Definition) -> Result<Arc<Collection>> {
         let slots = shard_keys::slots(&definition.settings);
-        shard_keys::remove_unknown(&*self.disk, &dir, &slots)?;
+        shard_keys::remove_unknown(&*self.disk, &dir, &definition, &slots)?;
         let open = |slot: &Slot| {
-            let options = shard_options(&definition, slot.shard);
-            Shard::open(self.disk.clone(), &shard_dir(&dir, slot.shard), options)
+            let options = shard_options(&definition, slot.shard, self.node.shard_limits());
+            Shard::open(self.disk.clone(), &definition.shard_dir(&dir, slot.shard), options)
         };
         let shards = slots.iter().map(open).collect::<std::result::Result<_, _>>()?;
         let routes = shard_keys::routes(slots, shards);
@@ -158,7 +159,11 @@ impl Registry {
 
     /// A collection by its name or alias.
     pub fn get(&self, name: &str) -> Result<Arc<Collection>> {
-        self.find(name).ok_or_else(|| ApiError::no_collection(name))
+        self.find(name).ok_or_else(|| match name_without(name, |_| false) {
+            // No collection has such a name, and it would fill the answer.
+            Err(too_long) => too_long,
+            Ok(()) => ApiError::no_collection(name),
+        })
     }
 
     /// A collection by its name or alias, if there is one.
@@ -212,11 +217,12 @@ impl Registry {
         let dir = self.root.join("collections").join(definition.uid.simple().to_string());
         let config = convert::collection_config(&definition.settings, &self.defaults())?;
         let (disk, at, made) = (self.disk.clone(), dir.clone(), definition.clone());
+        let limits = self.node.shard_limits();
         let shards = self
             .node
             .pools
             .update
-            .run("Create collection", deadline, move |_| create_shards(&disk, &at, &made, &config))
+            .run("Create collection", deadline, move |_| create_shards(&disk, &at, &made, &config, limits))
             .await??;
         let routes = shard_keys::routes(shard_keys::slots(&definition.settings), shards);
         let collection = self.collection(dir, definition, routes);
@@ -242,6 +248,7 @@ impl Registry {
             replaces: None,
             created_unix,
             copies,
+            recovered: Default::default(),
             settings,
         })
     }
@@ -476,16 +483,17 @@ fn bury(disk: &dyn Disk, root: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(gone)
 }
 
-/// Where a shard's files are.
+/// Where a shard's files are if they were made with it, in a collection or in a snapshot.
 pub fn shard_dir(dir: &Path, shard: u32) -> PathBuf {
     dir.join("shards").join(shard.to_string())
 }
 
-/// Whose shard it is.
-pub fn shard_options(definition: &Definition, shard: u32) -> ShardOptions {
+/// Whose shard it is, and what it may take.
+pub fn shard_options(definition: &Definition, shard: u32, limits: ShardLimits) -> ShardOptions {
     let copy_id = definition.copies.get(&shard).copied().unwrap_or_default();
     ShardOptions {
         identity: WalIdentity { collection_uid: *definition.uid.as_bytes(), copy_id: *copy_id.as_bytes() },
+        limits,
         ..ShardOptions::default()
     }
 }
@@ -495,12 +503,13 @@ fn create_shards(
     dir: &Path,
     definition: &Definition,
     config: &quiver_engine::config::CollectionConfig,
+    limits: ShardLimits,
 ) -> Result<Vec<Shard>> {
     disk.create_dir_all(dir)
         .map_err(|e| ApiError::internal(format!("making the collection's folder: {e}")))?;
     let mut shards = Vec::new();
     for Slot { shard, .. } in shard_keys::slots(&definition.settings) {
-        let options = shard_options(definition, shard);
+        let options = shard_options(definition, shard, limits);
         shards.push(Shard::create(disk.clone(), &shard_dir(dir, shard), options, config.clone())?);
     }
     atomic::write_json(&**disk, &dir.join(DEFINITION), definition)?;
@@ -509,21 +518,27 @@ fn create_shards(
 
 /// What a collection may be called.
 pub fn check_name(name: &str) -> Result<()> {
-    let invalid = |text: String| ApiError {
-        code: axum::http::StatusCode::UNPROCESSABLE_ENTITY,
-        ..ApiError::new(
-            axum::http::StatusCode::UNPROCESSABLE_ENTITY,
-            format!("Validation error in path parameters: [name: {text}]"),
-        )
+    const REFUSED: [char; 9] = ['<', '>', ':', '"', '/', '\\', '|', '?', '*'];
+    name_without(name, |c| c.is_control() || REFUSED.contains(&c))
+}
+
+/// What may be asked for as a collection: names that are refused for new ones only are let through.
+pub fn check_asked_name(name: &str) -> Result<()> {
+    name_without(name, char::is_control)
+}
+
+fn name_without(name: &str, refused: impl Fn(char) -> bool) -> Result<()> {
+    let invalid = |text: String| {
+        let text = format!("Validation error in path parameters: [name: {text}]");
+        Err(ApiError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, text))
     };
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Err(invalid(format!("must be from 1 to {NAME_BYTES_MAX} characters")));
+        return invalid(format!("must be from 1 to {NAME_BYTES_MAX} characters"));
     }
-    const REFUSED: [char; 11] = ['<', '>', ':', '"', '/', '\\', '|', '?', '*', '\0', '\u{1F}'];
-    if let Some(c) = name.chars().find(|c| REFUSED.contains(c)) {
-        return Err(invalid(format!("collection name cannot contain \"{c}\" char")));
+    match name.chars().find(|c| refused(*c)) {
+        Some(c) => invalid(format!("collection name cannot contain \"{c}\" char")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()> {

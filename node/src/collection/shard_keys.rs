@@ -57,6 +57,7 @@ pub fn routes(slots: Vec<Slot>, shards: Vec<Shard>) -> Vec<Route> {
         range: slot.range,
         key: slot.key,
         place: Place::Local(Arc::new(shard)),
+        copy: None,
     };
     slots.into_iter().zip(shards).map(route).collect()
 }
@@ -66,17 +67,19 @@ pub fn copies(settings: &CreateCollection) -> BTreeMap<u32, Uuid> {
     slots(settings).into_iter().map(|slot| (slot.shard, Uuid::new_v4())).collect()
 }
 
-/// Removes shards of keys that were never finished, or were dropped.
-pub fn remove_unknown(disk: &dyn Disk, dir: &Path, slots: &[Slot]) -> Result<()> {
+/// Removes shards of keys that were never finished, or were dropped, and copies that were never finished, or replaced.
+pub fn remove_unknown(disk: &dyn Disk, dir: &Path, definition: &Definition, slots: &[Slot]) -> Result<()> {
     let io = |e| ApiError::internal(format!("looking at the folder of the shards: {e}"));
     let shards = dir.join("shards");
     if !disk.exists(&shards) {
         return Ok(());
     }
+    let known: Vec<String> = slots.iter().map(|slot| definition.shard_folder(slot.shard)).collect();
     for name in disk.list(&shards).map_err(io)? {
-        let is_known = |id: u32| slots.iter().any(|slot| slot.shard == id);
-        if name.parse().is_ok_and(|id| !is_known(id)) {
-            tracing::info!(shard = name, "removing a shard that belongs to no shard key");
+        let (number, copy) = name.split_once('-').unwrap_or((&name, ""));
+        let is_shard = number.parse::<u32>().is_ok() && (copy.is_empty() || Uuid::try_parse(copy).is_ok());
+        if is_shard && !known.contains(&name) {
+            tracing::info!(shard = name, "removing a shard that the collection does not have");
             disk.remove_dir_all(&shards.join(&name)).map_err(io)?;
         }
     }
@@ -219,6 +222,7 @@ impl Registry {
     ) -> Result<Vec<Shard>> {
         let config = convert::collection_config(&definition.settings, &self.defaults())?;
         let (disk, dir, definition) = (self.disk.clone(), collection.dir.clone(), definition.clone());
+        let limits = self.node.shard_limits();
         let work = move |_: &_| -> Result<Vec<Shard>> {
             let io = |e| ApiError::internal(format!("making the folder of a shard: {e}"));
             disk.create_dir_all(&dir.join("shards")).map_err(io)?;
@@ -227,7 +231,7 @@ impl Registry {
                 if disk.exists(&at) {
                     disk.remove_dir_all(&at).map_err(io)?;
                 }
-                Ok(Shard::create(disk.clone(), &at, shard_options(&definition, id), config.clone())?)
+                Ok(Shard::create(disk.clone(), &at, shard_options(&definition, id, limits), config.clone())?)
             };
             ids.into_iter().map(make).collect()
         };
@@ -255,17 +259,19 @@ impl Registry {
             )));
         };
         let gone = keyed.keys.remove(at).shards;
+        let folders: Vec<_> = gone.iter().map(|id| definition.shard_dir(&collection.dir, *id)).collect();
         definition.copies.retain(|id, _| !gone.contains(id));
+        definition.recovered.retain(|id| !gone.contains(id));
         self.write_definition(collection, definition, deadline).await?;
         let mut all = Vec::clone(&collection.routes.load());
         all.retain(|r| r.key.as_ref() != Some(key));
         collection.routes.store(Arc::new(all));
         collection.optimized.lock().retain(|id, _| !gone.contains(id));
-        let (disk, dir) = (self.disk.clone(), collection.dir.clone());
+        let disk = self.disk.clone();
         self.node.pools.update.spawn(move || {
-            for id in gone {
-                if let Err(e) = disk.remove_dir_all(&shard_dir(&dir, id)) {
-                    tracing::warn!(error = %e, shard = id, "the data of a removed shard key stays until the next start");
+            for folder in folders {
+                if let Err(e) = disk.remove_dir_all(&folder) {
+                    tracing::warn!(error = %e, "the data of a removed shard key stays until the next start");
                 }
             }
         });
@@ -294,15 +300,26 @@ impl Registry {
         self.write_definition(collection, definition, deadline).await
     }
 
+    /// Makes a definition durable; it is not in force yet.
+    pub(super) async fn keep_definition(
+        &self,
+        operation: &'static str,
+        collection: &Collection,
+        definition: Definition,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let (disk, path) = (self.disk.clone(), collection.dir.join(DEFINITION));
+        let write = move |_: &_| atomic::write_json(&*disk, &path, &definition);
+        Ok(self.node.pools.update.run(operation, deadline, write).await??)
+    }
+
     async fn write_definition(
         &self,
         collection: &Collection,
         definition: Definition,
         deadline: Deadline,
     ) -> Result<()> {
-        let (disk, path, written) = (self.disk.clone(), collection.dir.join(DEFINITION), definition.clone());
-        let work = move |_: &_| atomic::write_json(&*disk, &path, &written);
-        self.node.pools.update.run("Update collection", deadline, work).await??;
+        self.keep_definition("Update collection", collection, definition.clone(), deadline).await?;
         collection.definition.store(Arc::new(definition));
         Ok(())
     }

@@ -36,6 +36,12 @@ impl Configured<'_> {
             (Configured::Sparse(_), Vector::Sparse { .. }) => Ok(()),
             (Configured::Sparse(_), Vector::Dense(_)) => Err(convert::wrong_kind()),
             (Configured::Sparse(_), other) => convert::dense(other).map(|_| ()),
+            (Configured::Dense(params), Vector::Multi(rows)) if params.multivector_config.is_some() => {
+                match rows.iter().map(Vec::len).find(|got| *got != params.size) {
+                    Some(got) => Err(EngineError::Dimension { expected: params.size, got }.into()),
+                    None => Ok(()),
+                }
+            }
             (Configured::Dense(params), vector) => match convert::dense(vector)?.len() {
                 got if got != params.size => {
                     Err(EngineError::Dimension { expected: params.size, got }.into())

@@ -1,5 +1,7 @@
 //! Writes: each goes to the shards that own its points.
 
+use std::time::Duration;
+
 use quiver_api::point::{PointId, Vector, Vectors};
 use quiver_api::points::{Selector, UpdateResult, UpdateStatus};
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardWrite, Target};
@@ -9,6 +11,9 @@ use super::route::{HashRange, group};
 use super::{Collection, Route, convert, document, sparse, unexpected};
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
+
+/// How often a writer that waits for its points to be shown looks at the shards.
+const SHOWN_EVERY: Duration = Duration::from_millis(20);
 
 /// Ids or a filter, one of them given; `missing` is the text if neither is.
 pub fn target(select: Selector, missing: &str) -> Result<Target> {
@@ -43,8 +48,25 @@ impl Collection {
             }
         }
         // A write is acknowledged when it is durable, and it is applied right after; so both are true here.
-        let status = if wait { UpdateStatus::Completed } else { UpdateStatus::Acknowledged };
+        let status = match wait {
+            false => UpdateStatus::Acknowledged,
+            true if self.all_shown(deadline).await => UpdateStatus::Completed,
+            true => UpdateStatus::WaitTimeout,
+        };
         Ok(UpdateResult { operation_id, status })
+    }
+
+    /// Whether no point of a shard of this node is hidden, once that is so or the time is over: with `prevent_unoptimized` the
+    /// optimizer shows what was written last.
+    async fn all_shown(&self, deadline: Deadline) -> bool {
+        let mut look = tokio::time::interval(SHOWN_EVERY);
+        while self.local_shards().iter().any(|(_, shard)| shard.deferred() > 0) {
+            if deadline.left().is_zero() {
+                return false;
+            }
+            look.tick().await;
+        }
+        true
     }
 
     /// Finds vectors that a shard would refuse before any shard has taken its part of the points.

@@ -292,10 +292,8 @@ fn over(settings: &mut Settings, flags: &Flags) {
 /// What serde can't see.
 fn check_values(settings: &Settings) -> Result<()> {
     let service = &settings.service;
-    if service.jwt_rbac {
-        bail!(
-            "service.jwt_rbac: tokens are not supported yet; use service.api_key and service.read_only_api_key"
-        );
+    if service.jwt_rbac && service.api_key.is_none() {
+        bail!("service.jwt_rbac needs service.api_key, which signs the tokens");
     }
     if service.enable_tls
         && (settings.tls.cert.as_os_str().is_empty() || settings.tls.key.as_os_str().is_empty())
@@ -427,7 +425,7 @@ mod tests {
         check_refused(
             "service: {jwt_rbac: true}",
             &[],
-            "service.jwt_rbac: tokens are not supported yet; use service.api_key and service.read_only_api_key",
+            "service.jwt_rbac needs service.api_key, which signs the tokens",
         );
         check_refused("service: {api_key: ''}", &[], "service.api_key is empty; leave it out to have no key");
     }

@@ -87,6 +87,7 @@ pub struct Service {
     pub api_key: Option<Secret>,
     pub alt_api_key: Option<Secret>,
     pub read_only_api_key: Option<Secret>,
+    /// Whether tokens count that are signed with `api_key` or `alt_api_key`.
     pub jwt_rbac: bool,
     /// A search that takes longer is logged.
     pub slow_query_secs: f64,
@@ -235,6 +236,7 @@ impl Optimizers {
             indexing_threshold_kb: self.indexing_threshold_kb,
             flush_interval_sec: self.flush_interval_sec,
             max_optimization_threads: self.max_optimization_threads,
+            prevent_unoptimized: false,
         }
     }
 }
@@ -330,6 +332,8 @@ pub struct Cluster {
     /// Longest time that a call to another node may take beyond the request's own limit.
     pub call_timeout_ms: u64,
     pub connection_timeout_ms: u64,
+    /// What this node fetches of other copies' files in a second, at most; 0: as much as goes.
+    pub copy_mib_per_second: u64,
 }
 
 impl Default for Cluster {
@@ -347,6 +351,7 @@ impl Default for Cluster {
             records_file: None,
             call_timeout_ms: 60_000,
             connection_timeout_ms: 3_000,
+            copy_mib_per_second: 0,
         }
     }
 }

@@ -12,22 +12,25 @@ use serde_json::{Value, json};
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
+use crate::auth::Access;
 use crate::cluster::allowed::{Allowed, Change};
 use crate::cluster::managed::peer_id;
 use crate::collection::info::shown;
 use crate::collection::optimizations::Shown;
+use crate::collection::registry::check_asked_name;
 use crate::collection::{Place, aliases as names, convert};
 use crate::error::{ApiError, Result};
 use crate::finish::{however_long, to_the_end};
 
-pub async fn list(State(state): State<AppState>, at: Started) -> Response {
+pub async fn list(State(state): State<AppState>, access: Access, at: Started) -> Response {
     let names = state.registry.names();
-    let all: Vec<Value> = names.collections.keys().map(|name| json!({ "name": name })).collect();
+    let seen = names.collections.keys().filter(|name| access.may_see(name));
+    let all: Vec<Value> = seen.map(|name| json!({ "name": name })).collect();
     at.answer(Ok(json!({ "collections": all })))
 }
 
 pub async fn exists(State(state): State<AppState>, Path(name): Path<String>, at: Started) -> Response {
-    at.answer(Ok(json!({ "exists": state.registry.find(&name).is_some() })))
+    at.answer(check_asked_name(&name).map(|()| json!({ "exists": state.registry.find(&name).is_some() })))
 }
 
 pub async fn info(
@@ -112,8 +115,10 @@ pub async fn change_aliases(
     at.answer(result.await)
 }
 
-pub async fn all_aliases(State(state): State<AppState>, at: Started) -> Response {
-    at.answer(Ok(json!({ "aliases": names::list(&state.registry.names(), None) })))
+pub async fn all_aliases(State(state): State<AppState>, access: Access, at: Started) -> Response {
+    let mut all = names::list(&state.registry.names(), None);
+    all.retain(|alias| access.may_see(&alias.collection_name));
+    at.answer(Ok(json!({ "aliases": all })))
 }
 
 pub async fn aliases(State(state): State<AppState>, Path(name): Path<String>, at: Started) -> Response {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::AppState;
-use crate::auth::{Right, right_of};
+use crate::auth::{Access, right_of};
 use crate::clock;
 use crate::error::{ApiError, Result};
 use crate::limits::Reservation;
@@ -99,9 +99,9 @@ impl FromRequestParts<AppState> for Started {
 }
 
 /// Whose data wins when a snapshot is recovered. With one copy of each shard all of them mean the snapshot's.
-const PRIORITIES: [&str; 3] = ["no_sync", "snapshot", "replica"];
+pub(super) const PRIORITIES: [&str; 3] = ["no_sync", "snapshot", "replica"];
 
-/// What any request may say in its query string.
+/// What any request may say in its query string, and what it may do.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub wait: Option<bool>,
@@ -114,18 +114,37 @@ pub struct Options {
     /// Parts of a report, and how many finished steps it shows at most.
     pub with: String,
     pub completed_limit: Option<usize>,
+    /// For what the body names.
+    pub access: Access,
 }
 
 impl Options {
     /// Until when the request has to be answered.
     pub fn deadline(&self, state: &AppState) -> Deadline {
         let longest = state.registry.node.settings.service.request_timeout_sec;
-        Deadline::after(Duration::from_secs(self.timeout.unwrap_or(longest)))
+        // Whoever leads has all; with one copy of a shard, that is any answer.
+        let strong = self.consistency.is_some();
+        Deadline::after(Duration::from_secs(self.timeout.unwrap_or(longest))).strongly(strong)
     }
 
     /// Whether to wait until the write is applied.
     pub fn wait(&self) -> bool {
         self.wait.unwrap_or(false)
+    }
+
+    /// Changes of whole collections take no time limit of 0, as other writes do.
+    fn for_route(mut self, route: &str) -> Result<Self> {
+        if self.timeout != Some(0) {
+            return Ok(self);
+        }
+        if ["/collections/{name}", "/collections/aliases"].contains(&route) {
+            return Err(ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Validation error in query parameters: [timeout: value 0 invalid, must be 1 or larger]",
+            ));
+        }
+        self.timeout = Some(1);
+        Ok(self)
     }
 
     /// Reads a query string.
@@ -177,7 +196,7 @@ fn bad_query(text: impl std::fmt::Display) -> ApiError {
 fn timeout(value: &str, is_read: bool) -> Result<u64> {
     match value.parse::<u64>() {
         Ok(0) if is_read => Err(bad_query("invalid value: integer `0`, expected a nonzero u64")),
-        Ok(seconds) => Ok(seconds.max(1)),
+        Ok(seconds) => Ok(seconds),
         Err(_) => Err(bad_query("invalid digit found in string")),
     }
 }
@@ -226,10 +245,13 @@ impl FromRequestParts<AppState> for Options {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> std::result::Result<Self, Response> {
-        // For writes a time limit of 0 is accepted. What needs no more than a reader's key is no write.
+        // For writes a time limit of 0 is accepted.
         let matched = parts.extensions.get::<MatchedPath>();
-        let is_read = matched.is_some_and(|path| right_of(&parts.method, path.as_str()) != Right::Manage);
-        Self::parse(parts.uri.query().unwrap_or_default(), is_read).map_err(|e| e.to_response(0.0))
+        let is_read = matched.is_some_and(|path| right_of(&parts.method, path.as_str()).is_read());
+        let options = Self::parse(parts.uri.query().unwrap_or_default(), is_read)
+            .and_then(|options| options.for_route(matched.map_or("", MatchedPath::as_str)));
+        let access = parts.extensions.get().cloned().unwrap_or_default();
+        options.map(|options| Self { access, ..options }).map_err(|e| e.to_response(0.0))
     }
 }
 
@@ -273,7 +295,7 @@ async fn read_body<T: Send + 'static>(
 ) -> Result<T> {
     let node = &state.registry.node;
     let longest = Duration::from_secs(node.settings.service.request_timeout_sec);
-    let received = tokio::time::timeout(longest, receive(headers, body, node)).await;
+    let received = tokio::time::timeout(longest, receive(headers, body, node, longest)).await;
     let (bytes, _memory) = received.map_err(|_| {
         let text = format!("Timeout: the body of the request did not arrive within {}s", longest.as_secs());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, text)
@@ -285,9 +307,14 @@ async fn read_body<T: Send + 'static>(
     node.pools.search.run("Parse", deadline, move |_| parse(&bytes)).await?
 }
 
-/// The whole body, and the memory that it was admitted with. Memory is asked for before the bytes are taken: many
-/// bodies that arrive at the same time must not fill it.
-async fn receive(headers: &HeaderMap, body: HttpBody, node: &Node) -> Result<(Bytes, Reservation)> {
+/// The whole body, and the memory that it was admitted with. Memory is asked for, and waited for, before the bytes are
+/// taken: many bodies that arrive at the same time must not fill it.
+async fn receive(
+    headers: &HeaderMap,
+    body: HttpBody,
+    node: &Node,
+    longest: Duration,
+) -> Result<(Bytes, Reservation)> {
     let limit = node.settings.service.max_request_size_mb << 20;
     let announced = headers.get(header::CONTENT_LENGTH);
     let announced: Option<usize> = announced.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
@@ -300,7 +327,16 @@ async fn receive(headers: &HeaderMap, body: HttpBody, node: &Node) -> Result<(By
         return Err(too_large(length, limit));
     }
     let mut admitted = announced.unwrap_or(0);
-    let mut memory = node.memory.admit(admitted as u64 * MEMORY_FACTOR)?;
+    let admit = |bytes: usize| node.memory.admit(bytes as u64 * MEMORY_FACTOR, longest);
+    let mut memory = match admit(admitted).await {
+        Ok(memory) => memory,
+        Err(refused) => {
+            if !asks_first {
+                discard(&mut chunks).await;
+            }
+            return Err(refused.into());
+        }
+    };
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|e| {
@@ -314,7 +350,9 @@ async fn receive(headers: &HeaderMap, body: HttpBody, node: &Node) -> Result<(By
         }
         if length > admitted {
             admitted = (length * 2).min(limit);
-            memory = node.memory.admit(admitted as u64 * MEMORY_FACTOR)?;
+            // What arrived so far is measured; to have it reserved as well would count it twice.
+            drop(memory);
+            memory = admit(admitted).await?;
         }
         // A body that arrives in one piece is used as it is.
         if bytes.is_empty() && Some(length) == announced {
@@ -383,7 +421,7 @@ mod tests {
         check("wait=true&timeout=5", false, Ok((Some(true), Some(5))));
         check("wait=1", false, Err("provided string was not `true` or `false`"));
         check("timeout=0", true, Err("invalid value: integer `0`, expected a nonzero u64"));
-        check("timeout=0", false, Ok((None, Some(1))));
+        check("timeout=0", false, Ok((None, Some(0))));
         check(
             "ordering=foo",
             false,

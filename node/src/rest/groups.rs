@@ -22,6 +22,7 @@ async fn grouped(
     path: &str,
 ) -> Result<GroupsResult> {
     groups::check(&request, path)?;
+    options.access.check_groups(&request)?;
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
     let collection = collection.among(request.shard_key.as_ref(), ApiError::bad_request)?;
     collection.check_read(options.timeout, deadline, || Asked::groups(&request)).await?;

@@ -12,7 +12,7 @@ use quiver_api::points::BatchOperation;
 use super::AppState;
 use super::extract::{Options, Started, fast_body, plain_body};
 use super::{points, query};
-use crate::auth::Right;
+use crate::auth::{Access, Right};
 use crate::error::Result;
 
 /// Which call.
@@ -33,7 +33,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call<'a> {
     kind: Kind,
-    name: &'a str,
+    pub name: &'a str,
     /// Of a point, if the path names one.
     id: &'a str,
     /// The route as the protocol writes it.
@@ -51,7 +51,7 @@ pub fn call_of<'a>(method: &Method, path: &'a str) -> Option<Call<'a>> {
     let post = *method == Method::POST;
     let call = |kind, endpoint| {
         let (method, right) = match kind {
-            Kind::Upsert => ("PUT", Right::Manage),
+            Kind::Upsert => ("PUT", Right::WritePoints),
             Kind::Get => ("GET", Right::Read),
             _ => ("POST", Right::Read),
         };
@@ -82,10 +82,10 @@ pub fn call_of<'a>(method: &Method, path: &'a str) -> Option<Call<'a>> {
 }
 
 /// Answers a call.
-pub async fn answer(state: &AppState, call: Call<'_>, parts: &Parts, body: Body) -> Response {
+pub async fn answer(state: &AppState, call: Call<'_>, access: Access, parts: &Parts, body: Body) -> Response {
     let at = Started::now();
-    let options = match Options::parse(parts.uri.query().unwrap_or_default(), call.right != Right::Manage) {
-        Ok(options) => options,
+    let options = match Options::parse(parts.uri.query().unwrap_or_default(), call.right.is_read()) {
+        Ok(options) => Options { access, ..options },
         Err(e) => return e.to_response(0.0),
     };
     match parsed_answer(state, call, parts, body, options, at).await {

@@ -1,20 +1,30 @@
 //! The public port: routes and what they share. Handlers parse, check, call a collection, and wrap the answer.
 
 #[cfg(test)]
+mod access_tests;
+mod cluster;
+#[cfg(test)]
 mod collection_tests;
 mod collections;
 mod extract;
 mod facet;
 mod groups;
 pub mod hot;
+mod openapi;
 mod points;
 mod query;
+#[cfg(test)]
+mod quota_tests;
 mod recommend;
 pub mod service;
 #[cfg(test)]
 mod shard_key_tests;
 mod shard_keys;
+mod shard_snapshots;
+#[cfg(test)]
+mod snapshot_tests;
 mod snapshots;
+mod storage_snapshots;
 #[cfg(test)]
 mod strict_tests;
 #[cfg(test)]
@@ -25,7 +35,7 @@ mod write_tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{delete, get, post, put};
@@ -48,6 +58,7 @@ pub fn router(state: AppState) -> Router {
     let at = |rest: &str| format!("{collection}{rest}");
     Router::new()
         .route("/", get(service::root))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/healthz", get(service::healthz))
         .route("/livez", get(service::livez))
         .route("/readyz", get(service::readyz))
@@ -57,6 +68,9 @@ pub fn router(state: AppState) -> Router {
         .route("/metrics", get(service::metrics))
         .route("/issues", get(service::issues).delete(service::clear_issues))
         .route("/cluster", get(service::cluster))
+        .merge(cluster::routes())
+        .route("/cluster/recover", post(service::no_consensus))
+        .route("/cluster/peer/{peer}", delete(service::no_consensus))
         .route("/collections", get(collections::list))
         .route("/collections/aliases", post(collections::change_aliases))
         .route("/aliases", get(collections::all_aliases))
@@ -69,7 +83,7 @@ pub fn router(state: AppState) -> Router {
         )
         .route(&at("/exists"), get(collections::exists))
         .route(&at("/aliases"), get(collections::aliases))
-        .route(&at("/cluster"), get(collections::cluster))
+        .route(&at("/cluster"), get(collections::cluster).post(cluster::change_collection))
         .route(&at("/optimizations"), get(collections::optimizations))
         .route(&at("/shards"), get(shard_keys::list).put(shard_keys::create))
         .route(&at("/shards/delete"), post(shard_keys::remove))
@@ -101,10 +115,9 @@ pub fn router(state: AppState) -> Router {
         .route(&at("/points/recommend/groups"), post(groups::recommend))
         .route(&at("/points/discover"), post(recommend::discover))
         .route(&at("/points/discover/batch"), post(recommend::discover_batch))
-        .route(&at("/snapshots"), get(snapshots::list).post(snapshots::create))
-        .route(&at("/snapshots/upload"), post(snapshots::upload).layer(DefaultBodyLimit::disable()))
-        .route(&at("/snapshots/recover"), put(snapshots::recover))
-        .route(&at("/snapshots/{snapshot}"), get(snapshots::download).delete(snapshots::remove))
+        .merge(snapshots::routes())
+        .merge(shard_snapshots::routes())
+        .merge(storage_snapshots::routes())
         .layer(axum::middleware::from_fn_with_state(state.clone(), wait_until_open))
         .method_not_allowed_fallback(not_found)
         .fallback(not_found)
@@ -123,10 +136,5 @@ async fn wait_until_open(State(state): State<AppState>, request: Request, next: 
     if about_the_process || state.registry.is_open() {
         return next.run(request).await;
     }
-    let mut error = ApiError::new(
-        axum::http::StatusCode::SERVICE_UNAVAILABLE,
-        "Service internal error: the node is starting: collections are being opened",
-    );
-    error.retry_after = Some(std::time::Duration::from_secs(1));
-    error.to_response(0.0)
+    ApiError::starting().to_response(0.0)
 }

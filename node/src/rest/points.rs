@@ -124,19 +124,19 @@ fn refuse_empty_vectors<'a>(all: impl Iterator<Item = &'a Vectors>) -> Result<()
     for (i, vectors) in all.enumerate() {
         let mut invalid = Invalid::new();
         match vectors {
-            Vectors::Unnamed(v) => v.validate(&format!("points[{i}].vector.?"), &mut invalid),
+            Vectors::Unnamed(v) => v.validate(&format!("points[{i}].vector"), &mut invalid),
             Vectors::Named(map) => {
                 let path = format!("points[{i}].vector.?");
                 map.values().for_each(|v| v.validate(&path, &mut invalid));
             }
         }
         invalid.done()?;
-        let found = match vectors {
-            Vectors::Unnamed(v) => empty(v),
-            Vectors::Named(map) => map.values().any(empty),
+        let field = match vectors {
+            Vectors::Unnamed(v) => empty(v).then_some("vector.vector"),
+            Vectors::Named(map) => map.values().any(empty).then_some("vector.?.vector"),
         };
-        if found {
-            let path = format!("points[{i}].vector.vector");
+        if let Some(field) = field {
+            let path = format!("points[{i}].{field}");
             return Err(Invalid::one(path, "dense vector must not be empty").into());
         }
     }

@@ -164,6 +164,7 @@ pub(super) async fn query_answer(
 ) -> Response {
     let result = async {
         plan::check(&body, "internal.")?;
+        options.access.check_query(&body)?;
         let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
         collection.check_read(options.timeout, deadline, || Asked::query(&body)).await?;
         answer(state, &collection, body, deadline).await
@@ -191,6 +192,7 @@ pub(super) async fn query_batch_answer(
     let result = async {
         for (i, request) in body.searches.iter().enumerate() {
             plan::check(request, &format!("searches[{i}]."))?;
+            options.access.check_query(request)?;
         }
         let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
         let asked = || body.searches.iter().flat_map(Asked::query).collect();

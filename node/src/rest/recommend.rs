@@ -5,18 +5,36 @@ use axum::response::Response;
 use quiver_api::point::ScoredPoint;
 use quiver_api::print;
 use quiver_api::query::{
-    DiscoverBatchRequest, DiscoverRequest, QueryRequest, RecommendBatchRequest, RecommendRequest,
+    DiscoverBatchRequest, DiscoverRequest, QueryRequest, RecommendBatchRequest, RecommendRequest, Strategy,
 };
 
 use super::AppState;
 use super::extract::{Body, Options, Started};
 use super::query::{answer, answer_all};
-use crate::collection::query::plan;
+use crate::collection::query::{other, plan};
 use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 
 fn discover_query(r: DiscoverRequest) -> Result<QueryRequest> {
     r.into_query().ok_or_else(|| ApiError::bad_request("Neither a target nor a context is given"))
+}
+
+/// Without an example there is nothing to recommend; here that is no matter of the body's form, as it is in a query.
+fn recommend_query(r: RecommendRequest) -> Result<QueryRequest> {
+    if [&r.positive, &r.negative].into_iter().flatten().all(Vec::is_empty) {
+        let wanted = match r.strategy.unwrap_or_default() {
+            Strategy::AverageVector => "positive",
+            Strategy::BestScore | Strategy::SumScores => "positive or negative",
+        };
+        let text = format!("At least one {wanted} vector ID required with this strategy");
+        return Err(ApiError::bad_request(text));
+    }
+    Ok(r.into())
+}
+
+/// A collection that examples are looked up in has to exist, even if no example is an id.
+fn check_lookup(state: &AppState, query: &QueryRequest) -> Result<()> {
+    query.lookup_from.as_ref().map_or(Ok(()), |l| other(&state.registry, &l.collection).map(drop))
 }
 
 async fn one(
@@ -28,7 +46,9 @@ async fn one(
 ) -> Result<Vec<ScoredPoint>> {
     let query = query?;
     plan::check(&query, path)?;
+    options.access.check_query(&query)?;
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    check_lookup(state, &query)?;
     collection.check_read(options.timeout, deadline, || Asked::query(&query)).await?;
     answer(state, &collection, query, deadline).await
 }
@@ -43,8 +63,10 @@ async fn all(
     let queries = queries?;
     for (i, query) in queries.iter().enumerate() {
         plan::check(query, &format!("searches[{i}].{path}"))?;
+        options.access.check_query(query)?;
     }
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
+    queries.iter().try_for_each(|query| check_lookup(state, query))?;
     let asked = || queries.iter().flat_map(Asked::query).collect();
     collection.check_reads(options.timeout, deadline, queries.len(), asked).await?;
     answer_all(state, &collection, queries, deadline).await
@@ -57,7 +79,7 @@ pub async fn recommend(
     at: Started,
     Body(body): Body<RecommendRequest>,
 ) -> Response {
-    let found = one(&state, &name, &options, Ok(body.into()), "recommend_request.").await;
+    let found = one(&state, &name, &options, recommend_query(body), "recommend_request.").await;
     at.answer_printed(found, |out, points| print::scored_points(out, points))
 }
 
@@ -68,7 +90,7 @@ pub async fn recommend_batch(
     at: Started,
     Body(body): Body<RecommendBatchRequest>,
 ) -> Response {
-    let queries = Ok(body.searches.into_iter().map(QueryRequest::from).collect());
+    let queries = body.searches.into_iter().map(recommend_query).collect();
     let found = all(&state, &name, &options, queries, "recommend_request.").await;
     at.answer_printed(found, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
 }

@@ -1,6 +1,7 @@
 //! What the node says of itself: version, health, telemetry, metrics, issues.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,10 +10,12 @@ use serde_json::{Value, json};
 
 use super::AppState;
 use super::extract::{Options, Started};
+use crate::auth::Access;
 use crate::clock;
 use crate::cluster::managed::peer_id;
 use crate::collection::Collection;
 use crate::collection::info::Totals;
+use crate::error::ApiError;
 use crate::guardrails::CollectionFacts;
 use crate::metrics::{self, CollectionNumbers, Scrape};
 use crate::telemetry::{self, Facts};
@@ -47,32 +50,34 @@ pub async fn readyz(State(state): State<AppState>) -> Response {
 pub async fn telemetry(State(state): State<AppState>, options: Options, at: Started) -> Response {
     let node = &state.registry.node;
     let names = state.registry.names();
-    let mut details = Vec::new();
+    let (mut details, defaults) = (Vec::new(), state.registry.defaults());
+    let seen = || names.collections.iter().filter(|(name, _)| options.access.may_see(name));
     if options.details_level >= 1 {
-        for (name, collection) in &names.collections {
-            let totals = totals(&state, collection, &options).await;
-            details.push(json!({
-                "id": name,
-                "vectors": totals.vectors.values().sum::<u64>(),
-                "points": totals.points,
-                "segments": totals.segments,
-                "optimizers_status": totals.optimizer_error.unwrap_or_else(|| "ok".into()),
-                "disk_usage_bytes": totals.bytes_disk,
-                "ram_usage_bytes": totals.bytes_ram,
-                "damaged_files": totals.damaged,
-            }));
+        for (name, collection) in seen() {
+            // A collection that can't be told of now is left out: numbers are no reason to fail.
+            let told = collection.telemetry(&defaults, options.details_level, options.deadline(&state));
+            match told.await {
+                Ok(told) => details.push(told),
+                Err(e) => tracing::warn!(collection = name, error = e.text, "no telemetry of a collection"),
+            }
         }
     }
     let facts = Facts {
         boot: node.boot.clone(),
         startup: node.started.to_string(),
         cluster_enabled: node.settings.cluster.enabled,
-        collections: names.collections.len(),
+        collections: seen().count(),
         collection_details: details,
         memory_used_bytes: node.memory.used_bytes(),
         memory_limit_bytes: node.memory.limit_bytes(),
     };
-    at.answer(Ok(telemetry::report(&facts, &node.requests, options.details_level)))
+    let mut report = telemetry::report(&facts, &node.requests, options.details_level);
+    if let (false, Some(parts)) = (options.access.is_global(), report.as_object_mut()) {
+        for about_the_node in ["cluster", "requests", "memory"] {
+            parts.remove(about_the_node);
+        }
+    }
+    at.answer(Ok(report))
 }
 
 /// The counts of a collection; nothing where a shard is away: numbers are no reason to fail.
@@ -93,6 +98,7 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
             unindexed: vec![(String::new(), all.saturating_sub(totals.indexed_vectors))],
             running_optimizations: u64::from(totals.status == "yellow"),
             update_queue_length: totals.queue as u64,
+            deferred_points: totals.deferred.unwrap_or(0),
             shards: collection.routes.load().len() as u64,
             bytes_disk: totals.bytes_disk,
             bytes_ram: totals.bytes_ram,
@@ -117,6 +123,8 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
         disk_total_bytes: total,
         ready: node.readiness.missing().is_none(),
         issues,
+        refused: [&node.keys.refusals.credentials, &node.keys.refusals.rights]
+            .map(|n| n.load(Ordering::Relaxed)),
     };
     let text = metrics::encode(node.settings.service.metrics_prefix.as_deref(), scrape, &node.requests);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
@@ -148,14 +156,31 @@ pub async fn current_issues(state: &AppState) -> Vec<crate::guardrails::Issue> {
     judge(state, &facts)
 }
 
-pub async fn issues(State(state): State<AppState>, at: Started) -> Response {
-    let all: Vec<Value> = current_issues(&state).await.iter().map(|i| i.to_json()).collect();
+pub async fn issues(State(state): State<AppState>, access: Access, at: Started) -> Response {
+    let mut all = current_issues(&state).await;
+    all.retain(|i| i.collection.as_ref().map_or(access.is_global(), |name| access.may_see(name)));
+    let all: Vec<Value> = all.iter().map(|i| i.to_json()).collect();
     at.answer(Ok(json!({ "issues": all })))
 }
 
 pub async fn clear_issues(State(state): State<AppState>, at: Started) -> Response {
     state.registry.node.guardrails.clear();
     at.answer(Ok(true))
+}
+
+/// What the protocol's servers do to their consensus. There is none here: on a node of its own there are no other nodes, and in a
+/// cluster the operator says which nodes there are.
+pub async fn no_consensus(State(state): State<AppState>, at: Started) -> Response {
+    at.answer(Err::<(), _>(not_here(state.registry.node.settings.cluster.enabled)))
+}
+
+/// 405 for what a consensus would do, or the nodes together.
+pub(super) fn not_here(in_cluster: bool) -> ApiError {
+    let why = match in_cluster {
+        false => "the node runs in standalone mode, without other nodes",
+        true => "the operator decides which nodes there are",
+    };
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("Method not allowed: {why}"))
 }
 
 pub async fn cluster(State(state): State<AppState>, at: Started) -> Response {

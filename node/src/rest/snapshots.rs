@@ -1,12 +1,16 @@
-//! REST snapshots: one tar a collection, made of what this node keeps while it is downloaded.
+//! REST snapshots of collections, each one tar, made of what this node keeps while it is downloaded; and what snapshots of
+//! shards and of the whole storage share with them.
 
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body as Content, Bytes};
-use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::Stream;
+use axum::routing::{get, post, put};
+use futures::{Stream, StreamExt};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
@@ -17,12 +21,12 @@ use crate::collection::backup;
 use crate::error::{ApiError, Result};
 use crate::finish::to_the_end;
 use crate::pool::{Deadline, Pool};
-use crate::snapshot::catalog::Kept;
-use crate::snapshot::layout::Reader;
+use crate::snapshot::catalog::{Description, Kept, Scratch};
+use crate::snapshot::layout::{Layout, Reader};
 use crate::snapshot::{SnapshotError, fetch};
 
 /// Snapshots take as long as the disk needs.
-const SNAPSHOT_TIME: Duration = Duration::from_secs(24 * 3600);
+pub(super) const SNAPSHOT_TIME: Duration = Duration::from_secs(24 * 3600);
 /// An upload that stands still for so long has ended.
 const CHUNK_TIME: Duration = Duration::from_secs(60);
 /// A download is sent in pieces of this.
@@ -45,24 +49,29 @@ impl From<SnapshotError> for ApiError {
     }
 }
 
-pub async fn list(State(state): State<AppState>, Path(name): Path<String>, at: Started) -> Response {
-    let result = async {
-        let collection = state.registry.get(&name)?.name();
-        let catalog = state.snapshots.clone();
-        let deadline = Deadline::after(SNAPSHOT_TIME);
-        Ok(state
-            .registry
-            .node
-            .pools
-            .update
-            .run("List", deadline, move |_| catalog.list(&collection))
-            .await??)
-    };
+pub fn routes() -> Router<AppState> {
+    let at = |rest: &str| format!("/collections/{{name}}/snapshots{rest}");
+    Router::new()
+        .route(&at(""), get(list).post(create))
+        .route(&at("/upload"), post(upload).layer(DefaultBodyLimit::disable()))
+        .route(&at("/recover"), put(recover))
+        .route(&at("/{snapshot}"), get(download).delete(remove))
+}
+
+async fn list(State(state): State<AppState>, Path(name): Path<String>, at: Started) -> Response {
+    let result = async { listed(&state, state.registry.get(&name)?.name()).await };
     at.answer(result.await)
 }
 
+/// The snapshots of an owner, see [`crate::snapshot::catalog::Catalog`].
+pub(super) async fn listed(state: &AppState, owner: String) -> Result<Vec<Description>> {
+    let catalog = state.snapshots.clone();
+    let (pool, deadline) = (&state.registry.node.pools.update, Deadline::after(SNAPSHOT_TIME));
+    Ok(pool.run("List", deadline, move |_| catalog.list(&owner)).await??)
+}
+
 /// Runs what takes long: now if the client waits, else in the background.
-async fn run<T, F>(options: &Options, at: Started, work: F) -> Response
+pub(super) async fn run<T, F>(options: &Options, at: Started, work: F) -> Response
 where
     T: serde::Serialize + Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
@@ -78,7 +87,7 @@ where
     at.accepted()
 }
 
-pub async fn create(
+async fn create(
     State(state): State<AppState>,
     Path(name): Path<String>,
     options: Options,
@@ -94,28 +103,40 @@ pub async fn create(
     run(&options, at, work).await
 }
 
-pub async fn remove(
+async fn remove(
     State(state): State<AppState>,
     Path((name, snapshot)): Path<(String, String)>,
+    options: Options,
     at: Started,
 ) -> Response {
-    let result = async {
-        let collection = state.registry.get(&name)?.name();
-        let catalog = state.snapshots.clone();
-        let deadline = Deadline::after(SNAPSHOT_TIME);
-        let work = move |_: &_| catalog.delete(&collection, &snapshot);
-        state.registry.node.pools.update.run("Delete", deadline, work).await??;
-        Ok(true)
+    let collection = match state.registry.get(&name) {
+        Ok(collection) => collection.name(),
+        Err(e) => return at.answer::<()>(Err(e)),
     };
-    at.answer(result.await)
+    run(&options, at, removed(state, collection, snapshot)).await
 }
 
-pub async fn download(
+/// Removes a snapshot of an owner.
+pub(super) async fn removed(state: AppState, owner: String, snapshot: String) -> Result<bool> {
+    let catalog = state.snapshots.clone();
+    let delete = move |_: &_| catalog.delete(&owner, &snapshot);
+    let pool = &state.registry.node.pools.update;
+    pool.run("Delete", Deadline::after(SNAPSHOT_TIME), delete).await??;
+    Ok(true)
+}
+
+async fn download(
     State(state): State<AppState>,
     Path((name, snapshot)): Path<(String, String)>,
     at: Started,
 ) -> Response {
-    match content(&state, &name, &snapshot).await {
+    let content = async { content(&state, state.registry.get(&name)?.name(), &snapshot).await };
+    sent(at, &snapshot, content.await)
+}
+
+/// The answer to a download.
+pub(super) fn sent(at: Started, snapshot: &str, content: Result<(Content, u64)>) -> Response {
+    match content {
         // The protocol answers a missing snapshot in plain text here.
         Err(ApiError { code: StatusCode::NOT_FOUND, text, .. }) if text.contains("Snapshot") => {
             (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], text).into_response()
@@ -135,17 +156,15 @@ pub async fn download(
     }
 }
 
-/// The tar of a snapshot, and its length.
-async fn content(state: &AppState, name: &str, snapshot: &str) -> Result<(Content, u64)> {
-    let collection = state.registry.get(name)?.name();
+/// The tar of a snapshot of an owner, and its length.
+pub(super) async fn content(state: &AppState, owner: String, snapshot: &str) -> Result<(Content, u64)> {
     let (pool, deadline) = (state.registry.node.pools.update.clone(), Deadline::after(SNAPSHOT_TIME));
     let (catalog, wanted) = (state.snapshots.clone(), snapshot.to_owned());
-    let found = pool.run("Download", deadline, move |_| catalog.find(&collection, &wanted)).await??;
+    let found = pool.run("Download", deadline, move |_| catalog.find(&owner, &wanted)).await??;
     match found {
         Kept::Folder(path) => {
             let tar = state.snapshots.tar(&pool, &path, deadline).await?;
-            let length = tar.size();
-            Ok((Content::from_stream(pieces(tar.reader(state.registry.disk.clone()), pool)), length))
+            Ok(streamed(state, tar, None))
         }
         Kept::Archive(path) => {
             let error = |e| ApiError::internal(format!("opening the snapshot: {e}"));
@@ -155,6 +174,17 @@ async fn content(state: &AppState, name: &str, snapshot: &str) -> Result<(Conten
             Ok((Content::from_stream(pieces), length))
         }
     }
+}
+
+/// A tar that is read while it is sent, and its length. `scratch` is what is removed when it was sent.
+pub(super) fn streamed(state: &AppState, tar: Layout, scratch: Option<Scratch>) -> (Content, u64) {
+    let (length, pool) = (tar.size(), state.registry.node.pools.update.clone());
+    let pieces = pieces(tar.reader(state.registry.disk.clone()), pool);
+    let pieces = pieces.inspect(move |_| {
+        // It stays for as long as this closure, which is as long as the stream.
+        let _ = &scratch;
+    });
+    (Content::from_stream(pieces), length)
 }
 
 /// A tar by pieces, each read on the pool when the one before it was taken. An error ends the connection, so a part never
@@ -176,7 +206,7 @@ fn pieces(tar: Reader, pool: Pool) -> impl Stream<Item = std::io::Result<Bytes>>
     })
 }
 
-pub async fn upload(
+async fn upload(
     State(state): State<AppState>,
     Path(name): Path<String>,
     options: Options,
@@ -186,15 +216,9 @@ pub async fn upload(
     let result = async {
         state.registry.allowed(&Change::Recover)?;
         crate::collection::registry::check_name(&name)?;
-        check_digest(options.checksum.as_deref())?;
-        let scratch = state.snapshots.scratch()?;
-        let path = scratch.path().join("uploaded");
-        let multipart = Multipart::from_request(request, &state).await;
-        let multipart = multipart.map_err(|e| ApiError::bad_request(e.body_text()))?;
-        receive(multipart, &path, room(&state)).await?;
-        Ok((scratch, path))
+        received(&state, &options, request).await
     };
-    let (scratch, path) = match result.await {
+    let (scratch, from) = match result.await {
         Ok(received) => received,
         Err(e) => return at.answer::<()>(Err(e)),
     };
@@ -202,11 +226,25 @@ pub async fn upload(
     let work = async move {
         let _scratch = scratch;
         let deadline = Deadline::after(SNAPSHOT_TIME);
-        let from = Kept::Archive(path);
         backup::recover(&state.registry, &state.snapshots, &name, from, checksum, deadline).await?;
         Ok(true)
     };
     run(&options, at, work).await
+}
+
+/// The snapshot in the body of an upload, and the folder that it lies in for now.
+pub(super) async fn received(
+    state: &AppState,
+    options: &Options,
+    request: Request,
+) -> Result<(Scratch, Kept)> {
+    check_digest(options.checksum.as_deref())?;
+    let scratch = state.snapshots.scratch()?;
+    let path = scratch.path().join("uploaded");
+    let multipart = Multipart::from_request(request, state).await;
+    let multipart = multipart.map_err(|e| ApiError::bad_request(e.body_text()))?;
+    receive(multipart, &path, room(state)).await?;
+    Ok((scratch, Kept::Archive(path)))
 }
 
 /// Bytes that a snapshot from outside may have: what is free, but for a tenth of the volume, which the data needs.
@@ -249,7 +287,7 @@ async fn receive(mut multipart: Multipart, path: &std::path::Path, room: u64) ->
 }
 
 /// Whose data wins.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Priority {
     NoSync,
@@ -258,10 +296,10 @@ enum Priority {
 }
 
 /// Body of `recover`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub struct Recover {
-    location: String,
-    checksum: Option<String>,
+    pub(super) location: String,
+    pub(super) checksum: Option<String>,
     /// Read so that a wrong one is refused: with one copy of each shard all of them mean the snapshot's data.
     #[serde(rename = "priority")]
     _priority: Option<Priority>,
@@ -269,7 +307,7 @@ pub struct Recover {
     api_key: Option<String>,
 }
 
-pub async fn recover(
+async fn recover(
     State(state): State<AppState>,
     Path(name): Path<String>,
     options: Options,
@@ -280,16 +318,8 @@ pub async fn recover(
         state.registry.allowed(&Change::Recover)?;
         crate::collection::registry::check_name(&name)?;
         check_digest(body.checksum.as_deref())?;
-        if body.location.starts_with("http://") || body.location.starts_with("https://") {
-            let scratch = state.snapshots.scratch()?;
-            let path = scratch.path().join("fetched");
-            let (service, key) = (&state.registry.node.settings.service, body.api_key.as_deref());
-            let fetched = fetch::fetch(service, &body.location, key, &path, room(&state)).await;
-            fetched.map_err(|e| {
-                ApiError::from(e)
-                    .hint("Or download the file and send it to POST /collections/{name}/snapshots/upload")
-            })?;
-            return Ok((Some(scratch), Kept::Archive(path)));
+        if let Some((scratch, fetched)) = fetched(&state, &body, "snapshots/upload").await? {
+            return Ok((Some(scratch), fetched));
         }
         let (catalog, location) = (state.snapshots.clone(), body.location.clone());
         let work = move |_: &_| catalog.local(&location);
@@ -310,7 +340,27 @@ pub async fn recover(
     run(&options, at, work).await
 }
 
-fn check_digest(checksum: Option<&str>) -> Result<()> {
+/// The snapshot at an http or https address, and the folder that it lies in for now; `None` if the address is none of those.
+pub(super) async fn fetched(
+    state: &AppState,
+    body: &Recover,
+    instead: &str,
+) -> Result<Option<(Scratch, Kept)>> {
+    if !body.location.starts_with("http://") && !body.location.starts_with("https://") {
+        return Ok(None);
+    }
+    let scratch = state.snapshots.scratch()?;
+    let path = scratch.path().join("fetched");
+    let (service, key) = (&state.registry.node.settings.service, body.api_key.as_deref());
+    let fetched = fetch::fetch(service, &body.location, key, &path, room(state)).await;
+    fetched.map_err(|e| {
+        ApiError::from(e)
+            .hint(format!("Or download the file and send it to POST /collections/{{name}}/{instead}"))
+    })?;
+    Ok(Some((scratch, Kept::Archive(path))))
+}
+
+pub(super) fn check_digest(checksum: Option<&str>) -> Result<()> {
     let fine = |c: &str| c.len() == 64 && c.bytes().all(|b| b.is_ascii_hexdigit());
     if checksum.is_none_or(fine) {
         return Ok(());

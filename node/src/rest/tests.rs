@@ -1,7 +1,5 @@
 //! The public port in one process: every route through all layers, on a data folder of its own.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
@@ -19,7 +17,7 @@ use crate::snapshot::catalog::Catalog;
 use crate::snapshot::hash::hex;
 
 pub(super) struct TestNode {
-    routes: Front,
+    pub(super) routes: Front,
     pub(super) folder: tempfile::TempDir,
 }
 
@@ -30,25 +28,41 @@ impl TestNode {
 
     /// With other settings than the defaults.
     pub(super) fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"), change)
+    }
+
+    /// With what a node left there.
+    pub(super) fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         settings.storage.storage_path = folder.path().to_owned();
         change(&mut settings);
         let node = Node::new(settings, Shutdown::default()).expect("a node");
         let registry = Registry::new(node.clone());
-        registry.open_all().expect("an empty folder opens");
+        registry.open_all().expect("the folder opens");
         registry.set_open();
         node.readiness.set_ready();
         let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir());
         let state = AppState { registry, snapshots: snapshots.expect("a folder of snapshots") };
-        let routes = app::with_layers(super::router(state.clone()), &Arc::clone(&node));
+        let routes = app::with_layers(super::router(state.clone()), &state.registry);
         Self { routes: Front::new(state, routes, None), folder }
     }
 
     /// `call` is a method and a path.
     pub(super) async fn raw(&self, call: &str, body: &str) -> (StatusCode, String) {
+        self.raw_with(None, call, body).await
+    }
+
+    /// With one more header.
+    pub(super) async fn raw_with(
+        &self,
+        header: Option<(&str, &str)>,
+        call: &str,
+        body: &str,
+    ) -> (StatusCode, String) {
         let (method, path) = call.split_once(' ').expect("a method and a path");
-        let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned()));
+        let request = Request::builder().method(method).uri(path);
+        let request = header.into_iter().fold(request, |r, (name, value)| r.header(name, value));
+        let request = request.body(Body::from(body.to_owned()));
         let response = self.routes.clone().oneshot(request.expect("a request")).await.expect("an answer");
         let code = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 24).await.expect("a body");

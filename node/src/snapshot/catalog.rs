@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::checksums::Shared;
+use super::contents::Contents;
 use super::folder::Folder;
 use super::hash::{file_digest, is_digest};
 use super::name::SafeName;
@@ -59,7 +60,15 @@ pub(super) fn is_folder(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|m| m.is_dir())
 }
 
-/// The snapshots of all collections on this node.
+/// Owner of the snapshots of the whole storage. No collection's name has a `/`.
+pub const STORAGE: &str = "/storage";
+
+/// Owner of the snapshots of a shard.
+pub fn of_shard(collection: &str, shard: u32) -> String {
+    format!("{collection}/shards/{shard}")
+}
+
+/// The snapshots on this node, by their owners: a collection's name, [`of_shard`], or [`STORAGE`].
 #[derive(Clone)]
 pub struct Catalog {
     pub(super) disk: Arc<dyn Disk>,
@@ -74,6 +83,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// A folder that somebody makes at `path`, or has made.
+    pub fn at(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { disk, path }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -112,43 +126,53 @@ impl Catalog {
         Ok(Scratch { disk: self.disk.clone(), path })
     }
 
-    /// A collection's own folder. Names of collections may have any letter, so it is the name, escaped; the digest of
-    /// a name that would be longer than a file system allows.
-    fn folder(&self, collection: &str) -> PathBuf {
-        let escaped = escaped(collection);
+    /// An owner's own folder. Names of collections may have any letter, so it is the name, escaped; the digest of a
+    /// name that would be longer than a file system allows.
+    fn folder(&self, owner: &str) -> PathBuf {
+        let escaped = escaped(owner);
         if escaped.len() > FOLDER_NAME_BYTES_MAX {
-            let digest = Sha256::digest(collection).iter().map(|b| format!("{b:02x}")).collect::<String>();
+            let digest = Sha256::digest(owner).iter().map(|b| format!("{b:02x}")).collect::<String>();
             return self.root.join(format!("h-{digest}"));
         }
         self.root.join(format!("c-{escaped}"))
     }
 
-    /// Folders of collections that have, or had, snapshots.
+    /// Folders of owners that have, or had, snapshots.
     pub(super) fn folders(&self) -> Result<Vec<PathBuf>> {
         let names = self.disk.list(&self.root).map_err(io(format!("listing {}", self.root.display())))?;
         let own = names.iter().filter(|n| n.starts_with("c-") || n.starts_with("h-"));
         Ok(own.map(|n| self.root.join(n)).filter(|p| p.is_dir()).collect())
     }
 
-    /// Gives what was linked below `scratch/shards/<n>` its manifest and its name. Nothing is read of a large one.
+    /// Gives what was linked below `scratch/shards/<n>` its manifest and its name, among the snapshots of its collection.
     pub fn add(&self, manifest: SnapshotManifest, scratch: &Scratch, cancel: &Cancel) -> Result<Description> {
-        let name = SafeName::parse(&manifest.name)?;
-        let collection = manifest.collection.clone();
-        let mut folder = Folder::new(scratch.path(), manifest)?;
+        let (owner, name) = (manifest.collection.clone(), SafeName::parse(&manifest.name)?);
+        self.add_to(&owner, name, Folder::new(scratch.path(), manifest)?.into(), scratch, cancel)
+    }
+
+    /// Keeps what was linked into a folder under a name, among the snapshots of `owner`. Nothing is read of a large one.
+    pub fn add_to(
+        &self,
+        owner: &str,
+        name: SafeName,
+        mut contents: Contents,
+        scratch: &Scratch,
+        cancel: &Cancel,
+    ) -> Result<Description> {
         let mut checksum = None;
-        if folder.layout()?.size() <= SMALL_BYTES {
-            folder.digest(&*self.disk, cancel)?;
-            checksum = Some(folder.checksum(&self.disk, cancel)?);
+        if contents.layout()?.size() <= SMALL_BYTES {
+            contents.digest(&*self.disk, cancel)?;
+            checksum = Some(contents.checksum(&self.disk, cancel)?);
         }
-        folder.write(&*self.disk)?;
-        self.keep(&collection, &name, scratch.path(), checksum.as_deref())?;
+        contents.write(&*self.disk)?;
+        self.keep(owner, &name, scratch.path(), checksum.as_deref())?;
         self.shared.wake.notify_one();
-        self.describe(&collection, &name)
+        self.describe(owner, &name)
     }
 
     /// Moves a folder that is whole and durable to where it is listed.
-    fn keep(&self, collection: &str, name: &SafeName, made: &Path, checksum: Option<&str>) -> Result<()> {
-        let folder = self.folder(collection);
+    fn keep(&self, owner: &str, name: &SafeName, made: &Path, checksum: Option<&str>) -> Result<()> {
+        let folder = self.folder(owner);
         let path = folder.join(name.as_str());
         let what = || format!("keeping the snapshot in {}", folder.display());
         self.disk.create_dir_all(&folder).map_err(io(what()))?;
@@ -188,14 +212,14 @@ impl Catalog {
     }
 
     /// Newest last, as their names sort.
-    pub fn list(&self, collection: &str) -> Result<Vec<Description>> {
-        let folder = self.folder(collection);
+    pub fn list(&self, owner: &str) -> Result<Vec<Description>> {
+        let folder = self.folder(owner);
         if !self.disk.exists(&folder) {
             return Ok(Vec::new());
         }
         let names = self.disk.list(&folder).map_err(io(format!("listing {}", folder.display())))?;
         let snapshots = names.iter().filter(|n| n.ends_with(".snapshot"));
-        let described = |name: SafeName| match self.describe(collection, &name) {
+        let described = |name: SafeName| match self.describe(owner, &name) {
             Ok(described) => Some(described),
             Err(e) => {
                 // Deleted in between, or damaged: the others are there all the same.
@@ -207,10 +231,10 @@ impl Catalog {
     }
 
     /// A snapshot by its name. An error says `Snapshot x not found`.
-    pub fn find(&self, collection: &str, name: &str) -> Result<Kept> {
+    pub fn find(&self, owner: &str, name: &str) -> Result<Kept> {
         let missing = || SnapshotError::NotFound(format!("Snapshot {name} not found"));
         let safe = SafeName::parse(name).map_err(|_| missing())?;
-        let path = self.folder(collection).join(safe.as_str());
+        let path = self.folder(owner).join(safe.as_str());
         if safe.as_str().ends_with(".snapshot") && self.disk.exists(&path) {
             Ok(Kept::at(path))
         } else {
@@ -218,10 +242,10 @@ impl Catalog {
         }
     }
 
-    fn describe(&self, collection: &str, name: &SafeName) -> Result<Description> {
-        let kept = Kept::at(self.folder(collection).join(name.as_str()));
+    fn describe(&self, owner: &str, name: &SafeName) -> Result<Description> {
+        let kept = Kept::at(self.folder(owner).join(name.as_str()));
         let (path, size) = match &kept {
-            Kept::Folder(path) => (path, Folder::read(&*self.disk, path)?.layout()?.size()),
+            Kept::Folder(path) => (path, Contents::read(&*self.disk, path)?.layout()?.size()),
             Kept::Archive(path) => {
                 (path, self.disk.size(path).map_err(io(format!("looking at {}", path.display())))?)
             }
@@ -242,16 +266,16 @@ impl Catalog {
         Some(String::from_utf8(bytes).ok()?.trim().to_string())
     }
 
-    /// Unix seconds of the newest snapshot of a collection.
-    pub fn newest_unix(&self, collection: &str) -> Option<u64> {
-        let names = self.disk.list(&self.folder(collection)).ok()?;
-        let folder = self.folder(collection);
+    /// Unix seconds of the newest snapshot of an owner.
+    pub fn newest_unix(&self, owner: &str) -> Option<u64> {
+        let names = self.disk.list(&self.folder(owner)).ok()?;
+        let folder = self.folder(owner);
         names.iter().filter(|n| n.ends_with(".snapshot")).filter_map(|n| made_unix(&folder.join(n))).max()
     }
 
     /// Removes a snapshot and its checksum. Whoever downloads it is cut off.
-    pub fn delete(&self, collection: &str, name: &str) -> Result<()> {
-        match self.find(collection, name)? {
+    pub fn delete(&self, owner: &str, name: &str) -> Result<()> {
+        match self.find(owner, name)? {
             Kept::Folder(path) => {
                 // Renamed first: what is half removed is never listed.
                 let scratch = self.scratch()?;
@@ -262,7 +286,7 @@ impl Catalog {
                 self.forget(&path)
             }
         }?;
-        let folder = self.folder(collection);
+        let folder = self.folder(owner);
         self.disk.sync_dir(&folder).map_err(io(format!("syncing {}", folder.display())))
     }
 

@@ -13,6 +13,7 @@ use quiver_engine::Cancel;
 use tokio::sync::{Notify, Semaphore};
 
 use super::catalog::{Catalog, is_folder};
+use super::contents::Contents;
 use super::folder::Folder;
 use super::layout::Layout;
 use super::{Result, SnapshotError};
@@ -87,12 +88,20 @@ impl Catalog {
         pool.run("Snapshot", deadline, move |cancel| catalog.digested(&at, cancel)?.layout()).await?
     }
 
+    /// The tar of a folder that is not kept, with its digests, which are made now.
+    pub async fn tar_of(&self, pool: &Pool, mut folder: Folder, deadline: Deadline) -> Result<Layout> {
+        let _turn = self.turn().await?;
+        let disk = self.disk.clone();
+        let work = move |cancel: &Cancel| folder.digest(&*disk, cancel).and_then(|()| folder.layout());
+        pool.run("Snapshot", deadline, work).await?
+    }
+
     async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
         self.shared.turn.acquire().await.map_err(|e| SnapshotError::Store(e.to_string()))
     }
 
-    fn read(&self, path: &Path) -> Result<Folder> {
-        Folder::read(&*self.disk, path).map_err(|e| self.gone(path).unwrap_or(e))
+    fn read(&self, path: &Path) -> Result<Contents> {
+        Contents::read(&*self.disk, path).map_err(|e| self.gone(path).unwrap_or(e))
     }
 
     /// The error of work on a snapshot that was deleted meanwhile.
@@ -102,7 +111,7 @@ impl Catalog {
     }
 
     /// A folder with its digests; made and noted if they are not there.
-    pub(super) fn digested(&self, path: &Path, cancel: &Cancel) -> Result<Folder> {
+    pub(super) fn digested(&self, path: &Path, cancel: &Cancel) -> Result<Contents> {
         let made = self.shared.reading(path, cancel, || {
             let mut folder = self.read(path)?;
             if !folder.is_digested() {
@@ -123,7 +132,7 @@ impl Catalog {
         made.map_err(|e| self.gone(path).unwrap_or(e))
     }
 
-    /// Folders without a checksum, of all collections.
+    /// Folders without a checksum, of all owners.
     fn unfinished(&self) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for folder in self.folders()? {

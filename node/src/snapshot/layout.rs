@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::archive::{MANIFEST, member};
 use super::hash::{PIECE_BYTES, hex};
-use super::name::SafePath;
+use super::name::{SafeName, SafePath};
 use super::{Result, SnapshotError, io};
 
 const BLOCK_BYTES: u64 = 512;
@@ -50,6 +50,29 @@ impl Layout {
                 layout.size += file.size_bytes;
                 layout.pad(file.size_bytes);
             }
+        }
+        layout.bytes(&END);
+        Ok(layout)
+    }
+
+    /// The tar of a folder of snapshots: `json` first, as `first`, then the tar of each, whose files are below `dir/<name>`.
+    pub fn of_several(first: &str, json: &[u8], dir: &Path, inner: Vec<(SafeName, Self)>) -> Result<Self> {
+        let mut layout = Self { dir: dir.to_path_buf(), parts: Vec::new(), size: 0 };
+        layout.head(first, json.len() as u64)?;
+        layout.bytes(json);
+        layout.pad(json.len() as u64);
+        for (name, tar) in inner {
+            layout.head(name.as_str(), tar.size)?;
+            for part in tar.parts {
+                match part {
+                    Part::Bytes(bytes) => layout.bytes(&bytes),
+                    Part::File(path, size) => {
+                        layout.parts.push(Part::File(SafePath::parse(&format!("{name}/{path}"))?, size));
+                        layout.size += size;
+                    }
+                }
+            }
+            layout.pad(tar.size);
         }
         layout.bytes(&END);
         Ok(layout)

@@ -1,16 +1,19 @@
-//! Snapshots: of a collection for REST, a folder that is sent as one tar, and of a node set in an object store.
+//! Snapshots: of a collection, a shard or the whole storage for REST, a folder that is sent as one tar, and of a node set
+//! in an object store.
 //!
-//! Both have the same content: immutable files of shards, and a [`quiver_api::internal::SnapshotManifest`] that
+//! All have the same content: immutable files of shards, and a [`quiver_api::internal::SnapshotManifest`] that
 //! names each with its length and SHA-256. Nothing read from a snapshot is believed before that is checked.
 
 pub mod archive;
 pub mod catalog;
 pub mod checksums;
+pub mod contents;
 pub mod fetch;
 pub mod folder;
 pub mod hash;
 pub mod layout;
 pub mod name;
+pub mod storage;
 pub mod store;
 #[cfg(test)]
 mod testing;

@@ -36,7 +36,7 @@ pub fn build(valid: &Valid, plan: &Plan, observed: &Observed) -> Objects {
     let spec = &valid.spec;
     Objects {
         service_account: access::service_account(valid),
-        role: access::role(valid),
+        role: access::role(valid, plan),
         role_binding: access::role_binding(valid),
         headless: network::headless(valid),
         service: network::service(valid),

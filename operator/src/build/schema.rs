@@ -168,6 +168,7 @@ pub fn request(valid: &Valid, snapshots: SnapshotScheduleState) -> SchemaRequest
         resource: format!("{}/{}", valid.namespace, valid.name),
         generation: valid.generation,
         shards: valid.spec.shards.unsigned_abs(),
+        min_in_sync: valid.spec.replication.min_in_sync().unsigned_abs(),
         create: valid.create.clone(),
         payload_indexes: valid.indexes.clone(),
         aliases: valid.spec.aliases.clone(),

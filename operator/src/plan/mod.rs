@@ -1,9 +1,14 @@
 //! What to do next, from what is there and what is wanted. Pure: no client, no clock, no randomness of its own.
 
+pub mod copies;
+#[cfg(test)]
+mod copies_tests;
+pub mod moves;
 pub mod placement;
 pub mod retention;
 pub mod rollout;
 pub mod schedule;
+pub mod sites;
 pub mod snapshots;
 #[cfg(test)]
 mod tests;
@@ -17,7 +22,10 @@ use crate::build::stateful_set::requested;
 use crate::names;
 use crate::observe::{Observed, Source};
 use crate::validate::Valid;
+use copies::Work;
 use placement::Placement;
+use rollout::Rollout;
+use sites::Sites;
 
 /// Everything that one reconcile does, and why it doesn't do more.
 pub struct Plan {
@@ -34,6 +42,8 @@ pub struct Plan {
     pub next_snapshot: Option<Timestamp>,
     pub remove_disruption_budget: bool,
     pub remove_network_policy: bool,
+    /// What becomes of the copies of shards.
+    pub work: Work,
     pub progress: Progress,
 }
 
@@ -61,6 +71,7 @@ impl Plan {
             && self.forget_snapshots.is_empty()
             && !self.remove_disruption_budget
             && !self.remove_network_policy
+            && self.work.settled()
     }
 }
 
@@ -68,16 +79,20 @@ impl Plan {
 pub fn plan(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> String) -> Plan {
     let placement = placement::place(valid, observed, mint);
     let replicas = if valid.spec.hibernate { 0 } else { placement.replicas };
-    let restart =
-        if valid.spec.hibernate { rollout::Rollout::Current } else { rollout::next(observed, replicas) };
+    let (restart, work) = if valid.spec.hibernate {
+        // Nobody runs: silence means nothing.
+        (Rollout::Current, Work::default())
+    } else {
+        running(valid, observed, replicas)
+    };
     let snapshots = snapshots::plan(valid, observed);
-    let progress = progress(valid, observed, &placement, replicas, &restart);
+    let progress = progress(valid, observed, &placement, replicas, (&restart, &work));
     let spec = &valid.spec;
     Plan {
         replicas,
         create_shards: placement.create,
         restart: match restart {
-            rollout::Rollout::Restart(pod) => Some(pod),
+            Rollout::Restart(pod) => Some(pod),
             _ => None,
         },
         grow: grow(valid, observed),
@@ -86,8 +101,31 @@ pub fn plan(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> String
         next_snapshot: snapshots.next,
         remove_disruption_budget: observed.disruption_budget && spec.disruption.pdb == Managed::None,
         remove_network_policy: observed.network_policy && spec.security.network_policy == Managed::None,
+        work,
         progress,
     }
+}
+
+/// The copies of shards and the rollout: what is missing comes first, then the rollout, and only when neither has anything to
+/// do are nodes evened out.
+fn running(valid: &Valid, observed: &Observed, replicas: i32) -> (Rollout, Work) {
+    let mut sites = Sites::of(valid, observed);
+    let mut work = copies::plan(valid, observed, &mut sites);
+    let restart = rollout::next(valid, observed, &mut sites, replicas);
+    match &restart {
+        Rollout::HandsOver(_, steps) => {
+            let busy: Vec<i32> = work.steps.iter().map(copies::Step::shard).collect();
+            work.steps.extend(steps.iter().filter(|s| !busy.contains(&s.shard())).cloned());
+        }
+        // No pod goes in the moment in which a copy is being changed.
+        Rollout::Restart(pod) if !work.steps.is_empty() => {
+            let why = format!("records of shards are being changed before {pod} is restarted");
+            return (Rollout::Waits(why), work);
+        }
+        Rollout::Current => work.steps.extend(moves::balance(valid, observed, &sites, &work)),
+        _ => {}
+    }
+    (restart, work)
 }
 
 /// Claims that ask for less than the spec. Amounts are compared as numbers: 1Gi and 1024Mi are the same.
@@ -130,7 +168,7 @@ fn progress(
     observed: &Observed,
     placement: &Placement,
     replicas: i32,
-    restart: &rollout::Rollout,
+    (restart, work): (&Rollout, &Work),
 ) -> Progress {
     if let Some(first) = placement.lost.first() {
         return Progress::new(
@@ -159,19 +197,25 @@ fn progress(
         }
         _ => {}
     }
-    if let Some(blocked) = &placement.blocked {
-        return Progress::new(false, reason::SCALE_IN_BLOCKED, blocked.clone());
+    if let Some(copying) = copying(work) {
+        return copying;
     }
     match restart {
-        rollout::Rollout::Restart(pod) => {
+        Rollout::Restart(pod) => {
             return Progress::new(
                 true,
                 reason::ROLLING_OUT,
                 format!("restarting {pod} with the current template"),
             );
         }
-        rollout::Rollout::Waits(why) => return Progress::new(true, reason::ROLLOUT_WAITS, why.clone()),
-        rollout::Rollout::Current => {}
+        Rollout::Waits(why) => return Progress::new(true, reason::ROLLOUT_WAITS, why.clone()),
+        Rollout::HandsOver(pod, steps) => {
+            let count = steps.len();
+            let message =
+                format!("{pod} hands over {count} shards before it is restarted with the current template");
+            return Progress::new(true, reason::ROLLING_OUT, message);
+        }
+        Rollout::Current => {}
     }
     let exist = observed.pods.len() as i32;
     if exist != replicas {
@@ -187,4 +231,22 @@ fn progress(
         return Progress::new(true, reason::NODES_STARTING, format!("{} not ready yet", starting.join(", ")));
     }
     Progress::new(false, reason::STABLE, "nothing is being changed")
+}
+
+/// What is told of copies that are made and moved.
+fn copying(work: &Work) -> Option<Progress> {
+    let waits = match work.waits.first() {
+        Some(first) if work.waits.len() > 1 => format!("; {first} (and {} more)", work.waits.len() - 1),
+        Some(first) => format!("; {first}"),
+        None => String::new(),
+    };
+    if work.moving > 0 {
+        let message = format!("moving {} copies off {}{waits}", work.moving, work.off.join(", "));
+        return Some(Progress::new(true, reason::MOVING_SHARDS, message));
+    }
+    if work.making > 0 {
+        let message = format!("{} copies are being made, filled or dropped{waits}", work.making);
+        return Some(Progress::new(true, reason::COPYING_SHARDS, message));
+    }
+    None
 }

@@ -1,4 +1,5 @@
-//! Which pod holds which shard. Decided once for each shard, when it is made; a shard never moves in this version.
+//! Which pod holds the first copy of which shard, and how many pods that takes. Where further copies go, and how copies move, is
+//! in `copies.rs` and `moves.rs`.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +21,6 @@ pub struct Placement {
     /// Shards that had data once and have no record now.
     pub lost: Vec<i32>,
     pub replicas: i32,
-    /// Why there are more pods than wanted, and what to do.
-    pub blocked: Option<String>,
     /// Why the snapshot can't be used, and what to do.
     pub refused: Option<String>,
 }
@@ -35,24 +34,9 @@ pub fn place(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> Strin
         .flat_map(|s| &s.spec.copies)
         .filter_map(|c| names::ordinal(&valid.name, &c.pod))
         .collect();
+    // A pod goes when no record lists it any more.
     let needed = holders.last().map_or(0, |highest| highest + 1);
     placement.replicas = valid.spec.nodes.max(needed);
-    if placement.replicas > valid.spec.nodes {
-        let held = observed
-            .shards
-            .iter()
-            .filter(|s| {
-                let on = s.spec.copies.iter().filter_map(|c| names::ordinal(&valid.name, &c.pod));
-                on.max().is_some_and(|o| o >= valid.spec.nodes)
-            })
-            .count();
-        placement.blocked = Some(format!(
-            "nodes is {} but the pods from {} on hold {held} shards with one copy each, and this version can't move \
-             them: set nodes to {needed}, or take a snapshot and bootstrap another VectorCollection with fewer nodes",
-            valid.spec.nodes,
-            names::pod(&valid.name, valid.spec.nodes),
-        ));
-    }
     let present: BTreeSet<i32> = observed.shards.iter().map(|s| s.spec.shard).collect();
     let missing: Vec<i32> = (0..valid.spec.shards).filter(|n| !present.contains(n)).collect();
     if missing.is_empty() {

@@ -24,7 +24,7 @@ fn placed(observed: &Observed) -> BTreeMap<i32, String> {
 /// The condition that a world gets.
 fn condition(observed: &Observed, kind: &str) -> (String, String, String) {
     let plan = planned(observed);
-    let outcome = Outcome { plan: Ok(&plan), schema_differences: Vec::new(), resize_refused: None };
+    let outcome = Outcome::of(Ok(&plan));
     let status = collection_status(observed, &outcome);
     let found =
         status.conditions.into_iter().find(|c| c.type_ == kind).expect("every condition is always there");
@@ -66,7 +66,8 @@ fn a_new_collection_gets_every_shard_once_and_a_second_plan_is_idle() {
         (status.shard_summary.as_str(), status.node_summary.as_str(), status.points),
         ("6/6", "3/3", 117_000)
     );
-    let again = Outcome { plan: Ok(&planned(&world)), schema_differences: Vec::new(), resize_refused: None };
+    let next = planned(&world);
+    let again = Outcome::of(Ok(&next));
     let mut later = world;
     later.now = "2026-03-05T18:00:00Z".parse().expect("a timestamp");
     assert_eq!(collection_status(&later, &again), status, "an unchanged world has an unchanged status");
@@ -99,8 +100,8 @@ fn pods_with_shards_are_not_scaled_away() {
     let mut world = applied(fresh(""));
     world.collection.spec.nodes = 2;
     assert_eq!(planned(&world).replicas, 3);
-    check(&world, kind::PROGRESSING, "False", reason::SCALE_IN_BLOCKED, "pods from docs-2 on hold 2 shards");
-    check(&world, kind::READY, "False", reason::SCALE_IN_BLOCKED, "set nodes to 3");
+    check(&world, kind::PROGRESSING, "True", reason::MOVING_SHARDS, "moving 2 copies off docs-2");
+    check(&world, kind::READY, "True", reason::ALL_GOOD, "");
     world.collection.spec.nodes = 5;
     assert_eq!(planned(&world).replicas, 5);
     check(&world, kind::PROGRESSING, "True", reason::SCALING, "3 pods exist and 5 are wanted");
@@ -231,8 +232,8 @@ fn a_scheduled_snapshot_is_made_once() {
     world.snapshots = vec![scheduled(name, "Complete", "2026-03-05T12:00:30Z")];
     assert_eq!(due(&world), None);
     // Deleted by a person: not made again.
-    let outcome =
-        Outcome { plan: Ok(&planned(&world)), schema_differences: Vec::new(), resize_refused: None };
+    let next = planned(&world);
+    let outcome = Outcome::of(Ok(&next));
     world.collection.status = Some(collection_status(&world, &outcome));
     world.snapshots.clear();
     assert_eq!(due(&world), None);
@@ -377,10 +378,7 @@ fn what_is_wrong_is_named() {
     );
     let status: VectorCollectionStatus = {
         let plan = planned(&world);
-        collection_status(
-            &world,
-            &Outcome { plan: Ok(&plan), schema_differences: Vec::new(), resize_refused: None },
-        )
+        collection_status(&world, &Outcome::of(Ok(&plan)))
     };
     assert_eq!(status.shards.available, 4);
     assert_eq!(status.unhealthy_shards.iter().map(|s| s.shard).collect::<Vec<_>>(), [1, 4]);

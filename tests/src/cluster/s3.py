@@ -1,6 +1,8 @@
 """MinIO in the cluster, and what stands in its bucket."""
 import json
+import shutil
 
+import urllib3
 from harness import kubernetes as k
 from harness.node import wait_until
 from images import MINIO
@@ -34,15 +36,22 @@ class Server:
         k.apply(k.namespace(SPACE), json.loads(json.dumps(DEPLOYMENT).replace('"NODE"', f'"{self.node}"')), SERVICE)
         k.kubectl("rollout", "status", "deployment/minio", "-n", SPACE, "--timeout=120s")
         self.reach = k.Reach("minio", SPACE, 9000)
-        self.client = Minio(self.reach.url.removeprefix("http://"), KEY, SECRET, secure=False)
-        wait_until(self.bucket_made, 30, "a bucket in MinIO", 0.5)
+        # A request that hangs or is put off is asked again by us, so that what is wrong is known and a new connection is tried.
+        self.client = Minio(self.reach.url.removeprefix("http://"), KEY, SECRET, secure=False, http_client=urllib3.PoolManager(timeout=10, retries=False))
+        self.refusal = None
+        try:
+            wait_until(self.bucket_made, 180, "a bucket in MinIO", 0.5)
+        except TimeoutError as error:
+            said = k.kubectl("logs", "deployment/minio", "-n", SPACE, "--tail=40")
+            raise TimeoutError(f"{error}: {self.refusal!r}; its log ends with\n{said}\n{shutil.disk_usage('/')}") from None
 
     def bucket_made(self) -> bool:
         try:
             if not self.client.bucket_exists(BUCKET):
                 self.client.make_bucket(BUCKET)
             return True
-        except Exception:  # the server says in several ways that it is still starting
+        except Exception as error:  # the server says in several ways that it is still starting
+            self.refusal = error
             return False
 
     def objects(self) -> dict:

@@ -153,6 +153,31 @@ def test_new_collection_restored_from_a_snapshot_answers_the_same(docs):
     assert {"pos", "lex", "bucket", "date"} <= docs.client("again").get_collection("again").payload_schema.keys()
 
 
+def put_twice(docs, first: int) -> int:
+    """Sixty points, over all shards of `twice`; tried again until they are acknowledged. Gives how many there are then."""
+    ids = list(range(first, first + 60))
+    points = models.Batch(ids=ids, vectors=[docs.data.queries[i % 1000].tolist() for i in ids])
+
+    def acknowledged():
+        try:
+            return docs.client("twice").upsert("twice", points, wait=True, timeout=10)
+        except Exception:  # not acknowledged: shards wait for another copy to lead
+            return None
+
+    wait_until(acknowledged, 90, f"points from {first} on are acknowledged", 0.5)
+    return first + len(ids)
+
+
+def test_collection_keeps_two_copies_of_each_shard(docs):
+    k.apply(k.collection("twice", SPACE, shards=3, replication={"factor": 2}, deletionPolicy="Delete"))
+    k.wait_condition("vc", "twice", SPACE, "Ready", 240)
+    k.wait_condition("vc", "twice", SPACE, "Replicated", 120)
+    for shard in k.get("vs", namespace=SPACE, **{"quiver.dev/collection": "twice"}):
+        copies = shard["spec"]["copies"]
+        assert len({c["pod"] for c in copies if c["inSync"]}) == 2, copies
+    assert put_twice(docs, 0) == docs.client("twice").count("twice", exact=True).count
+
+
 def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
     pods = {p["metadata"]["name"]: p["spec"]["nodeName"] for p in k.get("pods", namespace=SPACE, **{"quiver.dev/collection": "docs"})}
     operator = {p["spec"]["nodeName"] for p in k.get("pods", namespace=SYSTEM)}
@@ -177,12 +202,16 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
         k.kubectl("wait", f"node/{victim}", "--for=condition=Ready=Unknown", "--timeout=90s")
         told = k.wait_condition("vc", "docs", SPACE, "Ready", 90, status="False")
         assert k.condition(told, "Ready")["message"]
+        # Where there are two copies, the other one leads by now.
+        written = put_twice(docs, 60)
     finally:
         cluster.do("revive", victim)
         k.kubectl("wait", f"node/{victim}", "--for=condition=Ready", "--timeout=120s")
         k.wait_condition("vc", "docs", SPACE, "Ready", 240)
         stop.set()
         writer.join()
+    k.wait_condition("vc", "twice", SPACE, "Replicated", 120)
+    assert docs.client("twice").count("twice", exact=True).count == written
     found = set()
     offset = None
     while True:
@@ -215,12 +244,12 @@ def test_uninstall_leaves_only_what_deletion_policy_retains(docs):
     k.run("helm", "uninstall", "quiver", "-n", SYSTEM, "--wait")
     k.kubectl("delete", "namespace/forgotten", "--timeout=60s")
     k.kubectl("delete", "-f", str(cache.ROOT / "crds/yaml"), "--timeout=60s")
-    # docs retains, `again` deletes.
+    # docs retains, the others delete.
     wait_until(lambda: {c["metadata"]["name"].rsplit("-", 2)[-2] for c in k.get("pvc", namespace=SPACE)} == {"docs"}, 60, "only the volumes of docs are left", 0.5)
     for space in (SPACE, SYSTEM):
         kinds = "deployment,statefulset,pod,service,poddisruptionbudget,networkpolicy,role,rolebinding,lease,job"
-        left = [o for o in k.kubectl("get", kinds, "-n", space, "-o", "name").split()]
-        assert left == [], space
+        # The garbage collector takes its time.
+        wait_until(lambda: not k.kubectl("get", kinds, "-n", space, "-o", "name").split(), 60, f"nothing is left in {space}", 0.5)
         assert {s["metadata"]["name"] for s in k.get("secret", namespace=space)} <= {"s3"}
         assert [a["metadata"]["name"] for a in k.get("serviceaccount", namespace=space)] == ["default"]
     for kind in ("clusterrole", "clusterrolebinding", "crd", "validatingadmissionpolicy", "validatingadmissionpolicybinding"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from harness.node import Node, wait_until
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -67,8 +68,9 @@ class Page:
     def settled(self):
         wait_until(lambda: self.driver.execute_script("const m = document.querySelector('main'); return m.querySelector('h1') && !m.querySelector('[aria-busy]')"), 30, "the view is drawn")
 
-    def text(self):
-        return self.driver.find_element(By.TAG_NAME, "main").text
+    def text(self, selector="main"):
+        """Of the first such element, empty while there is none: read in one step of the page, so that a view drawn anew in between can't take the element away."""
+        return self.driver.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
 
     def shows(self, text, seconds=20):
         wait_until(lambda: text in self.text(), seconds, f"{text!r} is shown in {self.text()!r}")
@@ -76,8 +78,19 @@ class Page:
     def field(self, label):
         return self.driver.find_element(By.XPATH, f"//*[@id=//label[starts-with(., '{label}')]/@for]")
 
+    def click(self, by, what):
+        """As soon as it is there and can be clicked, even if the view is drawn anew between the two."""
+        def clicked():
+            try:
+                self.driver.find_element(by, what).click()
+                return True
+            except (NoSuchElementException, StaleElementReferenceException):
+                return False
+
+        wait_until(clicked, 20, f"{what} is clicked")
+
     def press(self, text):
-        self.driver.find_element(By.XPATH, f"//button[normalize-space()='{text}']").click()
+        self.click(By.XPATH, f"//button[normalize-space()='{text}']")
 
     def picture(self, name):
         if folder := os.environ.get("QUIVER_SCREENSHOTS"):
@@ -123,7 +136,7 @@ def test_collections_and_their_health(page):
     assert len(rows) == 2 and "green" in rows[0] and "2,000" in rows[0] and "384 × Cosine" in rows[0], rows
     assert "naïve & b" in rows[1] and "a: 2 × Dot" in rows[1]
     page.picture("collections")
-    page.driver.find_element(By.LINK_TEXT, "glosses").click()
+    page.click(By.LINK_TEXT, "glosses")
     page.shows("Payload indexes")
     page.settled()
     for text in ("n_words", "integer", "wordnet", "int8", "scalar"):
@@ -136,26 +149,26 @@ def test_points_are_browsed_and_filtered(page):
     page.go("collections/glosses/points")
     page.shows("2,000 points in all")
     assert len(page.driver.find_elements(By.CSS_SELECTOR, ".point")) == 20
-    first = page.driver.find_element(By.CSS_SELECTOR, ".point strong").text
+    first = page.text(".point strong")
     page.press("Next page")
-    wait_until(lambda: page.driver.find_element(By.CSS_SELECTOR, ".point strong").text != first, 20, "the second page")
+    wait_until(lambda: page.text(".point strong") != first, 20, "the second page")
     page.press("Previous page")
-    wait_until(lambda: page.driver.find_element(By.CSS_SELECTOR, ".point strong").text == first, 20, "the first page again")
+    wait_until(lambda: page.text(".point strong") == first, 20, "the first page again")
     page.field("Field").send_keys("pos")
     page.field("Value").send_keys("v" + Keys.ENTER)
     count = page.node.request("POST", "/collections/glosses/points/count", {"filter": {"must": [{"key": "pos", "match": {"value": "v"}}]}, "exact": True})[1]["result"]["count"]
     page.shows(f"{count:,} points with this filter")
-    page.driver.find_element(By.CSS_SELECTOR, ".point summary").click()
+    page.click(By.CSS_SELECTOR, ".point summary")
     wait_until(lambda: page.driver.find_elements(By.CSS_SELECTOR, ".point pre"), 20, "a vector")
     page.picture("points")
     page.check_clean()
-    page.driver.find_element(By.XPATH, "//summary[.='Filter as JSON']").click()
+    page.click(By.XPATH, "//summary[.='Filter as JSON']")
     page.field("A filter of the protocol").send_keys('{"must": [{"has_id": [7]}]}')
     page.press("Filter")
     page.shows("1 point with this filter")
     page.field("A filter of the protocol").send_keys("x")
     page.press("Filter")
-    wait_until(lambda: "JSON" in page.driver.find_element(By.CSS_SELECTOR, ".error").text, 20, "the error")
+    wait_until(lambda: "JSON" in page.text(".error"), 20, "the error")
 
 
 def test_what_a_payload_says_is_never_markup(page):
@@ -232,7 +245,7 @@ def test_snapshots_are_made_fetched_and_deleted(page):
     wait_until(lambda: page.driver.find_elements(By.LINK_TEXT, "Download"), 20, "the list")
     page.picture("snapshots")
     made = good(page.node, "GET", "/collections/glosses/snapshots")[0]
-    page.driver.find_element(By.LINK_TEXT, "Download").click()
+    page.click(By.LINK_TEXT, "Download")
     wait_until(lambda: [f for f in page.downloads.glob("*") if f.stat().st_size == made["size"]], 60, "the file is there")
     page.press("Delete")
     page.press("Really delete")

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -59,6 +60,22 @@ def javascript(source: Path) -> Path:
         (place / "ready").touch()
     for file in source.glob("*.mjs"):
         shutil.copy(file, place)
+    return place
+
+
+def archives(name: str) -> Path:
+    """A folder with the source archives of `requirements/<name>.txt`, unpacked; pip refuses one whose sha256 is not as written there."""
+    listed = TESTS / "requirements" / f"{name}.txt"
+    place = folder() / f"{name}-{hashlib.sha256(listed.read_bytes()).hexdigest()[:12]}"
+    if not (place / "ready").exists():
+        say(f"fetching {name}")
+        shutil.rmtree(place, ignore_errors=True)
+        pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "download"]
+        subprocess.run([*pip, "--no-deps", "--no-binary", ":all:", "--require-hashes", "-r", listed, "-d", place / "packed"], check=True)
+        for archive in (place / "packed").iterdir():
+            with tarfile.open(archive) as tar:
+                tar.extractall(place, filter="data")
+        (place / "ready").touch()
     return place
 
 

@@ -136,7 +136,7 @@ WRONG = [
     ("spec.vectors.0.size", 70000, ["size", "65536"]),
     ("spec.vectors.0.distance", "Hamming", ["distance", "Cosine"]),
     ("spec.shards", 0, ["shards"]),
-    ("spec.replication", {"factor": 2}, ["replication.factor", "one copy"]),
+    ("spec.replication", {"factor": 4}, ["nodes", "replication.factor"]),
     ("spec.replication", {"factor": 1, "minInSync": 2}, ["minInSync", "factor"]),
     ("spec.vectors", [{"name": "", "size": 4, "distance": "Dot"}, {"name": "b", "size": 4, "distance": "Dot"}], ["without a name"]),
     ("spec.quantization", {"type": "None", "scalar": {}}, ["scalar"]),

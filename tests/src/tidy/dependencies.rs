@@ -8,16 +8,18 @@ use serde_json::Value;
 use crate::{output, report};
 
 /// Which of our packages each of them may use.
-const EDGES: [(&str, &[&str]); 6] = [
+const EDGES: [(&str, &[&str]); 7] = [
     ("quiver-crds", &[]),
     ("quiver-engine", &[]),
     ("quiver-api", &[]),
-    ("quiver-node", &["quiver-api", "quiver-crds", "quiver-engine"]),
-    ("quiver-operator", &["quiver-api", "quiver-crds"]),
+    // Itself, for its tests only: with the feature that lets them leave out a rule.
+    ("quiver-replica", &["quiver-replica"]),
+    ("quiver-node", &["quiver-api", "quiver-crds", "quiver-engine", "quiver-replica"]),
+    ("quiver-operator", &["quiver-api", "quiver-crds", "quiver-replica"]),
     ("system-tests", &["quiver-api", "quiver-crds", "quiver-engine", "quiver-node", "quiver-operator"]),
 ];
 /// Async and HTTP stay out of what is bytes and CPU, and out of the kinds.
-const SYNCHRONOUS: [&str; 2] = ["quiver-engine", "quiver-crds"];
+const SYNCHRONOUS: [&str; 3] = ["quiver-engine", "quiver-crds", "quiver-replica"];
 const ASYNCHRONOUS: [&str; 4] = ["tokio", "hyper", "axum", "reqwest"];
 
 #[test]

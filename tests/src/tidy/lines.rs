@@ -8,7 +8,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const GENERATED: [&str; 5] =
     ["Cargo.lock", "package-lock.json", "crds/yaml/", "charts/quiver/templates/crds/", "tests/fixtures/"];
 /// The only places where unsafe code may stand.
-const UNSAFE: [&str; 11] = [
+const UNSAFE: [&str; 12] = [
     "node/engine/src/distance/",
     "node/engine/src/quantization/kernels",
     "node/engine/src/quantization/lines",
@@ -17,6 +17,7 @@ const UNSAFE: [&str; 11] = [
     "node/engine/src/hnsw/search",
     "node/engine/src/hnsw/build",
     "node/engine/src/hnsw/inline",
+    "node/engine/src/hnsw/multi",
     "node/engine/src/file/mmap",
     "node/engine/src/file/hugepage",
     "node/engine/src/file/faults",

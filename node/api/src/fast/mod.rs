@@ -107,7 +107,7 @@ fn query_request(scan: &mut Scan) -> Option<QueryRequest> {
             "score_threshold" => field(scan, &mut score_threshold)?,
             "limit" => field(scan, &mut limit)?,
             "offset" => field(scan, &mut offset)?,
-            "with_vector" => field(scan, &mut with_vector)?,
+            "with_vector" | "with_vectors" => field(scan, &mut with_vector)?,
             "with_payload" => field(scan, &mut with_payload)?,
             "lookup_from" => field(scan, &mut lookup_from)?,
             "shard_key" => field(scan, &mut shard_key)?,
@@ -163,7 +163,7 @@ fn search_request(scan: &mut Scan) -> Option<SearchRequest> {
             "params" => field(scan, &mut params)?,
             "offset" => field(scan, &mut offset)?,
             "with_payload" => field(scan, &mut with_payload)?,
-            "with_vector" => field(scan, &mut with_vector)?,
+            "with_vector" | "with_vectors" => field(scan, &mut with_vector)?,
             "score_threshold" => field(scan, &mut score_threshold)?,
             "shard_key" => field(scan, &mut shard_key)?,
             _ => return None,
@@ -217,7 +217,7 @@ fn point(scan: &mut Scan) -> Option<PointStruct> {
     while let Some(key) = fields.next(scan)? {
         match key {
             "id" if id.is_none() => id = Some(point_id(scan)?),
-            "vector" if vector.is_none() => vector = Some(vectors(scan)?),
+            "vector" | "vectors" if vector.is_none() => vector = Some(vectors(scan)?),
             "payload" if payload.is_none() => payload = Some(payload_of(scan)?),
             _ => return None,
         }

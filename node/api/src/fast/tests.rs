@@ -89,6 +89,7 @@ fn queries() {
         true,
     );
     check::<QueryRequest>(r#"{"query":7,"with_vector":["a"],"with_payload":{"exclude":["b"]}}"#, true);
+    check::<QueryRequest>(r#"{"query":7,"with_vectors":["a"]}"#, true);
     check::<QueryRequest>(r#"{"query":null,"filter":{"must":[{"key":"a","match":{"value":"b"}}]}}"#, true);
     check::<QueryRequest>("{}", true);
     for unusual in [
@@ -121,7 +122,7 @@ fn upserts() {
     check::<ParsedUpsert>(
         r#"{"points":[{"id":1,"vector":[1,2],"payload":{"a":[1,{"b":"\u00e4\n"}],"c":-1.5e3}},
             {"id":"00000000-0000-0000-0000-000000000001","vector":{"a":[1],"b":[2]},"payload":null},
-            {"payload":{ },"vector":[],"id":18446744073709551615},{"id":3,"vector":{}}],"update_mode":"insert_only"}"#,
+            {"payload":{ },"vector":[],"id":18446744073709551615},{"id":3,"vectors":{}}],"update_mode":"insert_only"}"#,
         true,
     );
     for unusual in [

@@ -1,10 +1,12 @@
 //! Queries by examples: points that are named by their id, or vectors.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
 use super::kinds::NO_QUERY;
 use crate::point::{PointId, Vector, unless_type, vector_from_seq};
+use crate::schema::OneOrMany;
 use crate::validate::Invalid;
 
 /// A vector, or the point whose vector is meant.
@@ -52,7 +54,7 @@ impl<'de> Deserialize<'de> for Example {
 }
 
 /// How examples become a score.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     #[default]
@@ -62,7 +64,7 @@ pub enum Strategy {
 }
 
 /// What `recommend` holds.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 pub struct RecommendInput {
     #[serde(default)]
     pub positive: Option<Vec<Example>>,
@@ -85,17 +87,18 @@ impl RecommendInput {
 }
 
 /// A point is to be nearer to the one than to the other.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct ContextPair {
     pub positive: Example,
     pub negative: Example,
 }
 
 /// What `discover` holds.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct DiscoverInput {
     pub target: Example,
     #[serde(default, deserialize_with = "pairs")]
+    #[schemars(with = "Option<OneOrMany<ContextPair>>")]
     pub context: Vec<ContextPair>,
 }
 
@@ -129,7 +132,7 @@ pub(super) fn pairs<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<ContextPair>,
 }
 
 /// What `relevance_feedback` holds.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct FeedbackInput {
     pub target: Example,
     pub feedback: Vec<FeedbackItem>,
@@ -137,20 +140,20 @@ pub struct FeedbackInput {
 }
 
 /// What was said about one point.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct FeedbackItem {
     pub example: Example,
     pub score: f32,
 }
 
 /// How feedback is used.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct FeedbackStrategy {
     pub naive: NaiveFactors,
 }
 
 /// Factors of the naive way.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct NaiveFactors {
     pub a: f32,
     pub b: f32,
@@ -161,7 +164,10 @@ impl FeedbackInput {
     /// Adds what is out of range, below `path`.
     pub fn validate(&self, path: &str, invalid: &mut Invalid) {
         if self.feedback.is_empty() {
-            invalid.add(format!("{path}.feedback"), "value invalid, must not be empty");
+            invalid.add(
+                format!("{path}.feedback"),
+                "Validation error: feedback elements must be non-empty [{}]",
+            );
         }
         let b = self.strategy.naive.b;
         if b.is_nan() || b < 0.0 {

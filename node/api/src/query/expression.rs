@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -14,11 +15,12 @@ pub const DEPTH_MAX: usize = 48;
 pub const PARTS_MAX: usize = 4096;
 
 /// What `formula` holds.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct FormulaQuery {
     pub formula: Expression,
     /// Values of variables that a point lacks.
     #[serde(default, deserialize_with = "object_or_null")]
+    #[schemars(with = "Option<BTreeMap<String, Value>>")]
     pub defaults: BTreeMap<String, Value>,
 }
 
@@ -27,7 +29,7 @@ fn object_or_null<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, Va
 }
 
 /// A place on earth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GeoPoint {
     pub lon: f64,
     pub lat: f64,

@@ -1,5 +1,6 @@
 //! Answers in groups, and the distances of points to each other.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,15 +13,20 @@ use crate::points::{WithPayload, WithVector};
 use crate::shard_key::ShardKeySelector;
 
 /// Another collection whose points are shown with the groups that their ids name.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "data did not match any variant of untagged enum WithLookupInterface")]
 pub enum LookupRecords {
     Collection(String),
-    Parts { collection: String, with_payload: Option<WithPayload>, with_vectors: Option<WithVector> },
+    Parts {
+        collection: String,
+        with_payload: Option<WithPayload>,
+        #[serde(alias = "with_vector")]
+        with_vectors: Option<WithVector>,
+    },
 }
 
 /// Body of `query/groups`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct QueryGroupsRequest {
     pub prefetch: Option<Prefetches>,
     pub query: Option<Query>,
@@ -28,6 +34,7 @@ pub struct QueryGroupsRequest {
     pub filter: Option<Filter>,
     pub params: Option<SearchParams>,
     pub score_threshold: Option<f32>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub with_payload: Option<WithPayload>,
     pub lookup_from: Option<LookupFrom>,
@@ -39,12 +46,13 @@ pub struct QueryGroupsRequest {
 }
 
 /// Body of `search/groups`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct SearchGroupsRequest {
     pub vector: NamedQueryVector,
     pub filter: Option<Filter>,
     pub params: Option<SearchParams>,
     pub with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub score_threshold: Option<f32>,
     pub group_by: String,
@@ -55,7 +63,7 @@ pub struct SearchGroupsRequest {
 }
 
 /// Body of `recommend/groups`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct RecommendGroupsRequest {
     pub positive: Option<Vec<Example>>,
     pub negative: Option<Vec<Example>>,
@@ -63,6 +71,7 @@ pub struct RecommendGroupsRequest {
     pub filter: Option<Filter>,
     pub params: Option<SearchParams>,
     pub with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub score_threshold: Option<f32>,
     pub using: Option<String>,
@@ -138,7 +147,7 @@ impl From<RecommendGroupsRequest> for QueryGroupsRequest {
 }
 
 /// The payload value that makes a group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum GroupId {
     Text(String),
@@ -147,7 +156,7 @@ pub enum GroupId {
 }
 
 /// One group, its best points first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PointGroup {
     pub hits: Vec<ScoredPoint>,
     pub id: GroupId,
@@ -156,25 +165,27 @@ pub struct PointGroup {
 }
 
 /// Groups, that with the best point first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct GroupsResult {
     pub groups: Vec<PointGroup>,
 }
 
 /// Body of the matrix calls.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct MatrixRequest {
     pub filter: Option<Filter>,
     /// How many points are drawn.
     pub sample: Option<usize>,
     /// How many of the others are answered for each.
     pub limit: Option<usize>,
+    /// Read as `vector_name` too, so that a wrong name is refused under either.
+    #[serde(alias = "vector_name")]
     pub using: Option<String>,
     pub shard_key: Option<ShardKeySelector>,
 }
 
 /// How near two points are.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct MatrixPair {
     pub a: PointId,
     pub b: PointId,
@@ -182,13 +193,13 @@ pub struct MatrixPair {
 }
 
 /// The matrix as pairs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct MatrixPairs {
     pub pairs: Vec<MatrixPair>,
 }
 
 /// The matrix as places in the list of ids.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct MatrixOffsets {
     pub offsets_row: Vec<usize>,
     pub offsets_col: Vec<usize>,

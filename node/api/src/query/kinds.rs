@@ -1,5 +1,6 @@
 //! What the universal query asks for: each kind, told apart by its key.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_json::{Map, Value};
@@ -33,7 +34,7 @@ pub enum Query {
 }
 
 /// How unlike each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 pub struct Mmr {
     /// From 0, nearness alone, to 1; 0.5 unless given.
     #[serde(default)]
@@ -77,7 +78,7 @@ pub struct OrderBy {
 }
 
 /// Which value comes first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     #[default]
@@ -86,7 +87,7 @@ pub enum Direction {
 }
 
 /// A value to begin with.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum StartFrom {
     Integer(i64),
@@ -96,13 +97,13 @@ pub enum StartFrom {
 
 impl<'de> Deserialize<'de> for OrderBy {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
+        #[derive(Deserialize, JsonSchema)]
         struct Long {
             key: String,
             direction: Option<Direction>,
             start_from: Option<StartFrom>,
         }
-        #[derive(Deserialize)]
+        #[derive(Deserialize, JsonSchema)]
         #[serde(untagged, expecting = "data did not match any variant of untagged enum OrderByInterface")]
         enum Form {
             Key(String),

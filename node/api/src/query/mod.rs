@@ -24,6 +24,7 @@ pub use older::{DiscoverBatchRequest, DiscoverRequest, RecommendBatchRequest, Re
 pub use params::{QuantizationSearchParams, SearchParams};
 pub use search::{NamedQueryVector, SearchBatchRequest, SearchRequest};
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ use crate::shard_key::ShardKeySelector;
 use crate::validate::Invalid;
 
 /// What a query works on instead of all points.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 pub struct Prefetch {
     pub prefetch: Option<Prefetches>,
     pub query: Option<Query>,
@@ -101,7 +102,7 @@ impl Prefetch {
 }
 
 /// Body of the universal query.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 pub struct QueryRequest {
     pub prefetch: Option<Prefetches>,
     pub query: Option<Query>,
@@ -111,6 +112,7 @@ pub struct QueryRequest {
     pub score_threshold: Option<f32>,
     pub limit: Option<usize>,
     pub offset: Option<usize>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub with_payload: Option<WithPayload>,
     pub lookup_from: Option<LookupFrom>,
@@ -125,7 +127,7 @@ impl QueryRequest {
 }
 
 /// Where a query by id takes its vector from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LookupFrom {
     pub collection: String,
     pub vector: Option<String>,
@@ -133,7 +135,7 @@ pub struct LookupFrom {
 }
 
 /// Body of `query/batch`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct QueryBatchRequest {
     pub searches: Vec<QueryRequest>,
 }

@@ -1,5 +1,6 @@
 //! The older forms of recommend and discover, which the universal query took the place of.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
@@ -11,7 +12,7 @@ use crate::points::{WithPayload, WithVector};
 use crate::shard_key::ShardKeySelector;
 
 /// Body of `recommend`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct RecommendRequest {
     pub positive: Option<Vec<Example>>,
     pub negative: Option<Vec<Example>>,
@@ -21,6 +22,7 @@ pub struct RecommendRequest {
     pub limit: usize,
     pub offset: Option<usize>,
     pub with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub score_threshold: Option<f32>,
     pub using: Option<String>,
@@ -29,13 +31,13 @@ pub struct RecommendRequest {
 }
 
 /// Body of `recommend/batch`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct RecommendBatchRequest {
     pub searches: Vec<RecommendRequest>,
 }
 
 /// Body of `discover`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct DiscoverRequest {
     pub target: Option<Example>,
     pub context: Option<Vec<ContextPair>>,
@@ -44,6 +46,7 @@ pub struct DiscoverRequest {
     pub limit: usize,
     pub offset: Option<usize>,
     pub with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub using: Option<String>,
     pub lookup_from: Option<LookupFrom>,
@@ -51,7 +54,7 @@ pub struct DiscoverRequest {
 }
 
 /// Body of `discover/batch`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct DiscoverBatchRequest {
     pub searches: Vec<DiscoverRequest>,
 }

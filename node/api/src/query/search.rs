@@ -1,5 +1,6 @@
 //! The older search by one vector.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
@@ -18,7 +19,7 @@ pub struct NamedQueryVector {
 
 impl<'de> Deserialize<'de> for NamedQueryVector {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
+        #[derive(Deserialize, JsonSchema)]
         struct Named {
             name: String,
             vector: Vector,
@@ -46,7 +47,7 @@ impl<'de> Deserialize<'de> for NamedQueryVector {
 }
 
 /// Body of the older search.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct SearchRequest {
     pub vector: NamedQueryVector,
     pub limit: usize,
@@ -54,13 +55,14 @@ pub struct SearchRequest {
     pub params: Option<SearchParams>,
     pub offset: Option<usize>,
     pub with_payload: Option<WithPayload>,
+    #[serde(alias = "with_vectors")]
     pub with_vector: Option<WithVector>,
     pub score_threshold: Option<f32>,
     pub shard_key: Option<ShardKeySelector>,
 }
 
 /// Body of `search/batch`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct SearchBatchRequest {
     pub searches: Vec<SearchRequest>,
 }

@@ -1,6 +1,6 @@
 //! Scores by the similarities to several vectors: recommend, discover, context, relevance feedback.
 
-use crate::config::Distance;
+use crate::config::{Datatype, Distance};
 use crate::distance;
 use crate::error::{Error, Result};
 use crate::query::{FeedbackFactors, Query};
@@ -48,6 +48,12 @@ impl Examples {
             distance::normalize(&mut self.rows[start..]);
         }
         Ok(())
+    }
+
+    /// The same, as vectors of a datatype are stored.
+    pub fn rounded(mut self, datatype: Datatype) -> Self {
+        datatype.round(&mut self.rows);
+        self
     }
 
     /// How long the vectors are.

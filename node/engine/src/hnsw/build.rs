@@ -12,6 +12,7 @@ pub(crate) use super::build_select::Material;
 use super::build_select::{CodePairs, Pairs, RawPairs};
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK, Shape};
+use super::multi::{MultiPairs, MultiScorer};
 use super::search::{Links, beam, climb};
 use super::search_space::{CodeScorer, RawScorer, Scorer, SketchedScorer};
 use crate::cancel::Cancel;
@@ -382,6 +383,11 @@ macro_rules! with_material {
             Material::Raw { rows, dim, distance } => {
                 let $scorer = RawScorer::<I>::new(rows, distance, $growing.recipe.material.row($offset));
                 let $pairs = RawPairs { rows, dim, distance };
+                $body
+            }
+            Material::Multi(points) => {
+                let $scorer = MultiScorer::<I>::new(points, points.of($offset));
+                let $pairs = MultiPairs(points);
                 $body
             }
         }

@@ -1,5 +1,6 @@
 //! Similarities between stored points, and the choice of a point's neighbours.
 
+use super::multi::MultiRows;
 use crate::config::Distance;
 use crate::distance::isa::{Isa, LINE_BYTES};
 use crate::quantization::ScalarCodes;
@@ -9,14 +10,16 @@ use crate::quantization::ScalarCodes;
 pub(crate) enum Material<'a> {
     Codes { codes: &'a ScalarCodes, sums: &'a [i32], rows: &'a [f32] },
     Raw { rows: &'a [f32], dim: usize, distance: Distance },
+    Multi(MultiRows<'a>),
 }
 
 impl<'a> Material<'a> {
-    /// The raw vector of a point.
+    /// The raw vector of a point; of a multivector all rows.
     pub(super) fn row(&self, offset: u32) -> &'a [f32] {
         let (rows, dim) = match self {
             Material::Codes { codes, rows, .. } => (rows, codes.dim()),
             Material::Raw { rows, dim, .. } => (rows, *dim),
+            Material::Multi(points) => return points.of(offset),
         };
         &rows[offset as usize * dim..][..dim]
     }

@@ -9,6 +9,7 @@ mod build_select;
 mod context;
 pub mod graph;
 pub(crate) mod inline;
+pub(crate) mod multi;
 pub(crate) mod search;
 mod search_beam;
 pub(crate) mod search_inline;

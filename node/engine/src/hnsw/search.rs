@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK};
+use super::multi::MultiScorer;
 use super::search_space::{CodeScorer, ExampleScorer, RawScorer, Scorer, SketchedScorer, Space};
 use crate::distance::TopK;
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
@@ -86,6 +87,9 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
             }
             Space::Examples { rows, examples } => {
                 walk_in::<I, _>(walk, &ExampleScorer::<I>::new(rows, examples), ctx)
+            }
+            Space::Multi { points, query } => {
+                walk_in::<I, _>(walk, &MultiScorer::<I>::new(points, query), ctx)
             }
         }
     }
@@ -425,6 +429,7 @@ unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
                 scan_in(&RawScorer::<I>::new(rows, distance, query), ctx);
             }
             Space::Examples { rows, examples } => scan_in(&ExampleScorer::<I>::new(rows, examples), ctx),
+            Space::Multi { points, query } => scan_in(&MultiScorer::<I>::new(points, query), ctx),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::multi::MultiRows;
 use crate::config::Distance;
 use crate::distance::Examples;
 use crate::distance::isa::{Isa, LINE_BYTES};
@@ -30,6 +31,11 @@ pub(crate) enum Space<'a> {
         rows: &'a [f32],
         examples: &'a Examples,
     },
+    /// Multivectors; the query's rows one behind the other.
+    Multi {
+        points: MultiRows<'a>,
+        query: &'a [f32],
+    },
 }
 
 impl Space<'_> {
@@ -39,6 +45,7 @@ impl Space<'_> {
             Space::Codes { codes, .. } | Space::Sketched { codes, .. } => codes.len(),
             Space::Raw { rows, query, .. } => (rows.len() / query.len()) as u32,
             Space::Examples { rows, examples } => (rows.len() / examples.dim()) as u32,
+            Space::Multi { points, .. } => points.len(),
         }
     }
 }
@@ -229,7 +236,7 @@ impl<'a, I: Isa> RawScorer<'a, I> {
 /// # Safety
 /// Both are as long; the processor has the instruction set.
 #[inline(always)]
-unsafe fn similarity<I: Isa>(distance: Distance, a: *const f32, b: *const f32, dim: usize) -> f32 {
+pub(super) unsafe fn similarity<I: Isa>(distance: Distance, a: *const f32, b: *const f32, dim: usize) -> f32 {
     // SAFETY: passed on to the caller.
     unsafe {
         match distance {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use super::columns::{PayloadWriter, Versions};
 use super::deleted::Deleted;
 use super::ids::IdTable;
+use super::multi::MultiWriter;
 use super::mutable::ChunkState;
 use super::sealed::{
-    Meta, SealedSegment, SparseMeta, VectorMeta, spec_of, wants_graph, write_index, write_meta,
+    Meta, MultiMeta, SealedSegment, SparseMeta, VectorMeta, spec_of, wants_graph, write_index, write_meta,
 };
 use super::sparse::SparseBuilder;
 use super::tenants::Ranks;
-use super::vectors::{DROPPED, GraphPlan, SegmentVectors, VectorsBuilder};
+use super::vectors::{DROPPED, GraphPlan, VectorSpec, VectorsBuilder};
 use crate::bitset::Bitset;
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, FieldSchema};
@@ -28,7 +29,7 @@ use crate::payload::PayloadMap;
 use crate::payload_index::FieldIndexBuilder;
 use crate::point_id::PointId;
 use crate::shard::manifest::SegmentEntry;
-use crate::vector::SparseRow;
+use crate::vector::{MultiRow, SparseRow};
 
 /// Points written between two looks at the cancel flag.
 const POINTS_PER_CHECK: usize = 1024;
@@ -79,6 +80,13 @@ impl Source {
         match self {
             Source::Chunk(c) => Ok(c.chunk.sparse_column(name).and_then(|c| c.get(offset))),
             Source::Sealed(s, _) => s.sparse_vector(offset, name),
+        }
+    }
+
+    fn multi_vector(&self, offset: u32, name: &str) -> Result<Option<MultiRow<'_>>> {
+        match self {
+            Source::Chunk(c) => Ok(c.chunk.multi_column(name).and_then(|c| c.get(offset))),
+            Source::Sealed(s, _) => s.multi_vector(offset, name),
         }
     }
 }
@@ -157,8 +165,12 @@ impl Build<'_> {
         ];
         let mut meta = Meta::default();
         self.write_payloads(sources, places, dir, &mut files, &mut meta)?;
-        for (i, name) in self.config.vectors.keys().enumerate() {
-            self.write_vectors(sources, places, dir, (i, name), &mut files, &mut meta)?;
+        for (i, (name, params)) in self.config.vectors.iter().enumerate() {
+            if params.multivector {
+                self.write_multi(sources, places, dir, (i, name), &mut files, &mut meta)?;
+            } else {
+                self.write_vectors(sources, places, dir, (i, name), &mut files, &mut meta)?;
+            }
         }
         for (i, name) in self.config.sparse_vectors.keys().enumerate() {
             let (prefix, cancel) = (format!("s{i}"), self.cancel);
@@ -238,14 +250,13 @@ impl Build<'_> {
             points += u32::from(sources[place.1 as usize].points().has_vector(place.2, name));
         }
         let graph = self.graphs && wants_graph(self.config, name, points);
-        let grown = if graph { grow_from(sources, places, name) } else { None };
+        let from = |s: &SealedSegment| s.vectors().get(name).filter(|v| v.has_graph()).cloned();
+        let grown = if graph { largest_graph(sources, places, from, |v| v.present()) } else { None };
         let plan = match &grown {
             Some((from, new_offsets)) => GraphPlan::Grow { from, new_offsets },
             None if graph => GraphPlan::Build,
             None => GraphPlan::None,
         };
-        let (disk, pool, threads, cancel) = (self.disk, self.pool, self.threads, self.cancel);
-        let builder = VectorsBuilder { disk, dir, prefix: &prefix, spec: &spec, pool, threads, cancel };
         let mut fill = |new: u32, row: &mut [f32]| match vector(&places[new as usize])? {
             Some(v) => {
                 row.copy_from_slice(v);
@@ -253,30 +264,95 @@ impl Build<'_> {
             }
             None => Ok(false),
         };
+        let builder = self.vectors_builder(dir, &prefix, &spec, true);
         let written = builder.write(places.len() as u32, &mut fill, plan)?;
-        let graph = written.iter().any(|f| f.name.ends_with(".graph"));
+        let vector = vector_meta(prefix, &spec, &written, points);
         files.extend(written);
-        let (hnsw, quantization) = (spec.hnsw, spec.quantization);
-        let (size, distance) = (params.size, params.distance);
-        let vector = VectorMeta { prefix, size, distance, hnsw, quantization, graph, points };
         meta.vectors.insert(name.to_owned(), vector);
         Ok(())
     }
+
+    fn write_multi(
+        &self,
+        sources: &[Source],
+        places: &[Place],
+        dir: &Path,
+        (number, name): (usize, &str),
+        files: &mut Vec<FileEntry>,
+        meta: &mut Meta,
+    ) -> Result<()> {
+        let spec = spec_of(self.config, &self.config.vectors[name]);
+        let prefix = format!("m{number}");
+        let vector = |place: usize| {
+            let (_, source, offset) = places[place];
+            sources[source as usize].multi_vector(offset, name)
+        };
+        let mut writer = MultiWriter::default();
+        for place in 0..places.len() {
+            if place % POINTS_PER_CHECK == 0 {
+                self.cancel.check()?;
+            }
+            writer.push(vector(place)?.map_or(0, MultiRow::count))?;
+        }
+        let (points, rows, starts) = (writer.points(), writer.rows(), writer.starts());
+        let mut place = 0;
+        let mut fill = |row: u32, numbers: &mut [f32]| {
+            while starts[place + 1] <= row {
+                place += 1;
+            }
+            let at = (row - starts[place]) as usize * spec.dim;
+            let read = vector(place)?.and_then(|v| v.numbers.get(at..at + spec.dim));
+            let read = read.ok_or_else(|| Error::corrupt(&prefix, "fewer rows than there were before"))?;
+            numbers.copy_from_slice(read);
+            Ok(true)
+        };
+        let builder = self.vectors_builder(dir, &prefix, &spec, false);
+        let mut written = builder.write(rows, &mut fill, GraphPlan::None)?;
+        written.push(writer.write(self.disk, dir, &prefix)?);
+        if self.graphs && wants_graph(self.config, name, rows) {
+            let graph = |s: &'_ SealedSegment| s.multi().get(name).filter(|m| m.has_graph()).cloned();
+            let grown = largest_graph(sources, places, graph, |m| m.present());
+            let old = grown.as_ref().map(|(from, new_offsets)| (&**from, &new_offsets[..]));
+            written.push(writer.write_graph(&builder, &written, old)?);
+        }
+        let rows = vector_meta(prefix, &spec, &written, rows);
+        files.extend(written);
+        meta.multi.insert(name.to_owned(), MultiMeta { points, rows });
+        Ok(())
+    }
+
+    fn vectors_builder<'b>(
+        &'b self,
+        dir: &'b Path,
+        prefix: &'b str,
+        spec: &'b VectorSpec,
+        codes: bool,
+    ) -> VectorsBuilder<'b> {
+        let (disk, pool, threads, cancel) = (self.disk, self.pool, self.threads, self.cancel);
+        VectorsBuilder { disk, dir, prefix, spec, codes, pool, threads, cancel }
+    }
 }
 
-/// The source whose graph is worth keeping, and where its points are in the new segment.
-fn grow_from<'a>(
-    sources: &'a [Source],
+fn vector_meta(prefix: String, spec: &VectorSpec, written: &[FileEntry], points: u32) -> VectorMeta {
+    let graph = written.iter().any(|f| f.name.ends_with(".graph") || f.name.ends_with(".maxsim"));
+    let (hnsw, quantization) = (spec.hnsw, spec.quantization);
+    VectorMeta { prefix, size: spec.dim, distance: spec.distance, hnsw, quantization, graph, points }
+}
+
+/// The largest of the graphs that sources have, and for each of its points the offset in the new segment.
+fn largest_graph<G>(
+    sources: &[Source],
     places: &[Place],
-    name: &str,
-) -> Option<(&'a SegmentVectors, Vec<u32>)> {
-    let graph = |source: &'a Source| match source {
-        Source::Sealed(s, _) => s.vectors().get(name).filter(|v| v.has_graph()),
+    graph: impl Fn(&SealedSegment) -> Option<Arc<G>>,
+    points: impl Fn(&G) -> u32,
+) -> Option<(Arc<G>, Vec<u32>)> {
+    let graph = |source: &Source| match source {
+        Source::Sealed(s, _) => graph(s),
         Source::Chunk(_) => None,
     };
     let graphs = sources.iter().enumerate().filter_map(|(i, s)| Some((i as u32, graph(s)?)));
-    let (largest, from) = graphs.max_by_key(|(_, v)| v.present())?;
-    let mut new_offsets = vec![DROPPED; from.len() as usize];
+    let (largest, from) = graphs.max_by_key(|(_, g)| points(g))?;
+    let mut new_offsets = vec![DROPPED; sources[largest as usize].points().len() as usize];
     for (new, (_, source, offset)) in places.iter().enumerate() {
         if *source == largest {
             new_offsets[*offset as usize] = new as u32;

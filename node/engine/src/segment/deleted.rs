@@ -70,6 +70,16 @@ impl Deleted {
         fresh
     }
 
+    /// Takes a deletion back; nothing happens to a point that is there.
+    pub fn remove(&mut self, offset: u32) {
+        if self.contains(offset)
+            && let Some(page) = &mut self.pages[(offset / PAGE_BITS) as usize]
+        {
+            Arc::make_mut(page)[(offset % PAGE_BITS) as usize / 64] &= !(1 << (offset % 64));
+            self.count -= 1;
+        }
+    }
+
     /// The 64 deletion bits from offset `64 × word` on.
     #[inline]
     pub fn word(&self, word: usize) -> u64 {

@@ -5,6 +5,7 @@ mod columns;
 pub mod deleted;
 mod filter_cache;
 mod ids;
+pub mod multi;
 pub mod mutable;
 mod passing;
 pub mod sealed;

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::bitset::Bitset;
-use crate::config::{CollectionConfig, FieldSchema};
+use crate::config::{CollectionConfig, FieldSchema, VectorParams};
 use crate::error::Result;
 use crate::filter::PointSource;
 use crate::json_path::JsonPath;
 use crate::payload::{PayloadMap, RawPayload};
 use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
+use crate::segment::multi::MultiColumn;
 use crate::segment::sparse::SparseColumn;
 use crate::vector::{NamedVectors, Vector};
 
@@ -67,6 +68,15 @@ pub struct Tail {
 impl Tail {
     pub fn rows(&self) -> &[Arc<Row>] {
         &self.rows
+    }
+
+    /// The rows that `keep` wants.
+    pub fn only(&self, keep: impl Fn(&Row) -> bool) -> Self {
+        if self.rows.iter().all(|r| keep(r)) {
+            return self.clone();
+        }
+        let rows: Vec<Arc<Row>> = self.rows.iter().filter(|r| keep(r)).cloned().collect();
+        Self { ids: Arc::new(rows.iter().map(|r| r.id).collect()), rows: Arc::new(rows) }
     }
 
     /// Adds a point that is not there; gives its place.
@@ -140,6 +150,7 @@ pub struct Chunk {
     payloads: Vec<RawPayload>,
     columns: BTreeMap<String, Arc<Column>>,
     sparse: BTreeMap<String, Arc<SparseColumn>>,
+    multi: BTreeMap<String, Arc<MultiColumn>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
     bytes: usize,
     payload_bytes: usize,
@@ -180,6 +191,7 @@ impl Chunk {
         }
         Ok(Self {
             sparse,
+            multi: multi_columns(rows, config),
             ids: rows.iter().map(|r| r.id).collect(),
             seqs: rows.iter().map(|r| r.seq).collect(),
             payloads: rows.iter().map(|r| r.payload.clone()).collect(),
@@ -211,6 +223,10 @@ impl Chunk {
         self.sparse.get(name).map(|c| &**c)
     }
 
+    pub fn multi_column(&self, name: &str) -> Option<&MultiColumn> {
+        self.multi.get(name).map(|c| &**c)
+    }
+
     /// All vectors of a point.
     pub fn vectors(&self, offset: u32) -> NamedVectors {
         let vector = |(name, c): (&String, &Arc<Column>)| {
@@ -219,7 +235,14 @@ impl Chunk {
         let sparse = |(name, c): (&String, &Arc<SparseColumn>)| {
             c.get(offset).map(|v| (name.clone(), Vector::Sparse(v.to_vector())))
         };
-        self.columns.iter().filter_map(vector).chain(self.sparse.iter().filter_map(sparse)).collect()
+        let multi = |(name, c): (&String, &Arc<MultiColumn>)| {
+            c.get(offset).map(|v| (name.clone(), Vector::Multi(v.to_vector())))
+        };
+        let dense = self.columns.iter().filter_map(vector);
+        dense
+            .chain(self.sparse.iter().filter_map(sparse))
+            .chain(self.multi.iter().filter_map(multi))
+            .collect()
     }
 
     /// Memory it takes, about.
@@ -260,6 +283,7 @@ impl Chunk {
         let mut chunk = self.share();
         chunk.columns.remove(name);
         chunk.sparse.remove(name);
+        chunk.multi.remove(name);
         chunk
     }
 
@@ -270,12 +294,23 @@ impl Chunk {
             payloads: self.payloads.clone(),
             columns: self.columns.clone(),
             sparse: self.sparse.clone(),
+            multi: self.multi.clone(),
             indexes: self.indexes.clone(),
             bytes: self.bytes,
             payload_bytes: self.payload_bytes,
             identity: self.identity.clone(),
         }
     }
+}
+
+fn multi_columns(rows: &[Arc<Row>], config: &CollectionConfig) -> BTreeMap<String, Arc<MultiColumn>> {
+    let column = |(name, params): (&String, &VectorParams)| {
+        let vector = |r: &Arc<Row>| r.vectors.get(name).and_then(Vector::as_multi).cloned();
+        let vectors: Vec<_> = rows.iter().map(vector).collect();
+        let column = MultiColumn::new(params.size, vectors.iter().map(|v| v.as_ref().map(|v| v.row())))?;
+        Some((name.clone(), Arc::new(column)))
+    };
+    config.vectors.iter().filter(|(_, params)| params.multivector).filter_map(column).collect()
 }
 
 fn column_of(rows: &[Arc<Row>], name: &str, dim: usize) -> Option<Column> {
@@ -313,11 +348,13 @@ impl PointSource for Chunk {
     fn has_vector(&self, offset: u32, name: &str) -> bool {
         self.columns.get(name).is_some_and(|c| c.present.get(offset))
             || self.sparse.get(name).is_some_and(|c| c.present.get(offset))
+            || self.multi.get(name).is_some_and(|c| c.present.get(offset))
     }
 
     fn with_vector(&self, name: &str) -> Bitset {
         let dense = self.columns.get(name).map(|c| &c.present);
-        let present = dense.or_else(|| self.sparse.get(name).map(|c| &c.present));
+        let sparse = || self.sparse.get(name).map(|c| &c.present);
+        let present = dense.or_else(sparse).or_else(|| self.multi.get(name).map(|c| &c.present));
         present.cloned().unwrap_or_else(|| Bitset::zeros(self.len()))
     }
 

@@ -15,6 +15,7 @@ use super::columns::{Payloads, Versions};
 use super::deleted::Deleted;
 use super::filter_cache::FilterCache;
 use super::ids::IdTable;
+use super::multi::SegmentMulti;
 use super::passing::Passing;
 use super::sparse::{SegmentSparse, SparseSource};
 use super::vectors::{SegmentVectors, VectorSpec};
@@ -29,7 +30,7 @@ use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
 use crate::quantization::ScalarCodes;
 use crate::shard::manifest::SegmentEntry;
-use crate::vector::SparseRow;
+use crate::vector::{MultiRow, SparseRow};
 
 const META: [u8; 8] = *b"segmeta ";
 const INDEX: [u8; 8] = *b"PLDINDEX";
@@ -41,10 +42,20 @@ pub struct Meta {
     pub vectors: BTreeMap<String, VectorMeta>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sparse: BTreeMap<String, SparseMeta>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub multi: BTreeMap<String, MultiMeta>,
     /// By the text of their path.
     pub indexes: BTreeMap<String, IndexMeta>,
     /// Number that the next file of this segment gets.
     pub next_file: u32,
+}
+
+impl Meta {
+    /// Everything that may have a graph, by name.
+    pub fn dense(&self) -> impl Iterator<Item = (&str, &VectorMeta)> {
+        let multi = self.multi.iter().map(|(name, m)| (name.as_str(), &m.rows));
+        self.vectors.iter().map(|(name, v)| (name.as_str(), v)).chain(multi)
+    }
 }
 
 /// How the vectors of one name were built.
@@ -71,6 +82,15 @@ pub struct SparseMeta {
     pub entries: u64,
 }
 
+/// The multivectors of one name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MultiMeta {
+    /// Points that have it.
+    pub points: u32,
+    /// Its vectors, each by itself, as if they were those of as many points.
+    pub rows: VectorMeta,
+}
+
 /// A payload index of a segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IndexMeta {
@@ -92,6 +112,7 @@ pub struct SealedSegment {
     payloads: Payloads,
     vectors: BTreeMap<String, Arc<SegmentVectors>>,
     sparse: BTreeMap<String, Arc<SegmentSparse>>,
+    multi: BTreeMap<String, Arc<SegmentMulti>>,
     indexes: BTreeMap<JsonPath, Arc<FieldIndex>>,
     /// Shared by what is made of this segment with other indexes or settings: its points stay the same.
     filters: Arc<FilterCache>,
@@ -124,7 +145,7 @@ impl SealedSegment {
         let meta = read_meta(disk, &dir, meta_entry)?;
         let mut vectors = BTreeMap::new();
         for (name, v) in &meta.vectors {
-            if config.vectors.get(name).is_none_or(|p| p.size != v.size) {
+            if config.vectors.get(name).is_none_or(|p| p.multivector || p.size != v.size) {
                 continue;
             }
             let spec = spec_of(config, &config.vectors[name]);
@@ -135,6 +156,7 @@ impl SealedSegment {
             vectors.insert(name.clone(), Arc::new(opened));
         }
         let sparse = open_sparse(disk, &dir, entry, &meta, config)?;
+        let multi = open_multi(disk, &dir, (&entry.files, entry.points), &meta, config)?;
         let mut indexes = BTreeMap::new();
         for (key, index) in &meta.indexes {
             let path = JsonPath::parse(key).map_err(|e| Error::corrupt(&meta_entry.name, e))?;
@@ -152,6 +174,7 @@ impl SealedSegment {
             ids,
             vectors,
             sparse,
+            multi,
             indexes,
             filters: Arc::default(),
         })
@@ -182,7 +205,7 @@ impl SealedSegment {
     /// Whether a graph was built with other parameters than the configuration asks for now, or codes without the
     /// sketches that it asks for. Everything else only changes how the files are used.
     pub fn is_outdated(&self, config: &CollectionConfig) -> bool {
-        self.meta.vectors.iter().any(|(name, built)| {
+        self.meta.dense().any(|(name, built)| {
             let Some(params) = config.vectors.get(name) else { return false };
             let hnsw = config.hnsw_of(params);
             let inline =
@@ -210,22 +233,25 @@ impl SealedSegment {
                 &self.files,
             )?);
         }
+        segment.multi = open_multi(disk, &self.dir, (&self.files, self.len()), &self.meta, config)?;
         Ok(segment)
     }
 
     /// Loads what searches need, so that the first one need not.
     pub fn warm(&self) -> Result<()> {
-        self.vectors.values().try_for_each(|v| v.warm())
+        self.vectors.values().try_for_each(|v| v.warm())?;
+        self.multi.values().try_for_each(|m| m.warm())
     }
 
     /// Bytes held in RAM.
     pub fn bytes_ram(&self) -> u64 {
-        self.vectors.values().map(|v| v.ram_bytes()).sum()
+        let multi = self.multi.values().map(|m| m.ram_bytes()).sum::<u64>();
+        multi + self.vectors.values().map(|v| v.ram_bytes()).sum::<u64>()
     }
 
     /// Whether a vector is above the indexing threshold and has no graph.
     pub fn lacks_graph(&self, config: &CollectionConfig) -> bool {
-        self.meta.vectors.iter().any(|(name, built)| !built.graph && wants_graph(config, name, built.points))
+        self.meta.dense().any(|(name, built)| !built.graph && wants_graph(config, name, built.points))
     }
 
     /// Bytes of the file of payloads.
@@ -235,7 +261,7 @@ impl SealedSegment {
 
     /// Bytes of raw vectors.
     pub fn vector_bytes(&self) -> u64 {
-        let dense: u64 = self.meta.vectors.values().map(|v| u64::from(v.points) * v.size as u64 * 4).sum();
+        let dense: u64 = self.meta.dense().map(|(_, v)| u64::from(v.points) * v.size as u64 * 4).sum();
         dense + self.meta.sparse.values().map(|v| v.entries * 8).sum::<u64>()
     }
 
@@ -269,6 +295,15 @@ impl SealedSegment {
         self.sparse.get(name).map_or(Ok(None), |v| v.get(offset))
     }
 
+    pub fn multi(&self) -> &BTreeMap<String, Arc<SegmentMulti>> {
+        &self.multi
+    }
+
+    /// The multivector of one point as it is stored.
+    pub fn multi_vector(&self, offset: u32, name: &str) -> Result<Option<MultiRow<'_>>> {
+        self.multi.get(name).map_or(Ok(None), |v| v.get(offset))
+    }
+
     /// The first place, in the order of ids, whose id is not below `id`.
     pub fn lower_bound(&self, id: PointId) -> u32 {
         self.ids.lower_bound(id)
@@ -297,7 +332,9 @@ impl SealedSegment {
 
     /// Without the vectors of one name.
     pub fn without_vector(&self, name: &str) -> Option<Self> {
-        if !self.meta.vectors.contains_key(name) && !self.meta.sparse.contains_key(name) {
+        let meta = &self.meta;
+        let has = meta.vectors.contains_key(name) || meta.sparse.contains_key(name);
+        if !has && !meta.multi.contains_key(name) {
             return None;
         }
         let mut segment = self.clone();
@@ -305,6 +342,8 @@ impl SealedSegment {
         segment.meta.vectors.remove(name);
         segment.sparse.remove(name);
         segment.meta.sparse.remove(name);
+        segment.multi.remove(name);
+        segment.meta.multi.remove(name);
         segment.stale_meta = true;
         Some(segment)
     }
@@ -356,6 +395,7 @@ impl SealedSegment {
         let is_known = |prefix: &str| {
             meta.vectors.values().any(|v| v.prefix == prefix)
                 || meta.sparse.values().any(|v| v.prefix == prefix)
+                || meta.multi.values().any(|v| v.rows.prefix == prefix)
         };
         // Only the files of vectors have a dot in their names, behind the prefix.
         let of_dropped = |f: &FileEntry| f.name.split_once('.').is_some_and(|(prefix, _)| !is_known(prefix));
@@ -373,8 +413,10 @@ impl SealedSegment {
     /// As this is in memory now, with the files that another state of it wrote.
     pub fn with_files_of(&self, written: &SealedSegment) -> Self {
         let (vectors, sparse) = (self.meta.vectors.clone(), self.meta.sparse.clone());
-        let meta = Meta { vectors, sparse, ..written.meta.clone() };
-        let stale_meta = meta.vectors != written.meta.vectors || meta.sparse != written.meta.sparse;
+        let meta = Meta { vectors, sparse, multi: self.meta.multi.clone(), ..written.meta.clone() };
+        let stale_meta = meta.vectors != written.meta.vectors
+            || meta.sparse != written.meta.sparse
+            || meta.multi != written.meta.multi;
         let files = written.files.clone();
         Self { files, meta, stale_meta, indexes: written.indexes.clone(), ..self.clone() }
     }
@@ -397,6 +439,28 @@ fn open_sparse(
         sparse.insert(name.clone(), Arc::new(opened));
     }
     Ok(sparse)
+}
+
+/// The multivectors that the collection still has.
+fn open_multi(
+    disk: &dyn Disk,
+    dir: &Path,
+    (files, points): (&[FileEntry], u32),
+    meta: &Meta,
+    config: &CollectionConfig,
+) -> Result<BTreeMap<String, Arc<SegmentMulti>>> {
+    let mut multi = BTreeMap::new();
+    for (name, built) in &meta.multi {
+        let params = config.vectors.get(name).filter(|p| p.multivector && p.size == built.rows.size);
+        let Some(params) = params else { continue };
+        let prefix = &built.rows.prefix;
+        let opened = SegmentMulti::open(disk, dir, prefix, &spec_of(config, params), files)?;
+        if opened.len() != points || opened.present() != built.points {
+            return Err(Error::corrupt(format!("{prefix}.multi"), "another number of points"));
+        }
+        multi.insert(name.clone(), Arc::new(opened));
+    }
+    Ok(multi)
 }
 
 /// How the vectors of one name are kept and compared.
@@ -495,6 +559,7 @@ impl PointSource for SealedSegment {
     fn has_vector(&self, offset: u32, name: &str) -> bool {
         self.vectors.get(name).is_some_and(|v| v.has(offset))
             || self.sparse.get(name).is_some_and(|v| v.has(offset))
+            || self.multi.get(name).is_some_and(|v| v.has(offset))
     }
 
     fn index(&self, key: &JsonPath) -> Option<&FieldIndex> {

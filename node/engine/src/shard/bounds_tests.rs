@@ -20,8 +20,7 @@ use crate::vector::NamedVectors;
 const DIM: usize = 8;
 
 fn config() -> CollectionConfig {
-    let params =
-        VectorParams { size: DIM, distance: Distance::Euclid, hnsw: None, quantization: None, on_disk: None };
+    let params = VectorParams::new(DIM, Distance::Euclid);
     CollectionConfig {
         vectors: [(String::new(), params)].into(),
         optimizers: OptimizerConfig { indexing_threshold_kb: 1, ..OptimizerConfig::default() },
@@ -30,9 +29,7 @@ fn config() -> CollectionConfig {
 }
 
 fn options(limits: ShardLimits) -> ShardOptions {
-    // The machine that runs the tests may have a full volume.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    ShardOptions { watermarks, limits, ..ShardOptions::default() }
+    ShardOptions { watermarks: Watermarks::OFF, limits, ..ShardOptions::default() }
 }
 
 fn create(dir: &Path, limits: ShardLimits, config: CollectionConfig) -> Shard {

@@ -120,7 +120,7 @@ impl Shard {
             }
         }
         state.forget_indexes();
-        self.publish(&writer);
+        self.publish(&mut writer);
         // A file that stays is dropped by a later call; the manifest says where the log is needed from.
         let truncated = writer.wal.truncate_before(taken.at.0 + 1);
         if let Some(why) = writer.wal.poisoned().map(str::to_owned) {

@@ -17,9 +17,7 @@ use crate::text::{Stemmer, TextMatch, TextParams, TextTest};
 use crate::vector::NamedVectors;
 
 fn create(dir: &std::path::Path) -> Shard {
-    // The machine that runs the tests may have a full volume.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    let options = ShardOptions { watermarks, ..ShardOptions::default() };
+    let options = ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() };
     Shard::create(Arc::new(RealDisk), dir, options, CollectionConfig::default()).expect("creates")
 }
 

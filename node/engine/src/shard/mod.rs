@@ -13,11 +13,19 @@ mod checkpoint;
 mod cost;
 #[cfg(test)]
 mod crash_tests;
+mod defer;
+#[cfg(test)]
+mod defer_tests;
 mod facet;
 #[cfg(test)]
 mod field_tests;
 mod limits;
 pub mod manifest;
+mod multi;
+#[cfg(test)]
+mod multi_index_tests;
+#[cfg(test)]
+mod multi_tests;
 mod optimize;
 mod optimizer;
 mod order;
@@ -29,6 +37,9 @@ mod quantization_tests;
 mod query_tests;
 mod queue;
 mod read;
+pub mod replicated;
+#[cfg(test)]
+mod replicated_tests;
 mod scrub;
 mod search;
 mod snapshot;
@@ -45,7 +56,7 @@ mod tests;
 mod threads;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -60,7 +71,7 @@ pub use outlook::{Outlook, SegmentPoints, Step};
 pub use read::View;
 pub use snapshot::SnapshotFiles;
 pub use sparse::SparseCounts;
-pub use stats::{ShardStats, ShardStatus};
+pub use stats::{SegmentStats, ShardStats, ShardStatus};
 pub use threads::GraphThreads;
 
 use crate::config::{CollectionConfig, FieldSchema, VectorParams};
@@ -71,8 +82,9 @@ use crate::operation::Applied;
 use crate::operation_codec;
 use crate::segment::Deleted;
 use crate::segment::sealed::{SealedSegment, SealedState, read_deleted};
-use crate::wal::{Wal, WalIdentity, WalOptions};
+use crate::wal::{Record, Wal, WalIdentity, WalOptions};
 use manifest::{Manifest, ManifestEdit, ManifestState};
+use replicated::Lead;
 use state::State;
 
 /// Called once with what became of a write. It runs on the thread that drains the shard: it must be quick
@@ -91,6 +103,9 @@ pub struct ShardOptions {
     pub watermarks: Watermarks,
     pub wal: WalOptions,
     pub limits: ShardLimits,
+    /// Other copies may have the same log: an operation is applied when it is committed, which somebody else decides.
+    /// See [`replicated`].
+    pub replicated: bool,
 }
 
 /// When a nearly full volume refuses writes that add data.
@@ -100,6 +115,12 @@ pub struct Watermarks {
     pub refuse_percent: f64,
     /// Below this they are accepted again.
     pub accept_percent: f64,
+}
+
+impl Watermarks {
+    /// However full the volume is, no write is refused before the disk itself refuses it. For tests, whose machine may have
+    /// a full volume.
+    pub const OFF: Self = Self { refuse_percent: 101.0, accept_percent: 101.0 };
 }
 
 impl Default for Watermarks {
@@ -116,7 +137,12 @@ pub struct Shard {
     queue: Mutex<queue::Queue>,
     keeper: Mutex<Keeper>,
     writer: Mutex<Writer>,
+    /// All points.
     view: ArcSwap<View>,
+    /// Those that readers see.
+    shown: ArcSwap<View>,
+    /// How many points they don't see yet.
+    deferred: AtomicU64,
     /// Views that were published so far.
     published: AtomicU64,
     /// Writers that wait for an index to be built.
@@ -142,6 +168,12 @@ struct Writer {
     wal: Wal,
     /// Sequence number of the next operation.
     next_seq: u64,
+    /// Term of the operations that are written now.
+    term: u64,
+    /// In the log and not applied: of a replicated shard what isn't known to be committed.
+    waiting: VecDeque<write::Logged>,
+    /// Who lets a replicated shard write, while this copy leads.
+    lead: Option<Arc<dyn Lead>>,
     /// Up to which operation the manifest has everything.
     sealed_seq: u64,
     /// Why no write is accepted any more.
@@ -199,14 +231,7 @@ impl Shard {
             )));
         }
         let segments = dir.join(SEGMENTS);
-        let mut sealed = Vec::new();
-        let mut durable = BTreeMap::new();
-        for entry in &published.segments {
-            let segment = SealedSegment::open(&*disk, &segments, entry, &published.config)?;
-            let deleted = read_deleted(&*disk, &segments, entry)?;
-            durable.insert(entry.id, deleted.clone());
-            sealed.push(SealedState::published(segment, deleted));
-        }
+        let (sealed, durable) = open_segments(&*disk, &segments, published)?;
         let applied = (published.applied_seq, published.applied_term.max(published.term).max(1));
         let mut indexes = BTreeMap::new();
         for (key, schema) in &published.indexes {
@@ -216,18 +241,15 @@ impl Shard {
         let mut state = State::new(applied, published.config.clone(), indexes, sealed);
         let (wal, recovered) =
             Wal::open(disk.clone(), dir.join(WAL), options.identity, published.applied_seq, options.wal)?;
-        for record in recovered.records {
-            // What the segments have already, they have; nothing is done twice.
-            if record.seq > state.seq {
-                let op = operation_codec::decode(record.kind, &record.body)?;
-                state.apply(record.seq, record.term.max(state.term), op)?;
-            }
-        }
+        let waiting = replay(recovered.records, &mut state, options.replicated)?;
         state.forget_indexes();
         // Last, so that a start that finds damage has removed nothing.
         checkpoint::remove_leftovers(&*disk, &segments, published)?;
-        let writer = Writer {
+        let mut writer = Writer {
             next_seq: wal.last_seq().max(state.seq) + 1,
+            term: state.term,
+            waiting,
+            lead: None,
             sealed_seq: published.applied_seq,
             wal,
             poisoned: None,
@@ -238,8 +260,12 @@ impl Shard {
         };
         let next_segment_id = published.next_segment_id;
         let damage = scrub::Damage::default();
+        let whole = Arc::new(writer.state.view(&damage));
+        let shown = writer.state.shown(whole.clone(), &damage);
         Ok(Self {
-            view: ArcSwap::from_pointee(writer.state.view(&damage)),
+            view: ArcSwap::new(whole),
+            shown: ArcSwap::new(shown),
+            deferred: AtomicU64::new(writer.state.deferral.hidden()),
             published: AtomicU64::new(0),
             keeper: Mutex::new(Keeper { manifest, durable, next_segment_id }),
             writer: Mutex::new(writer),
@@ -262,7 +288,17 @@ impl Shard {
 
     /// The state after the last finished write. Never blocks; what is read through one view is consistent.
     pub fn view(&self) -> Arc<View> {
+        self.shown.load_full()
+    }
+
+    /// The same with the points that are hidden until they are indexed.
+    pub(super) fn whole(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// How many points are hidden until they are indexed.
+    pub fn deferred(&self) -> u64 {
+        self.deferred.load(Ordering::Acquire)
     }
 
     /// A number that is another one after every change: by a write, of the configuration, or of the segments. For as
@@ -298,7 +334,7 @@ impl Shard {
         let is_changed = |(name, params): (&String, &VectorParams)| {
             !published.vectors.contains_key(name) && config.vectors.get(name).is_some_and(|new| new != params)
         };
-        if self.view().config().vectors.iter().any(is_changed) && self.checkpoint(&mut keeper)? {
+        if self.whole().config().vectors.iter().any(is_changed) && self.checkpoint(&mut keeper)? {
             published = keeper.manifest.state().config.clone();
         }
         let mut writer = self.writer.lock();
@@ -324,13 +360,17 @@ impl Shard {
             s.segment = Arc::new(s.segment.reopen(&*self.disk, &config)?);
             Ok(())
         });
-        self.publish(&writer);
+        self.publish(&mut writer);
         reopened
     }
 
     /// Shows the state to readers.
-    fn publish(&self, writer: &Writer) {
-        self.view.store(Arc::new(writer.state.view(&self.damage)));
+    fn publish(&self, writer: &mut Writer) {
+        let whole = Arc::new(writer.state.view(&self.damage));
+        let shown = writer.state.shown(whole.clone(), &self.damage);
+        self.view.store(whole);
+        self.shown.store(shown);
+        self.deferred.store(writer.state.deferral.hidden(), Ordering::Release);
         self.published.fetch_add(1, Ordering::Release);
     }
 
@@ -346,6 +386,42 @@ impl Shard {
     fn segments_dir(&self) -> PathBuf {
         self.dir.join(SEGMENTS)
     }
+}
+
+/// The segments that the manifest names, and their deletions.
+fn open_segments(
+    disk: &dyn Disk,
+    segments: &Path,
+    published: &ManifestState,
+) -> Result<(Vec<SealedState>, BTreeMap<u64, Deleted>)> {
+    let mut sealed = Vec::new();
+    let mut durable = BTreeMap::new();
+    for entry in &published.segments {
+        let segment = SealedSegment::open(disk, segments, entry, &published.config)?;
+        let deleted = read_deleted(disk, segments, entry)?;
+        durable.insert(entry.id, deleted.clone());
+        sealed.push(SealedState::published(segment, deleted));
+    }
+    Ok((sealed, durable))
+}
+
+/// Applies what the log has behind the segments. Of a replicated shard nothing is known to be committed: all of it waits.
+fn replay(records: Vec<Record>, state: &mut State, replicated: bool) -> Result<VecDeque<write::Logged>> {
+    let mut waiting = VecDeque::new();
+    for record in records {
+        // What the segments have already, they have; nothing is done twice.
+        if record.seq <= state.seq {
+            continue;
+        }
+        let op = operation_codec::decode(record.kind, &record.body)?;
+        let (seq, term) = (record.seq, record.term.max(state.term));
+        if replicated {
+            waiting.push_back(write::Logged { seq, term, op, done: None });
+        } else {
+            state.apply(seq, term, op)?;
+        }
+    }
+    Ok(waiting)
 }
 
 impl Drop for Shard {

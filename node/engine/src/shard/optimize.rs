@@ -90,7 +90,7 @@ impl Shard {
             cancel.check()?;
             let (facts, config) = self.facts();
             let Some(task) = plan(&facts, &config.optimizers, calm) else {
-                self.view().sealed().iter().try_for_each(|s| s.segment.warm())?;
+                self.whole().sealed().iter().try_for_each(|s| s.segment.warm())?;
                 // Nothing is under way: damage to the log is told from a torn tail from now on.
                 return self.mark_idle().map(|()| worked);
             };
@@ -130,6 +130,7 @@ impl Shard {
         let facts = Facts {
             mutable_points: state.mutable_points(),
             mutable_bytes: state.mutable_bytes(),
+            deferred: state.deferral.hidden(),
             unsealed_operations: state.seq - writer.sealed_seq,
             segments: state.sealed.iter().map(segment).collect(),
         };
@@ -205,10 +206,10 @@ impl Shard {
         let Ok((free, _)) = self.disk.space(&self.dir) else { return Ok(()) };
         let kept = |(segment, deleted): &Sources| {
             let meta = segment.meta();
-            let vectors = || meta.vectors.values().map(|v| &v.prefix);
+            let dense = || meta.dense().map(|(_, v)| &v.prefix);
             let sparse = || meta.sparse.values().map(|v| &v.prefix);
             let rows = |f: &&FileEntry| match f.name.split_once('.') {
-                Some((prefix, "raw" | "codes")) => vectors().any(|p| p == prefix),
+                Some((prefix, "raw" | "codes" | "multi")) => dense().any(|p| p == prefix),
                 Some((prefix, "rows" | "postings")) => sparse().any(|p| p == prefix),
                 _ => f.name == "ids" || f.name == "versions",
             };
@@ -279,7 +280,7 @@ impl Shard {
         writer.state.sealed.retain(|s| !removed.contains(&s.segment.id));
         writer.state.sealed.extend(new);
         writer.state.forget_indexes();
-        self.publish(&writer);
+        self.publish(&mut writer);
         Ok(true)
     }
 
@@ -345,7 +346,7 @@ impl Shard {
             let state = state.expect("segments come and go under the keeper's lock");
             state.segment = Arc::new(state.segment.with_files_of(&built));
             writer.state.forget_indexes();
-            self.publish(&writer);
+            self.publish(&mut writer);
             drop(writer);
             super::checkpoint::sweep(&*self.disk, &self.segments_dir(), &entry)?;
         }

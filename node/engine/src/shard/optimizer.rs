@@ -33,6 +33,8 @@ pub struct Facts {
     pub mutable_bytes: usize,
     /// Operations behind the sealed ones.
     pub unsealed_operations: u64,
+    /// Points that are hidden until they are indexed.
+    pub deferred: u64,
     pub segments: Vec<SegmentFacts>,
 }
 
@@ -98,6 +100,8 @@ fn must_seal(facts: &Facts, settings: &OptimizerConfig, calm: bool) -> bool {
         // What is to become one large segment should take the last writes along, not leave them as a small second one.
         || (facts.mutable_points >= CALM_SEAL_POINTS && merge(facts, settings, calm).is_some())
         || (calm && (facts.mutable_points >= CALM_SEAL_POINTS || above_threshold))
+        // Nothing else would ever show them.
+        || (calm && facts.deferred > 0 && facts.mutable_points > 0 && !facts.segments.iter().any(|s| s.lacks_graph))
         // Deletions have to be durable before a segment can be rewritten without them.
         || facts.segments.iter().any(|s| {
             is_wasteful(s, s.deleted, settings) && !is_wasteful(s, s.deleted_durable, settings)

@@ -7,7 +7,7 @@ use crate::payload::RawPayload;
 use crate::point_id::PointId;
 use crate::segment::mutable::{ChunkState, Tail};
 use crate::segment::sealed::SealedState;
-use crate::vector::{SparseRow, Vector};
+use crate::vector::{MultiRow, SparseRow, Vector};
 
 /// A sealed segment, a chunk or the tail of the mutable part.
 #[derive(Clone, Copy)]
@@ -103,6 +103,17 @@ impl<'a> Part<'a> {
             Part::Chunk(c) => Ok(c.chunk.sparse_column(name).and_then(|c| c.get(offset))),
             Part::Tail(t) => {
                 let vector = t.rows()[offset as usize].vectors.get(name).and_then(Vector::as_sparse);
+                Ok(vector.map(|v| v.row()))
+            }
+        }
+    }
+
+    pub fn multi_vector(self, offset: u32, name: &str) -> Result<Option<MultiRow<'a>>> {
+        match self {
+            Part::Sealed(s) => s.segment.multi_vector(offset, name),
+            Part::Chunk(c) => Ok(c.chunk.multi_column(name).and_then(|c| c.get(offset))),
+            Part::Tail(t) => {
+                let vector = t.rows()[offset as usize].vectors.get(name).and_then(Vector::as_multi);
                 Ok(vector.map(|v| v.row()))
             }
         }

@@ -19,7 +19,7 @@ const DIM: usize = 64;
 
 fn config(collection: Option<Quantization>, vector: Option<QuantizationDiff>) -> CollectionConfig {
     let distance = Distance::Euclid;
-    let params = VectorParams { size: DIM, distance, hnsw: None, quantization: vector, on_disk: None };
+    let params = VectorParams { quantization: vector, ..VectorParams::new(DIM, distance) };
     CollectionConfig {
         vectors: [(String::new(), params)].into(),
         quantization: collection,
@@ -28,9 +28,7 @@ fn config(collection: Option<Quantization>, vector: Option<QuantizationDiff>) ->
 }
 
 fn options() -> ShardOptions {
-    // The machine that runs the tests may have a full volume.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    ShardOptions { watermarks, ..ShardOptions::default() }
+    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
 fn upsert() -> Operation {

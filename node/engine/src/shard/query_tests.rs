@@ -36,7 +36,7 @@ fn value_of(n: u64) -> Vec<i64> {
 
 /// A shard with `rows`; sealed and with a graph, or all in memory.
 fn shard(dir: &std::path::Path, distance: Distance, rows: &[f32], sealed: bool) -> Shard {
-    let params = VectorParams { size: DIM, distance, hnsw: None, quantization: None, on_disk: None };
+    let params = VectorParams::new(DIM, distance);
     let config = CollectionConfig {
         vectors: [(String::new(), params)].into(),
         hnsw: HnswConfig { full_scan_threshold_kb: 1, ef_construct: 40, ..HnswConfig::default() },
@@ -47,9 +47,7 @@ fn shard(dir: &std::path::Path, distance: Distance, rows: &[f32], sealed: bool) 
         },
         ..CollectionConfig::default()
     };
-    // The machine that runs the tests may have a full volume.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    let options = ShardOptions { watermarks, ..ShardOptions::default() };
+    let options = ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() };
     let shard = Shard::create(Arc::new(RealDisk), dir, options, config).expect("creates");
     let schema = FieldSchema::plain(FieldType::Integer);
     shard.write(Operation::CreateIndex { field: path("n"), schema }).expect("an index");

@@ -153,6 +153,8 @@ impl View {
         for name in self.config.vectors.keys().filter(|name| wanted.wants(name)) {
             if let Some(v) = part.vector(offset, name)? {
                 vectors.insert(name.clone(), Vector::Dense(v.to_vec()));
+            } else if let Some(v) = part.multi_vector(offset, name)? {
+                vectors.insert(name.clone(), Vector::Multi(v.to_vector()));
             }
         }
         for name in self.config.sparse_vectors.keys().filter(|name| wanted.wants(name)) {
@@ -262,6 +264,7 @@ impl View {
         let (part, offset) = self.find(id).ok_or(Error::PointNotFound(id))?;
         let dense = part.vector(offset, name)?.map(|v| Vector::Dense(v.to_vec()));
         let sparse = part.sparse_vector(offset, name)?.map(|v| Vector::Sparse(v.to_vector()));
-        dense.or(sparse).ok_or_else(|| Error::VectorNotFound(name.to_owned()))
+        let multi = part.multi_vector(offset, name)?.map(|v| Vector::Multi(v.to_vector()));
+        dense.or(sparse).or(multi).ok_or_else(|| Error::VectorNotFound(name.to_owned()))
     }
 }

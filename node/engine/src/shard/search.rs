@@ -6,10 +6,10 @@ use std::collections::BinaryHeap;
 
 use super::part::Part;
 use super::read::View;
-use super::write::wrong_kind;
+use super::write::{wrong_kind, wrong_multi};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance};
-use crate::distance::{self, Examples};
+use crate::distance::Examples;
 use crate::error::{Error, Result};
 use crate::filter::PointSource;
 use crate::point_id::PointId;
@@ -21,20 +21,20 @@ use crate::segment::vectors::{SearchContext, Target, VectorQuery};
 pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<SearchOutcome> {
     let config = view.config();
     let params = match config.vectors.get(&request.using) {
+        Some(params) if params.multivector => return Err(wrong_multi()),
         Some(params) => params,
         None if config.sparse_vectors.contains_key(&request.using) => return Err(wrong_kind()),
         None => return Err(Error::VectorName(request.using.clone())),
     };
-    let examples = Examples::of(&request.query, params.distance, params.size)?;
+    let examples = Examples::of(&request.query, params.distance, params.size)?
+        .map(|examples| examples.rounded(params.datatype));
     let mut vector = Vec::new();
     if let Query::Nearest(query) = &request.query {
         if query.len() != params.size {
             return Err(Error::Dimension { expected: params.size, got: query.len() });
         }
         vector.clone_from(query);
-        if params.distance == Distance::Cosine {
-            distance::normalize(&mut vector);
-        }
+        params.prepare(&mut vector);
     }
     let target = examples.as_ref().map_or(Target::Vector(&vector), Target::Examples);
     let mut best = Best::new(request.limit, examples.is_some() || params.distance.higher_is_nearer());
@@ -55,6 +55,11 @@ pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<Sear
 thread_local! {
     /// Memory of this thread's searches.
     static CONTEXT: RefCell<SearchContext> = RefCell::default();
+}
+
+/// Calls `search` with the memory of this thread's searches.
+pub(super) fn with_context<T>(search: impl FnOnce(&mut SearchContext) -> T) -> T {
+    CONTEXT.with(|context| search(&mut context.borrow_mut()))
 }
 
 /// What every part is asked.
@@ -81,8 +86,7 @@ impl Search<'_> {
             k: self.request.limit.min(segment.len() as usize),
             params: &self.request.params,
         };
-        let (found, plan) =
-            CONTEXT.with(|context| vectors.search(&query, &mut context.borrow_mut(), self.cancel))?;
+        let (found, plan) = with_context(|context| vectors.search(&query, context, self.cancel))?;
         for (offset, score) in found {
             let nearness = best.nearness(score);
             if !best.admits(nearness) {
@@ -116,14 +120,12 @@ impl Search<'_> {
 }
 
 /// Whether `indexed_only` searches it: it has a graph, or is too small to need one.
-fn is_indexed(part: Part<'_>, using: &str, config: &CollectionConfig) -> bool {
+pub(super) fn is_indexed(part: Part<'_>, using: &str, config: &CollectionConfig) -> bool {
     match part {
-        Part::Sealed(s) => s
-            .segment
-            .meta()
-            .vectors
-            .get(using)
-            .is_none_or(|v| v.graph || !wants_graph(config, using, v.points)),
+        Part::Sealed(s) => {
+            let mut dense = s.segment.meta().dense().filter(|(name, _)| *name == using);
+            dense.all(|(_, v)| v.graph || !wants_graph(config, using, v.points))
+        }
         _ => true,
     }
 }
@@ -164,7 +166,7 @@ impl Best {
     }
 
     /// A score as something that is higher for nearer points; its own inverse.
-    fn nearness(&self, score: f32) -> f32 {
+    pub(super) fn nearness(&self, score: f32) -> f32 {
         if self.higher_is_nearer { score } else { -score }
     }
 

@@ -93,7 +93,7 @@ impl View {
     }
 
     /// The live points of a part that pass.
-    fn allowed(&self, part: Part<'_>, filter: Option<&Filter>, cancel: &Cancel) -> Result<Bitset> {
+    pub(super) fn allowed(&self, part: Part<'_>, filter: Option<&Filter>, cancel: &Cancel) -> Result<Bitset> {
         match (filter, part) {
             (None, _) => Ok(part.live_bits()),
             (Some(filter), Part::Sealed(state)) => {

@@ -56,14 +56,11 @@ fn path(text: &str) -> JsonPath {
 }
 
 fn options() -> ShardOptions {
-    // The machine that runs the tests may have a full volume.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    ShardOptions { watermarks, ..ShardOptions::default() }
+    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
 fn config() -> CollectionConfig {
-    let dense =
-        VectorParams { size: 2, distance: Distance::Dot, hnsw: None, quantization: None, on_disk: None };
+    let dense = VectorParams::new(2, Distance::Dot);
     CollectionConfig {
         vectors: [("dense".into(), dense)].into(),
         sparse_vectors: [(

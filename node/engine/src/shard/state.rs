@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::defer::Deferral;
 use super::read::View;
 use super::scrub::Damage;
 use crate::config::{CollectionConfig, FieldSchema};
@@ -27,7 +28,7 @@ use crate::vector::{NamedVectors, Vector};
 
 /// Where a point of the mutable part is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+pub(super) enum Place {
     Tail(u32),
     /// Number of the chunk, offset in it.
     Chunk(u64, u32),
@@ -35,7 +36,7 @@ enum Place {
 
 /// Where a point is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Found {
+pub(super) enum Found {
     Mutable(Place),
     /// Place of the segment in the list, offset in it.
     Sealed(usize, u32),
@@ -59,6 +60,7 @@ pub struct State {
     places: HashMap<PointId, Place, FixedState>,
     mutable_bytes: usize,
     tail_bytes: usize,
+    pub(super) deferral: Deferral,
 }
 
 /// The mutable part at one moment, to be sealed.
@@ -89,20 +91,40 @@ impl State {
             places: HashMap::default(),
             mutable_bytes: 0,
             tail_bytes: 0,
+            deferral: Deferral::default(),
         }
     }
 
     /// The state for readers; shares everything.
     pub fn view(&self, damage: &Damage) -> View {
-        View::new(
-            self.seq,
-            self.config.clone(),
-            self.indexes.clone(),
-            self.sealed.clone(),
-            self.chunks.iter().filter(|c| c.live() > 0).cloned().collect(),
-            self.tail.clone(),
-            damage.clone(),
-        )
+        let chunks = self.chunks.iter().filter(|c| c.live() > 0).cloned().collect();
+        self.view_of(self.sealed.clone(), chunks, self.tail.clone(), damage)
+    }
+
+    /// A state for readers with these parts.
+    pub(super) fn view_of(
+        &self,
+        sealed: Vec<SealedState>,
+        chunks: Vec<ChunkState>,
+        tail: Tail,
+        damage: &Damage,
+    ) -> View {
+        View::new(self.seq, self.config.clone(), self.indexes.clone(), sealed, chunks, tail, damage.clone())
+    }
+
+    pub(super) fn mutable(&self) -> (&[ChunkState], &Tail) {
+        (&self.chunks, &self.tail)
+    }
+
+    /// The operation that changed a point last.
+    pub(super) fn seq_of(&self, found: Found) -> u64 {
+        match found {
+            Found::Mutable(Place::Tail(at)) => self.tail.rows()[at as usize].seq,
+            Found::Mutable(Place::Chunk(number, offset)) => {
+                self.chunks[(number - self.first_chunk) as usize].chunk.seq(offset)
+            }
+            Found::Sealed(i, offset) => self.sealed[i].segment.version(offset),
+        }
     }
 
     /// Points of the mutable part.
@@ -119,7 +141,7 @@ impl State {
         self.find(id).is_some()
     }
 
-    fn find(&self, id: PointId) -> Option<Found> {
+    pub(super) fn find(&self, id: PointId) -> Option<Found> {
         if let Some(place) = self.places.get(&id) {
             return Some(Found::Mutable(*place));
         }
@@ -141,6 +163,7 @@ impl State {
                 }
             }
             LogOp::Delete(ids) => ids.into_iter().for_each(|id| {
+                self.deferral.forget(id);
                 if let Some(found) = self.find(id) {
                     self.remove(id, found);
                 }
@@ -201,7 +224,12 @@ impl State {
     /// checked.
     fn known(&self, vectors: NamedVectors) -> NamedVectors {
         let fits = |name: &str, v: &Vector| match v {
-            Vector::Dense(v) => self.config.vectors.get(name).is_some_and(|p| v.len() == p.size),
+            Vector::Dense(v) => {
+                self.config.vectors.get(name).is_some_and(|p| !p.multivector && v.len() == p.size)
+            }
+            Vector::Multi(v) => {
+                self.config.vectors.get(name).is_some_and(|p| p.multivector && v.row().dim == p.size)
+            }
             Vector::Sparse(_) => self.config.sparse_vectors.contains_key(name),
         };
         if vectors.iter().all(|(name, v)| fits(name, v)) {
@@ -213,7 +241,9 @@ impl State {
     fn put(&mut self, row: Row) -> Result<()> {
         let id = row.id;
         self.written += 1;
-        match self.find(id) {
+        let found = self.find(id);
+        self.before_change(id, found);
+        match found {
             Some(Found::Mutable(Place::Tail(at))) => {
                 let old = self.tail.rows()[at as usize].bytes();
                 self.tail_bytes = self.tail_bytes + row.bytes() - old;
@@ -293,6 +323,11 @@ impl State {
                 for name in segment.sparse().keys() {
                     if let Some(v) = segment.sparse_vector(offset, name)? {
                         vectors.insert(name.clone(), Vector::Sparse(v.to_vector()));
+                    }
+                }
+                for name in segment.multi().keys() {
+                    if let Some(v) = segment.multi_vector(offset, name)? {
+                        vectors.insert(name.clone(), Vector::Multi(v.to_vector()));
                     }
                 }
                 (vectors, segment.raw_payload(offset)?)

@@ -19,16 +19,13 @@ const DIM: usize = 8;
 const POINTS: usize = 1200;
 
 fn create(dir: &std::path::Path) -> Shard {
-    let params =
-        VectorParams { size: DIM, distance: Distance::Euclid, hnsw: None, quantization: None, on_disk: None };
+    let params = VectorParams::new(DIM, Distance::Euclid);
     let config = CollectionConfig {
         vectors: [(String::new(), params)].into(),
         optimizers: OptimizerConfig { indexing_threshold_kb: 1, ..OptimizerConfig::default() },
         ..CollectionConfig::default()
     };
-    // The machine that runs the tests may have a full volume.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    let options = ShardOptions { watermarks, ..ShardOptions::default() };
+    let options = ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() };
     Shard::create(Arc::new(RealDisk), dir, options, config).expect("creates")
 }
 

@@ -40,7 +40,7 @@ impl Random {
 }
 
 fn params(size: usize, distance: Distance) -> VectorParams {
-    VectorParams { size, distance, hnsw: None, quantization: None, on_disk: None }
+    VectorParams::new(size, distance)
 }
 
 fn config() -> CollectionConfig {
@@ -57,9 +57,7 @@ fn config() -> CollectionConfig {
 }
 
 fn options() -> ShardOptions {
-    // The machine that runs the tests may have a full volume.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    ShardOptions { watermarks, ..ShardOptions::default() }
+    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
 fn pool() -> rayon::ThreadPool {

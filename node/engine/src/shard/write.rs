@@ -12,8 +12,7 @@ use parking_lot::MutexGuard;
 use super::queue::{BATCH_BYTES, Pending};
 use super::{Done, Shard, Writer};
 use crate::cancel::Cancel;
-use crate::config::{CollectionConfig, Distance};
-use crate::distance;
+use crate::config::{CollectionConfig, VectorParams};
 use crate::error::{Error, Result};
 use crate::filter::{self, Filter};
 use crate::json_path::JsonPath;
@@ -21,7 +20,7 @@ use crate::operation::{Applied, LogOp, Operation, PointWrite, Selection, UpdateM
 use crate::operation_codec;
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
-use crate::vector::{NamedVectors, Vector};
+use crate::vector::{MultiVector, NamedVectors, Vector};
 use crate::wal::Record;
 
 /// Levels of a payload; the JSON parser stops at 128.
@@ -30,13 +29,23 @@ const PAYLOAD_DEPTH: usize = 120;
 /// The operations of one commit.
 #[derive(Default)]
 pub(super) struct Group {
-    ops: Vec<(u64, LogOp, Option<Done>)>,
+    ops: Vec<Logged>,
+    /// What the other copies get, if there may be some.
+    records: Vec<Record>,
     /// Told with the group: they needed no change, or were refused.
     other: Vec<(Done, Result<Applied>)>,
     bytes: usize,
     /// Ids that the first `known` operations write (true) or delete (false).
     overlay: HashMap<PointId, bool>,
     known: usize,
+}
+
+/// An operation in the log that is not applied yet.
+pub(super) struct Logged {
+    pub seq: u64,
+    pub term: u64,
+    pub op: LogOp,
+    pub done: Option<Done>,
 }
 
 /// Writers to be told once the lock is released.
@@ -47,7 +56,7 @@ impl Shard {
     /// [`Error::Unavailable`]; `done` may run before this returns.
     /// True: nobody is writing, the caller must run [`Self::drain`] on a thread that may block.
     pub fn enqueue(&self, mut op: Operation, done: Done) -> bool {
-        let config = self.view().shared_config().clone();
+        let config = self.whole().shared_config().clone();
         if let Err(e) = check(&mut op, &config) {
             done(Err(e));
             return false;
@@ -86,7 +95,16 @@ impl Shard {
     }
 
     fn write_batch(&self, batch: Vec<Pending>, told: &mut Told) {
+        let term = match self.writing_term() {
+            Ok(term) => term,
+            Err(why) => {
+                let why = why.to_string();
+                told.extend(batch.into_iter().map(|p| (p.done, Err(Error::Unavailable(why.clone())))));
+                return;
+            }
+        };
         let mut writer = self.writer.lock();
+        writer.term = term.unwrap_or(writer.state.term);
         let full = self.volume_full(&mut writer);
         let swollen = self.swollen(&writer).is_some();
         let mut group = Group::default();
@@ -132,11 +150,15 @@ impl Shard {
         }
         let seq = writer.next_seq + group.ops.len() as u64;
         let bytes = body.len();
-        let record = Record { seq, term: writer.state.term, kind, body };
+        let term = writer.term;
+        let record = Record { seq, term, kind, body };
         match writer.wal.append(&record) {
             Ok(()) => {
                 group.bytes += bytes;
-                group.ops.push((seq, op, Some(done)));
+                group.ops.push(Logged { seq, term, op, done: Some(done) });
+                if self.options.replicated {
+                    group.records.push(record);
+                }
             }
             Err(e) => group.other.push((done, Err(e))),
         }
@@ -144,12 +166,17 @@ impl Shard {
 
     /// Makes the group durable, applies and publishes it.
     pub(super) fn commit(&self, writer: &mut MutexGuard<'_, Writer>, group: &mut Group, told: &mut Told) {
-        let Group { ops, other, .. } = std::mem::take(group);
+        let Group { ops, records, other, .. } = std::mem::take(group);
         if !ops.is_empty() {
             match writer.wal.commit() {
                 Ok(last) => {
                     debug_assert_eq!(last, writer.next_seq + ops.len() as u64 - 1);
-                    self.apply(writer, ops, told);
+                    writer.next_seq = last + 1;
+                    if self.options.replicated {
+                        self.replicate(writer, ops, records, told);
+                    } else {
+                        self.apply(writer, ops, told);
+                    }
                 }
                 Err(e) => refuse(writer, ops, &e, told),
             }
@@ -157,16 +184,10 @@ impl Shard {
         told.extend(other);
     }
 
-    fn apply(
-        &self,
-        writer: &mut MutexGuard<'_, Writer>,
-        ops: Vec<(u64, LogOp, Option<Done>)>,
-        told: &mut Told,
-    ) {
-        writer.next_seq += ops.len() as u64;
-        let term = writer.state.term;
+    /// Applies what is committed, in its order, and publishes it.
+    pub(super) fn apply(&self, writer: &mut MutexGuard<'_, Writer>, ops: Vec<Logged>, told: &mut Told) {
         let mut failed: Option<String> = None;
-        for (seq, op, done) in ops {
+        for Logged { seq, term, op, done } in ops {
             let index = match &op {
                 LogOp::CreateIndex { field, schema } => Some((field.clone(), schema.clone())),
                 _ => None,
@@ -218,7 +239,7 @@ impl Shard {
             }
             Operation::Delete(Selection::Ids(ids)) => LogOp::Delete(ids),
             Operation::Delete(Selection::Filter(filter)) => {
-                let ids = self.view().ids_matching(&filter, &Cancel::new())?;
+                let ids = self.whole().ids_matching(&filter, &Cancel::new())?;
                 if ids.is_empty() {
                     return Ok(None);
                 }
@@ -271,7 +292,7 @@ impl Shard {
                 exist(writer, group, ids.iter().copied())?;
                 ids
             }
-            Selection::Filter(filter) => self.view().ids_matching(&filter, &Cancel::new())?,
+            Selection::Filter(filter) => self.whole().ids_matching(&filter, &Cancel::new())?,
         };
         Ok((!ids.is_empty()).then_some(ids))
     }
@@ -287,7 +308,7 @@ impl Shard {
         if mode == UpdateMode::Upsert && condition.is_none() {
             return Ok(points);
         }
-        let view = self.view();
+        let view = self.whole();
         let bound = condition.map(|filter| view.bound(filter));
         let condition = bound.as_deref();
         let mut places: HashMap<PointId, usize> = HashMap::new();
@@ -324,7 +345,7 @@ impl Shard {
         condition: Option<&Filter>,
     ) -> Result<Vec<(PointId, NamedVectors)>> {
         if let Some(filter) = condition {
-            let view = self.view();
+            let view = self.whole();
             let passing: Result<Vec<bool>> =
                 points.iter().map(|(id, _)| Ok(view.passes(*id, filter)? == Some(true))).collect();
             let mut passing = passing?.into_iter();
@@ -366,12 +387,7 @@ fn no_space() -> Error {
 }
 
 /// Tells the writers of a group that it was not written.
-fn refuse(
-    writer: &mut MutexGuard<'_, Writer>,
-    ops: Vec<(u64, LogOp, Option<Done>)>,
-    error: &Error,
-    told: &mut Told,
-) {
+fn refuse(writer: &mut MutexGuard<'_, Writer>, ops: Vec<Logged>, error: &Error, told: &mut Told) {
     let text = error.to_string();
     if !error.is_no_space() {
         writer.poisoned.get_or_insert_with(|| text.clone());
@@ -379,7 +395,7 @@ fn refuse(
     let again = || {
         if error.is_no_space() { Error::NoSpace(text.clone()) } else { Error::Poisoned(text.clone()) }
     };
-    told.extend(ops.into_iter().filter_map(|(_, _, done)| Some((done?, Err(again())))));
+    told.extend(ops.into_iter().filter_map(|logged| Some((logged.done?, Err(again())))));
 }
 
 /// Every one of the ids exists once the group is applied.
@@ -388,8 +404,8 @@ fn exist(
     group: &mut Group,
     ids: impl Iterator<Item = PointId>,
 ) -> Result<()> {
-    for (_, op, _) in &group.ops[group.known..] {
-        match op {
+    for logged in &group.ops[group.known..] {
+        match &logged.op {
             LogOp::Upsert(points) => group.overlay.extend(points.iter().map(|p| (p.id, true))),
             LogOp::Delete(ids) => group.overlay.extend(ids.iter().map(|id| (*id, false))),
             _ => {}
@@ -499,22 +515,50 @@ pub(super) fn wrong_kind() -> Error {
     Error::BadInput("Conversion between sparse and regular vectors failed".into())
 }
 
+/// A multivector where a vector is single, or the other way round.
+pub(super) fn wrong_multi() -> Error {
+    Error::BadInput("Conversion between multi and regular vectors failed".into())
+}
+
 fn check_vectors(vectors: &mut NamedVectors, config: &CollectionConfig) -> Result<()> {
     for (name, vector) in vectors.iter_mut() {
         let Some(params) = config.vectors.get(name) else {
             match (config.sparse_vectors.contains_key(name), &*vector) {
                 (true, Vector::Sparse(_)) => continue,
                 (true, Vector::Dense(_)) => return Err(wrong_kind()),
+                (true, Vector::Multi(_)) => return Err(wrong_multi()),
                 (false, _) => return Err(Error::VectorName(name.to_owned())),
             }
         };
-        let Vector::Dense(v) = vector else { return Err(wrong_kind()) };
+        if params.multivector {
+            check_multi(vector, params)?;
+            continue;
+        }
+        let v = match vector {
+            Vector::Dense(v) => v,
+            Vector::Sparse(_) => return Err(wrong_kind()),
+            Vector::Multi(_) => return Err(wrong_multi()),
+        };
         if v.len() != params.size {
             return Err(Error::Dimension { expected: params.size, got: v.len() });
         }
-        if params.distance == Distance::Cosine {
-            distance::normalize(v);
-        }
+        params.prepare(v);
     }
+    Ok(())
+}
+
+/// Makes one vector a multivector of one.
+fn check_multi(vector: &mut Vector, params: &VectorParams) -> Result<()> {
+    if let Vector::Dense(v) = vector {
+        if v.len() != params.size {
+            return Err(Error::Dimension { expected: params.size, got: v.len() });
+        }
+        *vector = Vector::Multi(MultiVector::of_numbers(params.size, std::mem::take(v))?);
+    }
+    let Vector::Multi(v) = vector else { return Err(wrong_kind()) };
+    if v.row().dim != params.size {
+        return Err(Error::Dimension { expected: params.size, got: v.row().dim });
+    }
+    v.vectors_mut().for_each(|vector| params.prepare(vector));
     Ok(())
 }

@@ -10,6 +10,9 @@ mod crash_tests;
 mod reader;
 mod record;
 mod recovery;
+mod tail;
+#[cfg(test)]
+mod tail_crash_tests;
 #[cfg(test)]
 mod tests;
 mod writer;

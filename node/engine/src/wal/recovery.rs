@@ -25,12 +25,12 @@ pub struct Recovered {
 }
 
 /// One file as it was read.
-struct Loaded {
+pub(super) struct Loaded {
     name: String,
     file: Box<dyn File>,
-    bytes: Vec<u8>,
-    header: FileHeader,
-    file_crc: u32,
+    pub bytes: Vec<u8>,
+    pub header: FileHeader,
+    pub file_crc: u32,
 }
 
 impl Wal {
@@ -97,7 +97,7 @@ impl Wal {
 }
 
 impl Loaded {
-    fn corrupt(&self, what: impl Into<String>) -> Error {
+    pub fn corrupt(&self, what: impl Into<String>) -> Error {
         Error::corrupt(&self.name, what)
     }
 
@@ -105,7 +105,7 @@ impl Loaded {
         LogFile { index: self.header.index, first_seq: self.header.previous.0 + 1 }
     }
 
-    fn scan(&self, limit: u64, previous: (u64, u64)) -> Result<Scan> {
+    pub fn scan(&self, limit: u64, previous: (u64, u64)) -> Result<Scan> {
         if self.header.previous != previous {
             return Err(self.corrupt("the header does not follow the file before"));
         }
@@ -140,7 +140,7 @@ fn indexes(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
     Ok(indexes)
 }
 
-fn load(disk: &dyn Disk, dir: &Path, index: u64, identity: WalIdentity) -> Result<Loaded> {
+pub(super) fn load(disk: &dyn Disk, dir: &Path, index: u64, identity: WalIdentity) -> Result<Loaded> {
     let name = name_of(index);
     let file = disk.open(&dir.join(&name)).map_err(Error::io(format!("open {name}")))?;
     let size = file.size().map_err(Error::io(format!("size of {name}")))?;

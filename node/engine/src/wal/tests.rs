@@ -122,3 +122,58 @@ fn a_clean_reopening_goes_on_in_the_same_file() {
     }
     check_records(&open(dir.path(), 0).expect("open").1, 1, 10);
 }
+
+/// Writes 100 records, cuts behind `keep`, writes 30 more of a later term, and reads them before and after a restart.
+fn check_cut(keep: u64) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut wal = create(dir.path());
+    write(&mut wal, 100);
+    wal.mark_idle().expect("mark");
+    wal.cut_after(keep).expect("cut");
+    assert_eq!(wal.last_seq(), keep.min(100));
+    let again = |seq| Record { seq, term: 9, kind: 3, body: vec![seq as u8; 300] };
+    let new: Vec<Record> = (keep.min(100) + 1..).take(30).map(again).collect();
+    for record in &new {
+        wal.append(record).expect("append");
+        wal.commit().expect("commit");
+    }
+    let expected: Vec<Record> = (1..=keep.min(100)).map(record).chain(new).collect();
+    assert_eq!(wal.read_from(1, usize::MAX).expect("read"), expected);
+    drop(wal);
+    let (wal, recovered) = open(dir.path(), 0).expect("open");
+    assert_eq!(recovered.records, expected);
+    let from = keep.min(100) + 5;
+    let read = wal.read_from(from, 1000).expect("read");
+    assert_eq!(read, expected[from as usize - 1..from as usize + 2], "300 bytes each, 1000 at most");
+    assert_eq!(wal.read_from(wal.last_seq() + 1, 1000).expect("read"), []);
+}
+
+#[test]
+fn what_is_cut_off_is_gone_and_others_take_its_place() {
+    [0, 1, 37, 60, 99, 100, 101].into_iter().for_each(check_cut);
+}
+
+#[test]
+fn a_log_is_read_from_any_record_and_cut_twice_at_one_place() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut wal = create(dir.path());
+    write(&mut wal, 200);
+    for first in (1..=200).step_by(13) {
+        let expected: Vec<Record> = (first..=200).map(record).collect();
+        assert_eq!(wal.read_from(first, usize::MAX).expect("read"), expected);
+    }
+    for _ in 0..3 {
+        wal.cut_after(120).expect("cut");
+        write(&mut wal, 7);
+    }
+    wal.cut_after(120).expect("cut");
+    drop(wal);
+    check_records(&open(dir.path(), 0).expect("open").1, 1, 120);
+    let mut wal = open(dir.path(), 0).expect("open").0;
+    wal.truncate_before(60).expect("truncate");
+    assert!(matches!(wal.read_from(1, 9), Err(Error::BadInput(_))));
+    assert!(matches!(wal.cut_after(1), Err(Error::BadInput(_))));
+    write(&mut wal, 3);
+    drop(wal);
+    assert_eq!(open(dir.path(), 60).expect("open").0.last_seq(), 123);
+}

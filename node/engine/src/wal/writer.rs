@@ -25,7 +25,7 @@ pub struct Wal {
     /// The batch under way: room for its mark, then records without checksums.
     batch: Vec<u8>,
     /// (seq, term) of the batch's last record.
-    batch_last: (u64, u64),
+    pub(super) batch_last: (u64, u64),
     poisoned: Option<String>,
 }
 
@@ -237,7 +237,7 @@ impl Wal {
         self.poisoned.as_deref()
     }
 
-    fn check_usable(&self) -> Result<()> {
+    pub(super) fn check_usable(&self) -> Result<()> {
         match &self.poisoned {
             Some(why) => Err(Error::Poisoned(why.clone())),
             None => Ok(()),
@@ -294,7 +294,7 @@ impl Wal {
     }
 
     /// Starts the next file. Everything in the present one is durable.
-    fn rotate(&mut self, need: u64) -> Result<()> {
+    pub(super) fn rotate(&mut self, need: u64) -> Result<()> {
         let end = self.open.end;
         let index = self.files[self.files.len() - 1].index + 1;
         let header = FileHeader {
@@ -322,7 +322,7 @@ impl Wal {
         name_of(self.files[self.files.len() - 1].index)
     }
 
-    fn poison(&mut self, call: &str, e: std::io::Error) -> Error {
+    pub(super) fn poison(&mut self, call: &str, e: std::io::Error) -> Error {
         let why = format!("{call} {}: {e}", self.name());
         self.poisoned = Some(why.clone());
         Error::Poisoned(why)

@@ -137,6 +137,7 @@ fn recommend(r: RecommendInput, vectors: &Vectors) -> Result<ShardQuery> {
         Strategy::BestScore => ShardQuery::BestScore { positives, negatives },
         Strategy::SumScores => ShardQuery::SumScores { positives, negatives },
         Strategy::AverageVector => ShardQuery::Nearest(match is_sparse(&positives, &negatives) {
+            _ if is_multi(&positives, &negatives) => concatenated(positives, negatives)?,
             true => average_sparse(&positives, &negatives)?,
             false => Vector::Dense(average(&positives, &negatives)?),
         }),
@@ -145,6 +146,26 @@ fn recommend(r: RecommendInput, vectors: &Vectors) -> Result<ShardQuery> {
 
 fn is_sparse(positives: &[Vector], negatives: &[Vector]) -> bool {
     positives.iter().chain(negatives).any(|v| matches!(v, Vector::Sparse { .. }))
+}
+
+fn is_multi(positives: &[Vector], negatives: &[Vector]) -> bool {
+    positives.iter().chain(negatives).any(|v| matches!(v, Vector::Multi(_)))
+}
+
+/// What stands for the average of multivectors: all rows, those of negatives turned round.
+fn concatenated(positives: Vec<Vector>, negatives: Vec<Vector>) -> Result<Vector> {
+    if positives.is_empty() {
+        return Err(ApiError::wrong_input(NO_POSITIVES));
+    }
+    let mut rows = Vec::new();
+    for vector in positives {
+        rows.extend(convert::multi(vector)?.to_rows());
+    }
+    for vector in negatives {
+        let turned = |row: Vec<f32>| row.into_iter().map(|number| -number).collect::<Vec<f32>>();
+        rows.extend(convert::multi(vector)?.to_rows().into_iter().map(turned));
+    }
+    Ok(Vector::Multi(rows))
 }
 
 /// [`average`] of sparse vectors: what one of them has not is zero.

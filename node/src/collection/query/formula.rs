@@ -234,8 +234,9 @@ impl Formula {
     fn value<'a>(&'a self, key: &JsonPath, kind: &str, payload: &'a PayloadMap) -> Result<&'a Value> {
         let several = |key| wrong_value(kind, key, format!("Value is not a {kind}"));
         match key.values(payload)[..] {
+            // A field that holds null has no value, as one that is not there.
+            [Value::Null] | [] => {}
             [value] => return Ok(value),
-            [] => {}
             _ => return Err(several(key)),
         }
         match self.defaults.get(&Variable::Key(key.as_str().to_owned())) {

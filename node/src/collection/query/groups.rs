@@ -43,6 +43,9 @@ impl Asking<'_> {
     /// The groups with the best points, best first.
     pub async fn groups(&self, r: QueryGroupsRequest) -> Result<Vec<PointGroup>> {
         let key = convert::path(&r.group_by)?;
+        if let Some(lookup) = &r.lookup_from {
+            other(self.registry, &lookup.collection)?;
+        }
         let size = r.group_size.unwrap_or(GROUP_SIZE);
         let mut groups =
             Groups { limit: r.limit.unwrap_or(GROUPS), size, order: Vec::new(), hits: HashMap::new() };

@@ -69,6 +69,12 @@ fn similarity(a: &Vector, b: &Vector, distance: Distance) -> f32 {
             let (a, b) = (SparseRow { indices: i, values: v }, SparseRow { indices: k, values: w });
             a.dot(b).unwrap_or(0.0)
         }
+        (Vector::Multi(a), Vector::Multi(b)) => {
+            let best = |one: &Vec<f32>| {
+                b.iter().map(|other| dense(one, other, distance)).fold(f32::NEG_INFINITY, f32::max)
+            };
+            a.iter().map(best).sum()
+        }
         _ => 0.0,
     }
 }

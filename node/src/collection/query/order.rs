@@ -34,7 +34,7 @@ impl Collection {
         let order = ShardOrder { key: order.key, ascending: order.direction == Direction::Asc, from };
         let by = convert::order(&order)?;
         let (payload, vectors) = with;
-        let _memory = self.admit(limit, &payload, &vectors)?;
+        let _memory = self.admit(limit, &payload, &vectors, deadline).await?;
         let read = ShardRead::Ordered { filter: filter.clone(), order, limit, payload, vectors };
         let mut all = self.records_of(&read, filter.as_ref(), deadline).await?;
         let key = |r: &Record| {
@@ -56,7 +56,7 @@ impl Collection {
         deadline: Deadline,
     ) -> Result<Vec<Record>> {
         let (payload, vectors) = with;
-        let _memory = self.admit(limit, &payload, &vectors)?;
+        let _memory = self.admit(limit, &payload, &vectors, deadline).await?;
         let read = ShardRead::Sample { filter: filter.clone(), seed, limit, payload, vectors };
         let mut all = self.records_of(&read, filter.as_ref(), deadline).await?;
         all.sort_by_key(|r| shard::draw(seed, convert::point_id(r.id)));

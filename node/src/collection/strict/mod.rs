@@ -72,6 +72,7 @@ impl Collection {
         deadline: Deadline,
         write: &ShardWrite,
     ) -> Result<()> {
+        self.node.quotas.check(&self.node.memory, write)?;
         match self.strict() {
             None => Ok(()),
             Some(strict) => strict.write(timeout, deadline, write).await,
@@ -137,14 +138,18 @@ impl Strict<'_> {
         }
     }
 
-    /// Points that a write concerns; those that its filter finds now, if it has one.
+    /// Points that a write concerns. A filter is taken to find what it finds now if indexes know that, and half of all
+    /// points otherwise: it would be odd to search through them all only to learn what the search costs.
     async fn cost(&self, write: &ShardWrite, deadline: Deadline) -> Result<usize> {
         Ok(match (write, target_of(write)) {
             (ShardWrite::Upsert { points, .. }, _) => points.len(),
             (ShardWrite::UpdateVectors { points, .. }, _) => points.len(),
             (_, Some(Target::Ids(ids))) => ids.len(),
             (_, Some(Target::Filter(filter))) => {
-                let found = self.collection.count(Some(filter.clone()), deadline).await?;
+                let found = match check::filter_indexed(filter, &self.indexes(deadline).await?) {
+                    Ok(()) => self.collection.count(Some(filter.clone()), deadline).await?,
+                    Err(_) => self.collection.totals(deadline).await?.points / 2,
+                };
                 usize::try_from(found).unwrap_or(usize::MAX).max(1)
             }
             (_, None) => 1,

@@ -83,9 +83,13 @@ fn take(bucket: &Mutex<Option<Bucket>>, kind: &str, cost: usize, per_minute: usi
         )),
         Refused::After { available, wait } => {
             let seconds = wait.as_secs();
-            let mut error = ApiError::rate_limited(format!(
-                "{kind} rate limit exceeded: Operation requires {cost} tokens but only {available:.1} were available. Retry after {seconds}s"
-            ));
+            let mut error = ApiError::rate_limited(match cost {
+                // Whoever needs a single token learns nothing from how much of it there is.
+                1 => format!("{kind} rate limit exceeded, retry later"),
+                _ => format!(
+                    "{kind} rate limit exceeded: Operation requires {cost} tokens but only {available:.1} were available. Retry after {seconds}s"
+                ),
+            });
             error.retry_after = Some(wait);
             error
         }

@@ -223,7 +223,7 @@ fn config(command: &Value, size: usize) -> Result<CollectionConfig> {
     };
     let default = HnswConfig::default();
     let on_disk = command["on_disk"].as_bool();
-    let vector = VectorParams { size, distance, hnsw: None, quantization: None, on_disk };
+    let vector = VectorParams { on_disk, ..VectorParams::new(size, distance) };
     Ok(CollectionConfig {
         sparse_vectors: Default::default(),
         vectors: BTreeMap::from([(String::new(), vector)]),
@@ -321,8 +321,7 @@ fn disk() -> Arc<dyn Disk> {
 
 fn options() -> ShardOptions {
     // The volume of a benchmark may be nearly full.
-    let watermarks = Watermarks { refuse_percent: 101.0, accept_percent: 101.0 };
-    ShardOptions { watermarks, ..ShardOptions::default() }
+    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
 fn pool(threads: usize) -> Result<rayon::ThreadPool> {

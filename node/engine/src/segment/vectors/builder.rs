@@ -7,6 +7,7 @@ use super::{CODES_KIND, DROPPED, GRAPH_KIND, INLINE_KIND, SegmentVectors, Vector
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::file::{Disk, FileEntry, SealedWriter};
+use crate::hnsw::Graph;
 use crate::hnsw::build::{Material, Old, Recipe, build};
 use crate::hnsw::inline::{self, InlineLinks};
 use crate::quantization::ScalarCodes;
@@ -43,6 +44,8 @@ pub struct VectorsBuilder<'a> {
     /// File names are this and an extension.
     pub prefix: &'a str,
     pub spec: &'a VectorSpec,
+    /// Whether codes are made; without them raw rows are compared.
+    pub codes: bool,
     pub pool: &'a rayon::ThreadPool,
     /// Threads of the pool that build the graph, unless `max_indexing_threads` says fewer.
     pub threads: usize,
@@ -70,7 +73,7 @@ impl VectorsBuilder<'_> {
         let mut files = vec![written.entry];
         let rows = RawRows::open(self.disk, self.dir, &files[0], spec)?;
         let all = rows.all()?;
-        let codes = match ScalarCodes::serves(spec.distance) {
+        let codes = match self.codes && ScalarCodes::serves(spec.distance) {
             true => {
                 let form = spec.code_form();
                 Some(ScalarCodes::encode(spec.distance, spec.dim, all, written.mean, form, self.pool)?)
@@ -88,7 +91,13 @@ impl VectorsBuilder<'_> {
                 Some((codes, sums)) => Material::Codes { codes, sums, rows: all },
                 None => Material::Raw { rows: all, dim: spec.dim, distance: spec.distance },
             };
-            self.write_graph(material, &rows, graph, &mut files)?;
+            let old = match graph {
+                GraphPlan::Grow { from, new_offsets } => {
+                    from.graph()?.map(|graph| Old { graph, new_offsets })
+                }
+                _ => None,
+            };
+            self.write_graph(material, &rows, old, &mut files)?;
         }
         Ok(files)
     }
@@ -97,28 +106,10 @@ impl VectorsBuilder<'_> {
         &self,
         material: Material,
         rows: &RawRows,
-        plan: GraphPlan,
+        old: Option<Old>,
         files: &mut Vec<FileEntry>,
     ) -> Result<()> {
-        let hnsw = &self.spec.hnsw;
-        let threads = match hnsw.max_indexing_threads {
-            0 => self.threads,
-            n => n.min(self.threads),
-        };
-        let recipe = Recipe {
-            material,
-            len: rows.len(),
-            m: hnsw.m,
-            ef_construct: hnsw.ef_construct.min(EF_CONSTRUCT_MAX).max(hnsw.m).max(8),
-            threads,
-            seed: SEED,
-            whole_rows: self.spec.wants_inline(),
-        };
-        let old = match plan {
-            GraphPlan::Grow { from, new_offsets } => self.old_graph(&recipe, from, new_offsets)?,
-            _ => None,
-        };
-        let graph = build(&recipe, |offset| rows.has(offset), old, self.pool, self.cancel)?;
+        let graph = self.graph(material, rows.len(), |offset| rows.has(offset), old)?;
         let mut w = SealedWriter::create(self.disk, &self.path("graph"), GRAPH_KIND)?;
         graph.write(&mut w)?;
         files.push(w.finish()?);
@@ -133,19 +124,37 @@ impl VectorsBuilder<'_> {
         Ok(())
     }
 
-    fn old_graph<'a>(
+    /// Builds the graph of those of `len` points that are `present`, from an old one if that is worth it: with the same
+    /// parameters, and most of its points taken over.
+    pub(in crate::segment) fn graph(
         &self,
-        recipe: &Recipe,
-        from: &'a SegmentVectors,
-        new_offsets: &'a [u32],
-    ) -> Result<Option<Old<'a>>> {
-        assert_eq!(new_offsets.len(), from.len() as usize, "an offset for each point of the old segment");
-        let Some(graph) = from.graph()? else { return Ok(None) };
-        let shape = &graph.shape;
-        let same = shape.m as usize == recipe.m && shape.ef_construct as usize == recipe.ef_construct;
-        let kept = new_offsets.iter().filter(|&&new| new != DROPPED).count();
-        let enough = kept as f64 >= KEPT_MIN * f64::from(from.len());
-        Ok((same && enough).then_some(Old { graph, new_offsets }))
+        material: Material,
+        len: u32,
+        present: impl Fn(u32) -> bool,
+        old: Option<Old>,
+    ) -> Result<Graph> {
+        let hnsw = &self.spec.hnsw;
+        let threads = match hnsw.max_indexing_threads {
+            0 => self.threads,
+            n => n.min(self.threads),
+        };
+        let recipe = Recipe {
+            material,
+            len,
+            m: hnsw.m,
+            ef_construct: hnsw.ef_construct.min(EF_CONSTRUCT_MAX).max(hnsw.m).max(8),
+            threads,
+            seed: SEED,
+            whole_rows: self.spec.wants_inline(),
+        };
+        let worth_it = |old: &Old| {
+            assert_eq!(old.new_offsets.len(), old.graph.shape.len as usize, "an offset for each old point");
+            let shape = &old.graph.shape;
+            let same = shape.m as usize == recipe.m && shape.ef_construct as usize == recipe.ef_construct;
+            let kept = old.new_offsets.iter().filter(|&&new| new != DROPPED).count();
+            same && kept as f64 >= KEPT_MIN * old.new_offsets.len() as f64
+        };
+        build(&recipe, present, old.filter(worth_it), self.pool, self.cancel)
     }
 
     fn path(&self, extension: &str) -> std::path::PathBuf {

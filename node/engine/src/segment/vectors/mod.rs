@@ -5,10 +5,11 @@
 
 mod builder;
 mod raw;
-mod search;
+pub(super) mod search;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -207,6 +208,24 @@ impl SegmentVectors {
     /// The vector as it is stored; `None` if the point lacks it.
     pub fn raw(&self, offset: u32) -> Result<Option<&[f32]>> {
         if self.has(offset) { self.raw.row(offset).map(Some) } else { Ok(None) }
+    }
+
+    /// The vectors of some points, one behind the other; zeros where a point lacks it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if there are fewer points, or a block doesn't hold what was written.
+    pub fn raw_rows(&self, points: Range<u32>) -> Result<&[f32]> {
+        self.raw.rows(points)
+    }
+
+    /// All vectors, one behind the other, verified.
+    pub fn all_raw(&self) -> Result<&[f32]> {
+        self.raw.all()
+    }
+
+    /// How they are kept and compared.
+    pub fn spec(&self) -> &VectorSpec {
+        &self.spec
     }
 
     fn graph(&self) -> Result<Option<&Graph>> {

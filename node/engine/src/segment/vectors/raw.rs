@@ -1,5 +1,6 @@
 //! The raw rows of one named vector, and which points have one.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::VectorSpec;
@@ -114,6 +115,15 @@ impl RawRows {
     pub(super) fn row(&self, offset: u32) -> Result<&[f32]> {
         let start = HEADER_BYTES + u64::from(offset) * self.dim as u64 * 4;
         self.file.checked(start..start + self.dim as u64 * 4).map(cast::as_f32)
+    }
+
+    /// Some rows, one behind the other, verified.
+    pub(super) fn rows(&self, rows: Range<u32>) -> Result<&[f32]> {
+        if rows.start > rows.end || rows.end > self.len {
+            return Err(self.file.corrupt("rows were asked for that it does not have"));
+        }
+        let place = |row: u32| HEADER_BYTES + u64::from(row) * self.dim as u64 * 4;
+        self.file.checked(place(rows.start)..place(rows.end)).map(cast::as_f32)
     }
 
     /// All rows, verified.

@@ -17,7 +17,7 @@ use crate::segment::Passing;
 /// Raw rows of so many numbers are scanned without a look at codes that have no sketches.
 const RAW_SCAN_NUMBERS: usize = 256 * 1024;
 /// `ef` if neither the request nor the collection asks for more.
-const EF_MIN: usize = 100;
+pub(in crate::segment) const EF_MIN: usize = 100;
 /// Candidates kept while walking through points that don't pass, at most.
 const BEAM_MAX: usize = 4096;
 /// From this share of passing points on they are candidates like all others.
@@ -37,6 +37,22 @@ const SCAN_BATCH: usize = 16 * 1024;
 struct Allowed<'a> {
     words: &'a [u64],
     listed: Option<&'a [u32]>,
+}
+
+/// About how many points a walk for `ef` results scores where this share of all may be answered.
+pub(in crate::segment) fn scored_by_a_walk(ef: usize, share: f64) -> f64 {
+    (12 * ef + 300) as f64 / share.max(0.05).powf(0.7)
+}
+
+/// How points that may not be answered are treated where this share may, and how many candidates are kept.
+pub(in crate::segment) fn mode_and_beam(allow: Allow, ef: usize, share: f64) -> (Mode, usize) {
+    match allow {
+        Allow::All => (Mode::Plain, ef),
+        _ if share >= THROUGH_MIN => {
+            (Mode::Through, ((ef as f64 * 1.3 / share) as usize).clamp(ef, BEAM_MAX.max(ef)))
+        }
+        _ => (Mode::TwoHops, ef),
+    }
 }
 
 /// One search with what it has found out so far.
@@ -201,7 +217,7 @@ impl Search<'_> {
     fn graph_is_cheaper(&self) -> bool {
         let small = self.vectors.spec.hnsw.full_scan_threshold_kb.saturating_mul(1024 / 4);
         let share = self.selectivity();
-        let scored = (12 * self.ef + 300) as f64 / share.max(0.05).powf(0.7);
+        let scored = scored_by_a_walk(self.ef, share);
         let by_links = self.inline.is_some() && share >= THROUGH_MIN;
         let cost = if by_links { RANDOM_COST_INLINE } else { RANDOM_COST };
         self.passing.saturating_mul(self.vectors.spec.dim) > small && self.passing as f64 > cost * scored
@@ -210,15 +226,7 @@ impl Search<'_> {
     /// Walks the graph; false if the walk found too little for its budget, which is what a scan would cost.
     fn walk(&self, graph: &Graph, allow: Allow, ctx: &mut SearchContext) -> Result<bool> {
         let share = self.selectivity();
-        let mode = match allow {
-            Allow::All => Mode::Plain,
-            _ if share >= THROUGH_MIN => Mode::Through,
-            _ => Mode::TwoHops,
-        };
-        let beam = match mode {
-            Mode::Through => ((self.ef as f64 * 1.3 / share) as usize).clamp(self.ef, BEAM_MAX.max(self.ef)),
-            _ => self.ef,
-        };
+        let (mode, beam) = mode_and_beam(allow, self.ef, share);
         let budget = (self.passing as f64 / RANDOM_COST) as usize;
         let this = Walk { graph, mode, allow, ef: self.ef, beam, budget };
         let code_query = std::mem::take(&mut ctx.query);

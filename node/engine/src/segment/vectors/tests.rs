@@ -45,6 +45,7 @@ fn fixture(spec: VectorSpec, rows: Vec<f32>, absent: u32, plan: GraphPlan) -> Fi
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
     let cancel = Cancel::new();
     let builder = VectorsBuilder {
+        codes: true,
         disk: &RealDisk,
         dir: dir.path(),
         prefix: "v",
@@ -303,6 +304,7 @@ fn a_cancelled_build_stops() {
     let (cancel, spec) = (Cancel::new(), spec(Distance::Dot, false, false));
     cancel.cancel();
     let builder = VectorsBuilder {
+        codes: true,
         disk: &RealDisk,
         dir: dir.path(),
         prefix: "v",

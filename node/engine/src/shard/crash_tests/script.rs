@@ -316,7 +316,7 @@ fn path(text: &str) -> JsonPath {
 }
 
 fn params(size: usize, distance: Distance) -> VectorParams {
-    VectorParams { size, distance, hnsw: None, quantization: None, on_disk: None }
+    VectorParams::new(size, distance)
 }
 
 pub(super) fn config(other: bool) -> CollectionConfig {

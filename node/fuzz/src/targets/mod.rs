@@ -1,0 +1,5 @@
+//! One module for each target. Each has `run`, which takes any bytes and panics if a promise is broken.
+
+pub mod bodies;
+pub mod filters;
+pub mod log;

@@ -1,0 +1,269 @@
+//! Copies of one shard on several nodes: real logs, real requests between them, records in memory; the test is the operator.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use quiver_api::internal::{CopyState, HandOverRequest, HashRange};
+use quiver_engine::file::{Disk, RealDisk};
+use quiver_engine::operation::{Operation, PointWrite, UpdateMode};
+use quiver_engine::payload::RawPayload;
+use quiver_engine::point_id::PointId;
+use quiver_engine::vector::NamedVectors;
+
+use super::local_records::MemoryRecords;
+use super::record::{CopyRecord, ShardRecords};
+use super::tests::{TestNode, records, schema, until};
+use crate::pool::Deadline;
+use crate::server;
+
+/// Nodes with one shard between them, on ports that they keep.
+struct Nodes<'a> {
+    folder: &'a Path,
+    records: MemoryRecords,
+    addresses: BTreeMap<String, String>,
+    running: BTreeMap<usize, TestNode>,
+}
+
+fn pod(i: usize) -> String {
+    format!("docs-{i}")
+}
+
+impl<'a> Nodes<'a> {
+    /// The first one has the shard's first copy.
+    async fn start(folder: &'a Path, count: usize) -> Self {
+        let mut nodes =
+            Self { folder, records: records(1), addresses: BTreeMap::new(), running: BTreeMap::new() };
+        let mut listeners = Vec::new();
+        for i in 0..count {
+            let listener = server::listen("127.0.0.1", 0).await.expect("a port");
+            nodes.addresses.insert(pod(i), listener.local_addr().expect("bound").to_string());
+            listeners.push(listener);
+        }
+        for (i, listener) in listeners.into_iter().enumerate() {
+            nodes.launch(i, listener).await;
+        }
+        until("the first copy leads", || nodes.leads(0)).await;
+        nodes
+    }
+
+    async fn launch(&mut self, i: usize, listener: tokio::net::TcpListener) {
+        let mut node = TestNode::start(self.folder, &pod(i), &self.records, &self.addresses).await;
+        node.serve(listener).await;
+        node.cluster.schema.put(schema()).expect("the first schema");
+        self.running.insert(i, node);
+    }
+
+    async fn restart(&mut self, i: usize) {
+        let port = self.addresses[&pod(i)].rsplit(':').next().and_then(|p| p.parse().ok());
+        let listener = server::listen("127.0.0.1", port.expect("a port")).await.expect("it is free again");
+        self.launch(i, listener).await;
+    }
+
+    async fn stop(&mut self, i: usize) {
+        self.running.remove(&i).expect("it runs").stop().await;
+    }
+
+    fn leads(&self, i: usize) -> bool {
+        self.running[&i].cluster.leading(0).is_some()
+    }
+
+    /// Has a copy made on a node and lists it. Gives its id.
+    async fn add(&self, i: usize) -> String {
+        let id = self.running[&i].cluster.place(0, HashRange::ALL).await.expect("placed");
+        assert_eq!(self.running[&i].cluster.place(0, HashRange::ALL).await.expect("placed"), id);
+        let copy = CopyRecord { id: id.clone(), pod: pod(i), in_sync: false };
+        self.records.change(0, |record| {
+            record.copies.retain(|c| c.pod != copy.pod || c.in_sync);
+            record.copies.push(copy);
+        });
+        id
+    }
+
+    fn in_sync(&self, i: usize) -> bool {
+        let known = self.records.watch().borrow().clone().expect("known");
+        known[&0].copy_of(&pod(i)).is_some_and(|c| c.in_sync)
+    }
+
+    async fn add_in_sync(&self, i: usize) -> String {
+        let id = self.add(i).await;
+        until("the copy is in sync", || self.in_sync(i)).await;
+        id
+    }
+
+    async fn write(&self, ids: std::ops::Range<u64>) {
+        self.put(upsert(ids)).await;
+    }
+
+    /// Writes through the copy that leads; only definite refusals are tried again.
+    async fn put(&self, operation: Operation) {
+        let leads = || self.running.values().find_map(|n| n.cluster.leading(0));
+        let mut look = tokio::time::interval(Duration::from_millis(5));
+        let writing = async {
+            loop {
+                look.tick().await;
+                let Some(shard) = leads() else { continue };
+                let operation = operation.clone();
+                match self.run(move || shard.write(operation)).await {
+                    Ok(_) => return,
+                    Err(quiver_engine::Error::Unavailable(_)) => {}
+                    Err(e) => panic!("{e}"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), writing).await.expect("a write is taken");
+    }
+
+    /// Work that blocks, on a node's pool.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let node = self.running.values().next().expect("a node runs");
+        let pool = &node.cluster.node.pools.update;
+        pool.run("Test", Deadline::after(Duration::from_secs(60)), move |_| work()).await.expect("it ran")
+    }
+
+    /// Every copy that runs comes to have so many points.
+    async fn check(&self, points: u64) {
+        for (i, node) in &self.running {
+            let has = || {
+                let open = node.cluster.open_shards();
+                !open.is_empty() && open.iter().all(|(_, s)| s.stats().points == points)
+            };
+            until(&format!("node {i} has {points} points"), has).await;
+        }
+    }
+
+    async fn end(self) {
+        for node in self.running.into_values() {
+            node.stop().await;
+        }
+    }
+}
+
+fn upsert(ids: std::ops::Range<u64>) -> Operation {
+    points(ids, r#"{"a":1}"#)
+}
+
+/// So that a few fill a file of the log.
+fn large(ids: std::ops::Range<u64>) -> Operation {
+    points(ids, &format!(r#"{{"a":"{}"}}"#, "x".repeat(50_000)))
+}
+
+fn points(ids: std::ops::Range<u64>, payload: &str) -> Operation {
+    let point = |id: u64| PointWrite {
+        id: PointId::Num(id),
+        vectors: NamedVectors::unnamed(vec![id as f32, 1.0]),
+        payload: RawPayload::from_json_bytes(payload.as_bytes()),
+    };
+    Operation::Upsert { points: ids.map(point).collect(), mode: UpdateMode::Upsert, condition: None }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_placed_filled_and_leads_when_the_first_node_is_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 2).await;
+    nodes.write(0..100).await;
+    let second = nodes.add_in_sync(1).await;
+    nodes.write(100..200).await;
+    nodes.check(200).await;
+    let boot = nodes.running[&1].cluster.node.boot.clone();
+    nodes.stop(0).await;
+    nodes.records.change(0, |record| {
+        record.primary = second;
+        record.primary_boot = boot;
+        record.term += 1;
+    });
+    nodes.write(200..300).await;
+    assert!(!nodes.in_sync(0), "writes go on because it doesn't count any more");
+    nodes.restart(0).await;
+    until("the first copy is in sync again", || nodes.in_sync(0)).await;
+    nodes.write(300..310).await;
+    nodes.check(310).await;
+    assert!(nodes.leads(1) && !nodes.leads(0));
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_the_log_does_not_reach_fetches_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nodes = Nodes::start(folder.path(), 2).await;
+    for i in 0..10 {
+        nodes.put(large(i * 10..i * 10 + 10)).await;
+    }
+    let leader = nodes.running[&0].cluster.leading(0).expect("it leads");
+    let sealing = leader.clone();
+    nodes.run(move || sealing.flush().expect("sealed")).await;
+    assert!(leader.log_tail().first > 1, "the log begins later now");
+    nodes.add_in_sync(1).await;
+    nodes.write(100..110).await;
+    nodes.check(110).await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lead_is_handed_over_and_the_old_copy_goes_to_the_trash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nodes = Nodes::start(folder.path(), 2).await;
+    nodes.write(0..10).await;
+    let second = nodes.add_in_sync(1).await;
+    let boot = nodes.running[&1].cluster.node.boot.clone();
+    let request = HandOverRequest { collection_uid: super::tests::UID.into(), to: second, boot };
+    nodes.running[&0].cluster.hand_over(0, &request).expect("it leads");
+    until("the second leads", || nodes.leads(1) && !nodes.leads(0)).await;
+    nodes.write(10..20).await;
+    nodes.records.change(0, |record| record.copies.iter_mut().for_each(|c| c.in_sync &= c.pod == pod(1)));
+    until("it isn't in sync", || nodes.running[&0].cluster.statuses()[0].state != CopyState::Following).await;
+    nodes.records.change(0, |record| record.copies.retain(|c| c.pod == pod(1)));
+    until("it is closed", || nodes.running[&0].cluster.statuses().is_empty()).await;
+    let trash = folder.path().join("docs-0/trash");
+    until("its folder is in the trash", || trash.is_dir()).await;
+    // A copy that comes back to that node is another one.
+    let third = nodes.add_in_sync(0).await;
+    assert_ne!(third, super::tests::copy_id(0));
+    nodes.check(20).await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_volume_gets_another_copy_under_another_id() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 2).await;
+    let lost = nodes.add_in_sync(1).await;
+    nodes.write(0..10).await;
+    nodes.stop(1).await;
+    RealDisk.remove_dir_all(&folder.path().join(pod(1))).expect("emptied");
+    nodes.restart(1).await;
+    let says = || nodes.running[&1].cluster.statuses().first().map(|s| (s.state, s.fit));
+    until("it says so", || says() == Some((CopyState::ConfigLost, false))).await;
+    nodes.records.change(0, |record| record.copies.iter_mut().for_each(|c| c.in_sync &= c.pod == pod(0)));
+    let made = nodes.add_in_sync(1).await;
+    assert_ne!(made, lost);
+    nodes.write(10..20).await;
+    nodes.check(20).await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_was_put_back_is_taken_out_and_filled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 2).await;
+    nodes.add_in_sync(1).await;
+    nodes.write(0..10).await;
+    nodes.stop(1).await;
+    let (volume, older) = (folder.path().join(pod(1)), folder.path().join("older"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&volume, &older]).status();
+    assert!(copied.expect("cp runs").success());
+    nodes.restart(1).await;
+    until("it is in sync again", || nodes.in_sync(1)).await;
+    let before = nodes.records.get(0).await.expect("kept").expect("there").config_version;
+    nodes.write(10..20).await;
+    nodes.check(20).await;
+    nodes.stop(1).await;
+    RealDisk.remove_dir_all(&volume).expect("removed");
+    RealDisk.rename(&older, &volume).expect("put back");
+    nodes.restart(1).await;
+    nodes.check(20).await;
+    until("it is in sync once more", || nodes.in_sync(1)).await;
+    let after = nodes.records.get(0).await.expect("kept").expect("there").config_version;
+    assert!(after >= before + 2, "it was taken out, and admitted when it had everything");
+    nodes.end().await;
+}

@@ -1,0 +1,128 @@
+//! A node that stops in an orderly way lets nobody wait for it: it hands over the shards that it leads, and has its copies
+//! taken out of those that writes wait for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quiver_api::internal::{CopyState, HandOverRequest, NodeStatus};
+
+use super::lead::Cluster;
+use super::record::ShardRecord;
+use crate::replica::Input;
+
+/// What hasn't been handed over by then is left as it is: the others find out by themselves.
+const HAND_OVER: Duration = Duration::from_secs(5);
+const TAKE_OUT: Duration = Duration::from_secs(3);
+/// One request to another node.
+const ASK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Cluster {
+    /// Hands over and steps back, as far as others can take it on. From here on no copy is opened any more.
+    pub async fn leave(self: &Arc<Self>) {
+        self.leaving.store(true, Ordering::SeqCst);
+        // A round that has begun may open a copy yet; one that takes long isn't waited for.
+        drop(tokio::time::timeout(ASK, self.looking.lock()).await);
+        let mut nodes = BTreeMap::new();
+        for (shard, record) in self.shared(|c| c.leads()) {
+            if let Some(request) = self.successor(&record, &mut nodes).await
+                && let Err(e) = self.hand_over(shard, &request)
+            {
+                tracing::info!(shard, "not handed over: {e}");
+            }
+        }
+        let handing = || !self.shared(|c| c.leads()).is_empty();
+        if !nodes.is_empty() && !wait(HAND_OVER, || !handing()).await {
+            tracing::warn!("not all shards were handed over in time");
+        }
+        let following = self.shared(|c| c.state() == CopyState::Following);
+        for (shard, record) in &following {
+            self.say_goodbye(*shard, record).await;
+        }
+        let counts = |shard: &u32| {
+            let record = self.record(*shard);
+            record.is_some_and(|r| r.copy_of(self.pod()).is_some_and(|c| c.in_sync))
+        };
+        if !following.is_empty() && !wait(TAKE_OUT, || !following.iter().any(|(n, _)| counts(n))).await {
+            tracing::info!("some copies of this node still count: writes wait for them a little");
+        }
+        // Nobody shall take them back in before the process ends.
+        for (shard, _) in following {
+            self.stop_copy(shard).await;
+        }
+    }
+
+    /// Copies of this node that have another one in sync elsewhere.
+    fn shared(&self, which: impl Fn(&super::lead::Copy) -> bool) -> Vec<(u32, ShardRecord)> {
+        let known = self.records.watch().borrow().clone().unwrap_or_default();
+        let copies = self.copies.lock();
+        let mine = copies.iter().filter(|(_, c)| which(c)).filter_map(|(n, _)| known.get(n));
+        let elsewhere = |r: &&ShardRecord| r.copies.iter().any(|c| c.in_sync && c.pod != self.pod());
+        mine.filter(elsewhere).map(|r| (r.shard, r.clone())).collect()
+    }
+
+    /// A copy in sync whose node answers, and the life of its process.
+    async fn successor(
+        &self,
+        record: &ShardRecord,
+        nodes: &mut BTreeMap<String, Option<NodeStatus>>,
+    ) -> Option<HandOverRequest> {
+        for copy in record.copies.iter().filter(|c| c.in_sync && c.pod != self.pod()) {
+            if !nodes.contains_key(&copy.pod) {
+                nodes.insert(copy.pod.clone(), self.status_of(&copy.pod).await);
+            }
+            let status = nodes.get(&copy.pod).and_then(Option::as_ref);
+            let has = |s: &&NodeStatus| {
+                s.shards.iter().any(|c| c.copy_id == copy.id && c.state == CopyState::Following)
+            };
+            if let Some(status) = status.filter(has) {
+                let collection_uid = self.uid().to_owned();
+                return Some(HandOverRequest {
+                    collection_uid,
+                    to: copy.id.clone(),
+                    boot: status.boot.clone(),
+                });
+            }
+        }
+        None
+    }
+
+    async fn status_of(&self, pod: &str) -> Option<NodeStatus> {
+        let url = self.client.url(&self.addresses.of(pod)?, "/internal/status");
+        let answer = self.client.client().get(url).timeout(ASK).send().await.ok()?;
+        answer.error_for_status().ok()?.json().await.ok()
+    }
+
+    async fn say_goodbye(&self, shard: u32, record: &ShardRecord) {
+        let leader = self.record(shard).unwrap_or_else(|| record.clone());
+        let (Some(leads), Some(own)) = (leader.leader(), leader.copy_of(self.pod())) else { return };
+        let Some(address) = self.addresses.of(&leads.pod) else { return };
+        let url = self.client.url(&address, &format!("/internal/shards/{shard}/leaves/{}", own.id));
+        if let Err(e) = self.client.client().post(url).timeout(ASK).send().await {
+            tracing::info!(shard, "the copy that leads could not be told: {e}");
+        }
+    }
+
+    /// A copy that follows the one here says that its process ends.
+    ///
+    /// # Errors
+    /// No copy of the shard leads here, or there is no such copy.
+    pub fn leaves(&self, shard: u32, copy: &str) -> Result<(), String> {
+        let leading = self.leading_inbox(shard)?;
+        let id = super::record::number(copy).map(quiver_replica::record::CopyId)?;
+        leading.put(Input::Leaves(id));
+        Ok(())
+    }
+}
+
+async fn wait(most: Duration, holds: impl Fn() -> bool) -> bool {
+    let mut look = tokio::time::interval(LOOK);
+    let waiting = async {
+        while !holds() {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(most, waiting).await.is_ok()
+}

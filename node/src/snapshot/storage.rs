@@ -1,0 +1,105 @@
+//! A snapshot of the whole storage: a folder of snapshots of collections, and `config.json`, which says whose they are.
+//!
+//! Its tar holds `config.json` and then the tar of each collection's snapshot under the snapshot's name: unpacked, every one
+//! of them is what `upload` of that collection takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use quiver_engine::Cancel;
+use quiver_engine::file::{Disk, atomic};
+use serde::{Deserialize, Serialize};
+
+use super::folder::Folder;
+use super::layout::Layout;
+use super::name::SafeName;
+use super::{Result, SnapshotError};
+
+/// The first file of a snapshot of the storage.
+pub const CONFIG: &str = "config.json";
+
+/// What `config.json` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageConfig {
+    /// Collection → name of its snapshot.
+    pub collections_mapping: BTreeMap<String, String>,
+    /// Alias → collection.
+    pub collections_aliases: BTreeMap<String, String>,
+}
+
+/// A folder and what is in it.
+pub struct StorageFolder {
+    path: PathBuf,
+    /// `config.json` as the tar has it.
+    json: Vec<u8>,
+    folders: Vec<(SafeName, Folder)>,
+}
+
+/// Whether a folder is a snapshot of the storage.
+pub fn is_storage(path: &Path) -> bool {
+    std::fs::symlink_metadata(path.join(CONFIG)).is_ok_and(|m| m.is_file())
+}
+
+impl StorageFolder {
+    /// A folder in the making: `folders` are those below `path` with the names that `config` gives.
+    pub fn new(path: &Path, config: &StorageConfig, folders: Vec<(SafeName, Folder)>) -> Result<Self> {
+        let json = serde_json::to_vec(config).map_err(|e| SnapshotError::BadInput(e.to_string()))?;
+        Ok(Self { path: path.to_path_buf(), json, folders })
+    }
+
+    /// A folder that is kept. Only `config.json` and the manifests are read.
+    pub fn read(disk: &dyn Disk, path: &Path) -> Result<Self> {
+        let json = atomic::read(disk, &path.join(CONFIG))?;
+        let mut folders = Vec::new();
+        for name in names(&parse(&json)?)? {
+            let folder = Folder::read(disk, &path.join(name.as_str()))?;
+            folders.push((name, folder));
+        }
+        Ok(Self { path: path.to_path_buf(), json, folders })
+    }
+
+    /// Writes `config.json` and the manifests; durable when this returns.
+    pub fn write(&self, disk: &dyn Disk) -> Result<()> {
+        self.folders().try_for_each(|folder| folder.write(disk))?;
+        let config = self.path.join(CONFIG);
+        // It never changes, and its time is that of the snapshot.
+        if disk.exists(&config) { Ok(()) } else { Ok(atomic::write(disk, &config, &self.json)?) }
+    }
+
+    /// The snapshots of the collections.
+    pub fn folders(&self) -> impl Iterator<Item = &Folder> {
+        self.folders.iter().map(|(_, folder)| folder)
+    }
+
+    /// Reads all files for their digests.
+    pub fn digest(&mut self, disk: &dyn Disk, cancel: &Cancel) -> Result<()> {
+        let mut unknown = self.folders.iter_mut().filter(|(_, folder)| !folder.is_digested());
+        unknown.try_for_each(|(_, folder)| folder.digest(disk, cancel))
+    }
+
+    /// The tar of this folder.
+    pub fn layout(&self) -> Result<Layout> {
+        let inner = |(name, folder): &(SafeName, Folder)| Ok((name.clone(), folder.layout()?));
+        let inner = self.folders.iter().map(inner).collect::<Result<_>>()?;
+        Layout::of_several(CONFIG, &self.json, &self.path, inner)
+    }
+}
+
+/// Reads `config.json`.
+pub fn parse(json: &[u8]) -> Result<StorageConfig> {
+    serde_json::from_slice(json)
+        .map_err(|e| SnapshotError::Malformed(format!("{CONFIG} of the snapshot: {e}")))
+}
+
+/// The names of the collections' snapshots in their order, each once.
+pub fn names(config: &StorageConfig) -> Result<Vec<SafeName>> {
+    let mut seen = BTreeSet::new();
+    let name = |text: &String| {
+        let name = SafeName::parse(text)?;
+        match seen.insert(text.clone()) {
+            true => Ok(name),
+            false => Err(SnapshotError::Malformed(format!("`{text}` is the snapshot of two collections"))),
+        }
+    };
+    config.collections_mapping.values().map(name).collect()
+}

@@ -1,0 +1,151 @@
+"""The collection under attack, its fleet, and what is measured of a fault."""
+import time
+from bisect import bisect_left
+from contextlib import suppress
+
+from faults import Fault
+from fleet import Fleet
+from ground import ApiServer, Pod
+from harness import kubernetes as k
+from harness.node import wait_until
+from points import SIZE, Ranges
+from rest import Client, Refused, Targets, Unknown
+from sizes import FACTOR, NODES, RECOVERY_SECONDS, SHARDS
+
+SPACE, NAME = "chaos", "ledger"
+LABEL = {"quiver.dev/collection": NAME}
+
+
+def resource(**spec) -> dict:
+    replication = {"factor": FACTOR} if FACTOR == 1 else {"factor": FACTOR, "minInSync": FACTOR - 1}
+    plain = {"quantization": None, "optimizers": None, "payloadIndexes": None}
+    made = k.collection(NAME, SPACE, vectors=[{"name": "", "size": SIZE, "distance": "Euclid"}], shards=SHARDS, nodes=NODES, replication=replication, storage={"size": "384Mi"}, **plain)
+    made["spec"] = {key: value for key, value in {**made["spec"], **spec}.items() if value is not None}
+    return made
+
+
+class Field:
+    factor = FACTOR
+
+    def __init__(self, cluster, seed: int):
+        self.cluster, self.api = cluster, ApiServer()
+        k.apply(k.namespace(SPACE), resource())
+        k.wait_condition("vc", NAME, SPACE, "Ready", 240)
+        address = k.get("service", NAME, SPACE)["spec"]["clusterIP"]
+        self.targets = Targets(address, [p.address for p in self.pods()])
+        self.fleet = Fleet(NAME, SHARDS, Ranges(self.records()), self.targets, FACTOR > 1, seed)
+        self.measured = []  # one dictionary for each fault
+
+    # What is there
+
+    def records(self) -> list[dict]:
+        return [s for s in k.get("vs", namespace=SPACE) if s["spec"]["collection"] == NAME]
+
+    def pods(self) -> list[Pod]:
+        """By name, those that have a place."""
+        return sorted((Pod(p) for p in k.get("pods", namespace=SPACE, **LABEL) if p["spec"].get("nodeName")), key=lambda p: p.name)
+
+    def pod(self, number: int) -> Pod:
+        pods = self.pods()
+        return pods[number % len(pods)]
+
+    def led_by(self) -> dict[int, str]:
+        """The pod of each shard's primary copy."""
+        return {r["spec"]["shard"]: next(c["pod"] for c in r["spec"]["copies"] if c["id"] == r["spec"]["primary"]) for r in self.records()}
+
+    def reads_from(self, pod: Pod) -> bool:
+        """Whether the node itself answers for some points of shards that it leads."""
+        shards = [s for s, leader in self.led_by().items() if leader == pod.name]
+        points = [r.point for s in shards for r in self.fleet.registers[s][:5]]
+        client = Client(Targets(pod.address, []), 1)
+        with suppress(Refused, Unknown):
+            client.call("POST", f"/collections/{NAME}/points?timeout=2", {"ids": points})
+            return True
+        return False
+
+    # Time passes
+
+    def hold(self, seconds: float) -> None:
+        """Lets the fleet work for so long."""
+        end = time.monotonic() + seconds
+        wait_until(lambda: self.well() and time.monotonic() >= end, seconds + 30, "time passes")
+
+    def well(self) -> bool:
+        assert not self.fleet.wrong, self.fleet.wrong[0]
+        return True
+
+    def retarget(self) -> None:
+        with suppress(k.Refused):
+            self.targets.pods = [p.address for p in self.pods() if p.ready and p.address]
+
+    def settled(self, since: int, nodes: int = NODES) -> bool:
+        """Every pod ready, the collection Ready, and every shard has acknowledged a write that began after `since`."""
+        self.retarget()
+        try:
+            pods, collection = self.pods(), k.get("vc", NAME, SPACE)
+        except k.Refused:
+            return False
+        current = collection["status"].get("observedGeneration") == collection["metadata"]["generation"]
+        ready = current and k.condition(collection, "Ready")["status"] == "True"
+        return self.well() and ready and len(pods) == nodes and all(p.ready for p in pods) and all(self.first_ack(s, since) for s in range(SHARDS))
+
+    def wait_settled(self, since: int, seconds: float = RECOVERY_SECONDS, nodes: int = NODES) -> None:
+        try:
+            wait_until(lambda: self.settled(since, nodes), seconds, "all is well again", 0.5)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.told(since)}") from None
+
+    def told(self, since: int) -> str:
+        """What there is to say when it does not come back."""
+        stuck = [s for s in range(SHARDS) if not self.first_ack(s, since)]
+        said = [f"shard {s}: {self.fleet.errors[s][-1][1]}" for s in stuck if self.fleet.errors[s]]
+        with suppress(k.Refused):
+            said.append(k.kubectl("get", "pods,vc,vs", "-n", SPACE, "-o", "wide"))
+            said += [f"{p.name}:\n{k.kubectl('logs', p.name, '-n', SPACE, '--tail=15')}" for p in self.pods()]
+        return "\n".join([f"no writes in shards {stuck}", *said])
+
+    # Figures
+
+    def first_ack(self, shard: int, since: int) -> int | None:
+        """When the first write was acknowledged that began after a moment."""
+        for began, ended in self.fleet.acks[shard][-2000:]:
+            if began > since:
+                return ended
+        return None
+
+    def gap(self, shard: int, first: int, last: int) -> float:
+        """The longest time without an acknowledgement between two moments, in seconds."""
+        acks = sorted(ended for _, ended in list(self.fleet.acks[shard]))
+        inside = [first, *acks[bisect_left(acks, first):bisect_left(acks, last)], last]
+        return max(b - a for a, b in zip(inside, inside[1:])) / 1e9
+
+    def failed(self, since: int) -> list[str]:
+        """What writes were told that began after a moment and weren't acknowledged."""
+        return [said for errors in self.fleet.errors for began, said in errors if began > since]
+
+    def run(self, fault: Fault) -> None:
+        """Injects, lets it last, heals, waits until all is well, and measures."""
+        fault.prepare()
+        leaders, victim = self.led_by(), fault.victim
+        led = sorted(s for s, pod in leaders.items() if victim and pod == victim.name)
+        begun = time.monotonic_ns()
+        try:
+            fault.inject()
+            injected = time.monotonic_ns()
+            fault.during()
+            fault.check()
+        finally:
+            healing = time.monotonic_ns()
+            fault.heal()
+        self.wait_settled(healing)
+        settled = time.monotonic_ns()
+        over = {s: (self.first_after(s, injected) - begun) / 1e9 for s in led}
+        gaps = [self.gap(s, begun, settled) for s in range(SHARDS)]
+        kept = [g for s, g in enumerate(gaps) if s not in led]
+        name = victim.name if victim else "-"
+        self.measured.append({"kind": fault.kind, "begun": begun, "settled": settled, "failover": list(over.values()), "gaps": gaps})
+        print(f"  {fault.kind:36} {name:9} {fault.lasts:5.1f} s; shards it led {led}: first write after {', '.join(f'{t:.1f}' for t in over.values()) or '-'} s; "
+              f"longest gap {max(gaps):.1f} s, elsewhere {max(kept, default=0):.1f} s; well {(settled - healing) / 1e9:.1f} s after healing", flush=True)
+
+    def first_after(self, shard: int, since: int) -> int:
+        return next(ended for began, ended in sorted(list(self.fleet.acks[shard])) if began > since)

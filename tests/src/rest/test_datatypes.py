@@ -1,0 +1,84 @@
+"""Vectors of float16 and uint8 are answered and compared as the numbers that the datatype can say."""
+import json
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+from qdrant_client import models as m
+from qdrant_client.http.exceptions import UnexpectedResponse
+
+POINTS, DIM = 200, 12
+DISTANCES = {"cosine": m.Distance.COSINE, "dot": m.Distance.DOT, "euclid": m.Distance.EUCLID, "manhattan": m.Distance.MANHATTAN}
+MULTI = m.MultiVectorConfig(comparator=m.MultiVectorComparator.MAX_SIM)
+rng = np.random.default_rng(5)
+
+
+def rounded(x: np.ndarray, datatype: str, distance: str) -> np.ndarray:
+    """What is stored of a vector, and what a query is compared as."""
+    if datatype == "uint8":
+        return np.clip(np.trunc(x), 0, 255).astype(np.float32)
+    if distance == "cosine":
+        x = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return x.astype(np.float16).astype(np.float32)
+
+
+def scores(query: np.ndarray, rows: np.ndarray, distance: str) -> np.ndarray:
+    match distance:
+        case "euclid":
+            return np.sqrt(((rows - query) ** 2).sum(axis=-1))
+        case "manhattan":
+            return np.abs(rows - query).sum(axis=-1)
+    return rows @ query
+
+
+@pytest.fixture(scope="module")
+def client(shared_node):
+    client = QdrantClient(url=shared_node.url, timeout=60, check_compatibility=False)
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("datatype", ["float16", "uint8"])
+def test_answers_and_scores_are_those_of_what_is_stored(client, datatype, distance):
+    if (datatype, distance) == ("uint8", "cosine"):
+        with pytest.raises(UnexpectedResponse, match="not supported by this version"):
+            client.create_collection("refused", vectors_config=m.VectorParams(size=DIM, distance=m.Distance.COSINE, datatype=m.Datatype.UINT8))
+        return
+    name = f"{datatype}_{distance}"
+    params = m.VectorParams(size=DIM, distance=DISTANCES[distance], datatype=m.Datatype(datatype))
+    vectors = {"one": params, "many": params.model_copy(update={"multivector_config": MULTI})}
+    client.create_collection(name, vectors_config=vectors, optimizers_config=m.OptimizersConfigDiff(indexing_threshold=1))
+    assert client.get_collection(name).config.params.vectors["one"].datatype == datatype
+    scale, shift = (80, 100) if datatype == "uint8" else (1, 0)
+    given = (rng.standard_normal((POINTS, DIM)) * scale + shift).astype(np.float32)
+    points = [m.PointStruct(id=n, vector={"one": v.tolist(), "many": [v.tolist(), v[::-1].tolist()]}) for n, v in enumerate(given)]
+    client.upsert(name, points=points, wait=True)
+    stored = rounded(given, datatype, distance)
+    for record in client.retrieve(name, list(range(POINTS)), with_vectors=True):
+        rows = np.array([record.vector["one"], *record.vector["many"]], np.float32)
+        expected = np.stack([stored[record.id], stored[record.id], stored[record.id][::-1]])
+        # Lengths are added up in another order, so a number may be rounded to the next one.
+        np.testing.assert_allclose(rows, expected, rtol=1.1e-3 if distance == "cosine" else 0, atol=1e-7)
+    for _ in range(5):
+        asked = (rng.standard_normal(DIM) * scale + shift).astype(np.float32)
+        query = rounded(asked, datatype, distance)
+        for using, of in [("one", scores(query, stored, distance)), ("many", None)]:
+            if of is None:
+                both = np.stack([scores(query, stored, distance), scores(query, stored[:, ::-1], distance)])
+                of = both.min(axis=0) if distance in ("euclid", "manhattan") else both.max(axis=0)
+            found = client.query_points(name, query=asked.tolist(), using=using, limit=10, search_params=m.SearchParams(exact=True)).points
+            best = np.sort(of) if distance in ("euclid", "manhattan") else -np.sort(-of)
+            np.testing.assert_allclose([p.score for p in found], best[:10], rtol=2e-3, atol=2e-3)
+            np.testing.assert_allclose([p.score for p in found], [of[p.id] for p in found], rtol=2e-3, atol=2e-3)
+
+
+def test_other_datatypes_are_refused(shared_node):
+    # The client may not know the name.
+    body = json.dumps({"vectors": {"size": 2, "distance": "Dot", "datatype": "turbo4"}}).encode()
+    request = urllib.request.Request(f"{shared_node.url}/collections/turbo", body, {"Content-Type": "application/json"}, method="PUT")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert "the datatype turbo4 of dense vectors is not supported by this version" in refused.value.read().decode()

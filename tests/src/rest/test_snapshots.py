@@ -1,0 +1,162 @@
+"""Snapshots of shards and of the whole storage, as clients see them; and that a node which is killed while it recovers a shard has the old
+one or the new one."""
+import hashlib
+import io
+import json
+import tarfile
+import threading
+
+import pytest
+from harness.node import Node, wait_until
+
+SHARD = "/collections/c/shards/1"
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+@pytest.fixture
+def start(tmp_path):
+    nodes = []
+
+    def started(folder="node"):
+        nodes.append(Node(tmp_path / folder).start())
+        return nodes[-1]
+
+    yield started
+    for node in nodes:
+        node.kill()
+
+
+def ask(node, method, path, body=None, headers=None):
+    code, answer = node.request(method, path, body, headers)
+    assert code == 200, answer
+    return answer["result"]
+
+
+def create(node, name="c", points=40):
+    ask(node, "PUT", f"/collections/{name}", {"vectors": {"size": 4, "distance": "Dot"}, "shard_number": 2})
+    if points:
+        fill(node, name, range(points), "old")
+
+
+def fill(node, name, ids, word):
+    ask(node, "PUT", f"/collections/{name}/points?wait=true", {"points": [{"id": i, "vector": [i, 1, 2, 3], "payload": {"w": word}} for i in ids]})
+
+
+def contents(node, name="c"):
+    points = ask(node, "POST", f"/collections/{name}/points/scroll", {"limit": 10_000})["points"]
+    return {p["id"]: p["payload"]["w"] for p in points}
+
+
+def form(tar: bytes) -> bytes:
+    return b'--x\r\nContent-Disposition: form-data; name="snapshot"; filename="s"\r\n\r\n' + tar + b"\r\n--x--\r\n"
+
+
+def test_a_shard_moves_to_another_node_as_a_file(start):
+    node, other = start(), start("other")
+    create(node)
+    made = ask(node, "POST", f"{SHARD}/snapshots?wait=true")
+    raw = node.request("GET", f"{SHARD}/snapshots/{made['name']}", decode=False)[1]
+    assert (len(raw), hashlib.sha256(raw).hexdigest()) == (made["size"], made["checksum"])
+    assert ask(node, "GET", f"{SHARD}/snapshots") == [made]
+    create(other, points=0)
+    assert ask(other, "POST", f"{SHARD}/snapshots/upload?wait=true&priority=snapshot&checksum={made['checksum']}", form(raw), FORM) is True
+    moved = contents(other)
+    streamed = node.request("GET", "/collections/c/shards/0/snapshot", decode=False)[1]
+    assert ask(other, "POST", "/collections/c/shards/0/snapshots/upload", form(streamed), FORM) is True
+    assert 0 < len(moved) < 40 and contents(other) == contents(node)
+    assert ask(node, "DELETE", f"{SHARD}/snapshots/{made['name']}") is True
+    assert ask(node, "GET", f"{SHARD}/snapshots") == []
+
+
+def test_what_nobody_waits_for_is_done_all_the_same(start):
+    node = start()
+    create(node)
+    for path in (f"{SHARD}/snapshots", "/snapshots"):
+        assert node.request("POST", f"{path}?wait=false")[0] == 202
+        made = wait_until(lambda at=path: ask(node, "GET", at), 30, "the snapshot is there")
+        assert node.request("DELETE", f"{path}/{made[0]['name']}?wait=false")[0] == 202
+        wait_until(lambda at=path: ask(node, "GET", at) == [], 30, "the snapshot is gone")
+
+
+def test_a_snapshot_of_the_storage_is_one_of_each_collection(start):
+    node, other = start(), start("other")
+    for name in ("c", "d"):
+        create(node, name)
+    made = ask(node, "POST", "/snapshots?wait=true")
+    raw = node.request("GET", f"/snapshots/{made['name']}", decode=False)[1]
+    assert (len(raw), hashlib.sha256(raw).hexdigest()) == (made["size"], made["checksum"])
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        config = json.load(tar.extractfile("config.json"))
+        for name, snapshot in config["collections_mapping"].items():
+            one = tar.extractfile(snapshot).read()
+            assert ask(other, "POST", f"/collections/{name}/snapshots/upload?wait=true", form(one), FORM) is True
+            assert contents(other, name) == contents(node, name)
+    node.stop()
+    node.start()
+    assert ask(node, "GET", "/snapshots") == [made]
+
+
+def test_rights_of_a_reader(tmp_path):
+    node = Node(tmp_path / "node", {"QUIVER__SERVICE__API_KEY": "master", "QUIVER__SERVICE__READ_ONLY_API_KEY": "reader"}).start()
+    try:
+        master, reader = {"api-key": "master"}, {"api-key": "reader"}
+        ask(node, "PUT", "/collections/c", {"vectors": {"size": 4, "distance": "Dot"}}, master)
+        for path in ("/collections/c/shards/0/snapshots", "/snapshots"):
+            made = ask(node, "POST", path, None, master)
+            assert ask(node, "GET", path, None, reader) == [made]
+            assert node.request("GET", f"{path}/{made['name']}", None, reader, decode=False)[0] == 200
+            for method, at in (("POST", path), ("DELETE", f"{path}/{made['name']}")):
+                assert node.request(method, at, None, reader)[0] == 403
+        for method, at in (("PUT", "recover"), ("POST", "upload")):
+            assert node.request(method, f"/collections/c/shards/0/snapshots/{at}", {"location": "x"}, reader)[0] == 403
+    finally:
+        node.kill()
+
+
+# What can be seen of a recovery from outside, in its order: before it, the copy's folder, the definition that names it, the old folder's end.
+MOMENTS = {
+    "begun": lambda shards, before: True,
+    "a copy is there": lambda shards, before: folders(shards) != before[0],
+    "the definition is written": lambda shards, before: definition(shards) != before[1],
+    "the old folder goes": lambda shards, before: not before[0] <= folders(shards),
+}
+
+
+def folders(shards):
+    return {p.name for p in shards.iterdir()}
+
+
+def definition(shards):
+    return (shards.parent / "collection.json").read_bytes()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_node_killed_during_a_recovery_has_the_old_shard_or_the_new_one(start, moment):
+    node = start()
+    create(node, points=2000)
+    old = ask(node, "POST", f"{SHARD}/snapshots")["name"]
+    fill(node, "c", range(2000), "new")
+    new = ask(node, "POST", f"{SHARD}/snapshots")["name"]
+    ask(node, "PUT", f"{SHARD}/snapshots/recover", {"location": old})
+    of_the_shard = {i for i, word in contents(node).items() if word == "old"}
+    assert 0 < len(of_the_shard) < 2000
+    [collection] = (node.folder / "storage/collections").iterdir()
+    shards = collection / "shards"
+    for snapshot in (new, old, new, old):
+        before = folders(shards), definition(shards)
+        asked = threading.Thread(target=quietly, args=(node, snapshot))
+        asked.start()
+        wait_until(lambda b=before: MOMENTS[moment](shards, b) or not asked.is_alive(), 60, moment, 0)
+        node.kill()
+        asked.join()
+        node.start()
+        found = contents(node)
+        assert len(found) == 2000 and {i for i, word in found.items() if word == "old"} in (set(), of_the_shard)
+        assert len(folders(shards)) == 2, "what is not named is removed at the start"
+
+
+def quietly(node, snapshot):
+    try:
+        node.request("PUT", f"{SHARD}/snapshots/recover?wait=true", {"location": snapshot})
+    except OSError:
+        pass
