@@ -45,7 +45,7 @@ impl Node {
         Ok(Arc::new(Self {
             boot: Uuid::new_v4().simple().to_string(),
             started: clock::timestamp(),
-            pools: Pools::new(&settings.storage.performance)?,
+            pools: Pools::new(&settings.storage.performance, settings.cluster.enabled)?,
             memory: Memory::new(settings.storage.memory_limit_mb),
             quotas: Quotas::new(&settings.storage.storage_path),
             keys: Arc::new(Keys::new(&settings.service)),

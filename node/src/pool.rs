@@ -222,8 +222,9 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// As many threads as the settings and the machine say.
-    pub fn new(settings: &Performance) -> anyhow::Result<Self> {
+    /// As many threads as the settings and the machine say. `elsewhere`: writes wait for copies on other machines as well,
+    /// and one that is gone must not hold up the shards that don't need it.
+    pub fn new(settings: &Performance, elsewhere: bool) -> anyhow::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let or = |set: usize, default: usize| if set == 0 { default } else { set };
         let optimizers = match settings.optimizer_cpu_budget {
@@ -231,11 +232,12 @@ impl Pools {
             n if n < 0 => cores.saturating_sub(n.unsigned_abs() as usize).max(1),
             n => usize::try_from(n).unwrap_or(cores),
         };
+        let update = if elsewhere { cores.max(4) * 8 } else { cores.max(4) };
         Ok(Self {
             search: Pool::new("search", or(settings.max_search_threads, cores), settings.search_queue_size)?,
             update: Pool::new(
                 "update",
-                or(settings.max_update_threads, cores.max(4)),
+                or(settings.max_update_threads, update),
                 settings.update_queue_size,
             )?,
             optimize: Pool::new("optimize", optimizers, 1024)?,

@@ -173,7 +173,8 @@ impl Storage {
 #[serde(default, deny_unknown_fields)]
 pub struct Performance {
     pub max_search_threads: usize,
-    /// Threads that apply writes; they wait for the disk most of the time.
+    /// Threads that apply writes; they wait for the disk most of the time, and in a cluster for other copies: eight times as
+    /// many there.
     pub max_update_threads: usize,
     /// Threads that build and merge segments. Negative: all cores but so many.
     pub optimizer_cpu_budget: i64,
