@@ -235,11 +235,7 @@ impl Pools {
         let update = if elsewhere { cores.max(4) * 8 } else { cores.max(4) };
         Ok(Self {
             search: Pool::new("search", or(settings.max_search_threads, cores), settings.search_queue_size)?,
-            update: Pool::new(
-                "update",
-                or(settings.max_update_threads, update),
-                settings.update_queue_size,
-            )?,
+            update: Pool::new("update", or(settings.max_update_threads, update), settings.update_queue_size)?,
             optimize: Pool::new("optimize", optimizers, 1024)?,
         })
     }

@@ -223,6 +223,23 @@ async fn the_lead_is_handed_over_and_the_old_copy_goes_to_the_trash() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_counts_no_more_until_it_is_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 2).await;
+    nodes.add_in_sync(1).await;
+    nodes.write(0..10).await;
+    nodes.running[&1].cluster.leave().await;
+    assert!(!nodes.in_sync(1), "it is taken out before it ends");
+    nodes.write(10..20).await;
+    assert!(!nodes.in_sync(1), "and not taken in again");
+    nodes.stop(1).await;
+    nodes.restart(1).await;
+    until("it is in sync again", || nodes.in_sync(1)).await;
+    nodes.check(20).await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_volume_gets_another_copy_under_another_id() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut nodes = Nodes::start(folder.path(), 2).await;

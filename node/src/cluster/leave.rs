@@ -37,20 +37,19 @@ impl Cluster {
         if !nodes.is_empty() && !wait(HAND_OVER, || !handing()).await {
             tracing::warn!("not all shards were handed over in time");
         }
+        // First they stop, so that nobody takes them back in as soon as they are out.
         let following = self.shared(|c| c.state() == CopyState::Following);
-        for (shard, record) in &following {
+        let stopping = following.iter().map(|(shard, record)| async {
+            self.stop_copy(*shard).await;
             self.say_goodbye(*shard, record).await;
-        }
+        });
+        futures::future::join_all(stopping).await;
         let counts = |shard: &u32| {
             let record = self.record(*shard);
             record.is_some_and(|r| r.copy_of(self.pod()).is_some_and(|c| c.in_sync))
         };
-        if !following.is_empty() && !wait(TAKE_OUT, || !following.iter().any(|(n, _)| counts(n))).await {
+        if !wait(TAKE_OUT, || !following.iter().any(|(n, _)| counts(n))).await {
             tracing::info!("some copies of this node still count: writes wait for them a little");
-        }
-        // Nobody shall take them back in before the process ends.
-        for (shard, _) in following {
-            self.stop_copy(shard).await;
         }
     }
 
