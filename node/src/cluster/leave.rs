@@ -37,13 +37,8 @@ impl Cluster {
         if !nodes.is_empty() && !wait(HAND_OVER, || !handing()).await {
             tracing::warn!("not all shards were handed over in time");
         }
-        // First they stop, so that nobody takes them back in as soon as they are out.
         let following = self.shared(|c| c.state() == CopyState::Following);
-        let stopping = following.iter().map(|(shard, record)| async {
-            self.stop_copy(*shard).await;
-            self.say_goodbye(*shard, record).await;
-        });
-        futures::future::join_all(stopping).await;
+        futures::future::join_all(following.iter().map(|(shard, record)| self.depart(*shard, record))).await;
         let counts = |shard: &u32| {
             let record = self.record(*shard);
             record.is_some_and(|r| r.copy_of(self.pod()).is_some_and(|c| c.in_sync))
@@ -94,12 +89,37 @@ impl Cluster {
         answer.error_for_status().ok()?.json().await.ok()
     }
 
+    /// Ends a copy that follows, and says so to the one that leads. In this order: one that is taken out and still answers is
+    /// taken in again. And only when the other one does lead: it has to hear what this copy has before it can.
+    async fn depart(&self, shard: u32, record: &ShardRecord) {
+        let led = async {
+            while !self.is_led(shard, record).await {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(TAKE_OUT, led).await.is_err() {
+            tracing::info!(shard, "no copy leads yet, and this one ends");
+        }
+        self.stop_copy(shard).await;
+        self.say_goodbye(shard, record).await;
+    }
+
+    /// Whether the copy leads that the newest record names, as its node says.
+    async fn is_led(&self, shard: u32, record: &ShardRecord) -> bool {
+        let newest = self.record(shard).unwrap_or_else(|| record.clone());
+        let Some(leader) = newest.leader() else { return false };
+        let leads =
+            |s: &NodeStatus| s.shards.iter().any(|c| c.copy_id == leader.id && c.state == CopyState::Leading);
+        self.status_of(&leader.pod).await.is_some_and(|status| leads(&status))
+    }
+
     async fn say_goodbye(&self, shard: u32, record: &ShardRecord) {
         let leader = self.record(shard).unwrap_or_else(|| record.clone());
         let (Some(leads), Some(own)) = (leader.leader(), leader.copy_of(self.pod())) else { return };
         let Some(address) = self.addresses.of(&leads.pod) else { return };
         let url = self.client.url(&address, &format!("/internal/shards/{shard}/leaves/{}", own.id));
-        if let Err(e) = self.client.client().post(url).timeout(ASK).send().await {
+        let said = self.client.client().post(url).timeout(ASK).send().await;
+        if let Err(e) = said.and_then(reqwest::Response::error_for_status) {
             tracing::info!(shard, "the copy that leads could not be told: {e}");
         }
     }
