@@ -139,7 +139,11 @@ impl<O: Outside> Driver<O> {
             Input::Term(reply) => drop(reply.send(self.writing_term())),
             Input::Confirm(reply) => drop(reply.send(self.confirm())),
             Input::Commit { entries, reply } => self.commit(&entries, reply),
-            Input::Leaves(id) => self.step(Event::Silent(id)),
+            Input::Leaves(id) => {
+                // If the store doesn't take its removal now, the next heartbeats ask again.
+                self.heard.insert(id, self.now().saturating_sub(self.parts.pace.silence + 1));
+                self.step(Event::Silent(id));
+            }
             Input::Ask(question) => question(&self.copy, self.now()),
             Input::HandOver { to, boot } => {
                 self.drains.get_or_insert(self.now());
