@@ -10,16 +10,18 @@ from harness import kubernetes as k
 from harness.node import wait_until
 from points import SIZE, Ranges
 from rest import Client, Refused, Targets, Unknown
+from s3 import Server, secret
 from sizes import FACTOR, NODES, RECOVERY_SECONDS, SHARDS
 
 SPACE, NAME = "chaos", "ledger"
 LABEL = {"quiver.dev/collection": NAME}
+SNAPSHOTS = {"destination": Server.destination(NAME), "schedule": {"cron": "* * * * *"}, "retention": {"keepLast": 3}}
 
 
 def resource(**spec) -> dict:
     replication = {"factor": FACTOR} if FACTOR == 1 else {"factor": FACTOR, "minInSync": FACTOR - 1}
     plain = {"quantization": None, "optimizers": None, "payloadIndexes": None}
-    made = k.collection(NAME, SPACE, vectors=[{"name": "", "size": SIZE, "distance": "Euclid"}], shards=SHARDS, nodes=NODES, replication=replication, storage={"size": "384Mi"}, **plain)
+    made = k.collection(NAME, SPACE, vectors=[{"name": "", "size": SIZE, "distance": "Euclid"}], shards=SHARDS, nodes=NODES, replication=replication, storage={"size": "384Mi"}, snapshots=SNAPSHOTS, **plain)
     made["spec"] = {key: value for key, value in {**made["spec"], **spec}.items() if value is not None}
     return made
 
@@ -29,7 +31,7 @@ class Field:
 
     def __init__(self, cluster, seed: int):
         self.cluster, self.api = cluster, ApiServer()
-        k.apply(k.namespace(SPACE), resource())
+        k.apply(k.namespace(SPACE), secret(SPACE), resource())
         k.wait_condition("vc", NAME, SPACE, "Ready", 240)
         address = k.get("service", NAME, SPACE)["spec"]["clusterIP"]
         self.targets = Targets(address, [p.address for p in self.pods()])
@@ -52,6 +54,10 @@ class Field:
     def led_by(self) -> dict[int, str]:
         """The pod of each shard's primary copy."""
         return {r["spec"]["shard"]: next(c["pod"] for c in r["spec"]["copies"] if c["id"] == r["spec"]["primary"]) for r in self.records()}
+
+    def snapshots(self) -> dict[str, str]:
+        """The state of each VectorSnapshot that was begun, by name."""
+        return {s["metadata"]["name"]: s.get("status", {}).get("state", "") for s in k.get("vectorsnapshots", namespace=SPACE)}
 
     def reads_from(self, pod: Pod) -> bool:
         """Whether the node itself answers for some points of shards that it leads."""
@@ -88,6 +94,12 @@ class Field:
         current = collection["status"].get("observedGeneration") == collection["metadata"]["generation"]
         ready = current and k.condition(collection, "Ready")["status"] == "True"
         return self.well() and ready and len(pods) == nodes and all(p.ready for p in pods) and all(self.first_ack(s, since) for s in range(SHARDS))
+
+    def calm(self, seconds: float = 5) -> bool:
+        """Every copy is in sync, and for some seconds no write failed."""
+        copies = [c for r in self.records() for c in r["spec"]["copies"]]
+        whole = len(copies) == SHARDS * FACTOR and all(c["inSync"] for c in copies)
+        return self.well() and whole and not self.failed(time.monotonic_ns() - int(seconds * 1e9))
 
     def wait_settled(self, since: int, seconds: float = RECOVERY_SECONDS, nodes: int = NODES) -> None:
         try:
@@ -139,6 +151,7 @@ class Field:
             fault.heal()
         self.wait_settled(healing)
         settled = time.monotonic_ns()
+        fault.after()
         over = {s: (self.first_after(s, injected) - begun) / 1e9 for s in led}
         gaps = [self.gap(s, begun, settled) for s in range(SHARDS)]
         kept = [g for s, g in enumerate(gaps) if s not in led]
