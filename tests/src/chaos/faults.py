@@ -19,6 +19,7 @@ class Fault:
     factor = 1  # with fewer copies of each shard, it would lose data as it must
     seconds = (4, 10)
     has_victim = True  # a pod that it is about
+    fails_over = False  # the victim's process dies, and whoever lets other copies lead doesn't
 
     def __init__(self, field, seed: int):
         self.field, dice = field, Random(seed)
@@ -51,7 +52,7 @@ class Fault:
 class Kill(Fault):
     """The node's process dies at once."""
 
-    kind, seconds = "kill -9", (1, 3)
+    kind, seconds, fails_over = "kill -9", (1, 3), True
 
     def inject(self):
         self.victim.signal(signal.SIGKILL)
@@ -201,7 +202,7 @@ class KilledWhileApiDown(ApiDown):
 class MachineDead(Fault):
     """Kubelet, containerd and all containers of a machine; long enough for Kubernetes to notice."""
 
-    kind, seconds = "machine dead", (20, 25)
+    kind, seconds, fails_over = "machine dead", (20, 25), True
 
     def inject(self):
         self.machine = self.victim.machine
@@ -213,7 +214,7 @@ class MachineDead(Fault):
 
 
 class PodDeleted(Fault):
-    kind, seconds = "pod force-deleted", (1, 3)
+    kind, seconds, fails_over = "pod force-deleted", (1, 3), True
 
     def inject(self):
         pod = self.victim
@@ -264,7 +265,7 @@ class DiskFull(Fault):
 class VolumeEmpty(Fault):
     """The pod comes back on a volume with nothing on it. With one copy the data is put back, and nothing may be served meanwhile."""
 
-    kind, seconds = "volume replaced by an empty one", (8, 12)
+    kind, seconds, fails_over = "volume replaced by an empty one", (8, 12), True
 
     def prepare(self):
         super().prepare()
@@ -286,7 +287,7 @@ class VolumeEmpty(Fault):
 class VolumeOld(Fault):
     """The pod comes back with what was on its volume some time ago."""
 
-    kind, factor, seconds = "volume set back", 2, (6, 10)
+    kind, factor, seconds, fails_over = "volume set back", 2, (6, 10), True
 
     def prepare(self):
         """The copy is made while the process stands still: it is what a crash at this moment would have left."""

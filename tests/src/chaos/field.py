@@ -4,6 +4,7 @@ from bisect import bisect_left
 from contextlib import suppress
 
 from faults import Fault
+from figures import bytes_by_pod, quantile
 from fleet import Fleet
 from ground import ApiServer, Pod
 from harness import kubernetes as k
@@ -37,6 +38,7 @@ class Field:
         self.targets = Targets(address, [p.address for p in self.pods()])
         self.fleet = Fleet(NAME, SHARDS, Ranges(self.records()), self.targets, FACTOR > 1, seed)
         self.measured = []  # one dictionary for each fault
+        self.handovers = []  # the longest gap of each shard in each time that shards were handed over as planned
 
     # What is there
 
@@ -131,6 +133,30 @@ class Field:
         inside = [first, *acks[bisect_left(acks, first):bisect_left(acks, last)], last]
         return max(b - a for a, b in zip(inside, inside[1:])) / 1e9
 
+    def handed_over(self, first: int, last: int) -> list[float]:
+        """The longest gap of each shard between two moments at which nothing failed but shards were handed over."""
+        gaps = [self.gap(s, first, last) for s in range(SHARDS)]
+        self.handovers += gaps
+        return gaps
+
+    def failovers(self) -> list[float]:
+        """Seconds from when a node died until a shard that it led took a write, of every such shard."""
+        return [took for m in self.measured if m["fails_over"] for took in m["failover"]]
+
+    def search_p99(self, first: int, last: int) -> float:
+        """Of searches that were answered between two moments, in seconds."""
+        return quantile([(ended - began) / 1e9 for began, ended in list(self.fleet.searches) if first < ended <= last], 0.99)
+
+    def uncured(self, since: int, seconds: float) -> list[str]:
+        """Clients that were not served for so long, however often they tried again."""
+        now, clients = time.monotonic_ns(), self.fleet.clients.items()
+        return [f"{name}: {took:.1f} s" for name, client in clients for took in client.streak.longer(seconds, since, now)]
+
+    def bytes_by_pod(self) -> dict[str, int]:
+        """As the operator knows them, which evens them out."""
+        shards = [(r.get("status", {}).get("bytes", 0), [c["pod"] for c in r["spec"]["copies"]]) for r in self.records()]
+        return bytes_by_pod(shards, [p.name for p in self.pods()])
+
     def failed(self, since: int) -> list[str]:
         """What writes were told that began after a moment and weren't acknowledged."""
         return [said for errors in self.fleet.errors for began, said in errors if began > since]
@@ -156,7 +182,7 @@ class Field:
         gaps = [self.gap(s, begun, settled) for s in range(SHARDS)]
         kept = [g for s, g in enumerate(gaps) if s not in led]
         name = victim.name if victim else "-"
-        self.measured.append({"kind": fault.kind, "begun": begun, "settled": settled, "failover": list(over.values()), "gaps": gaps})
+        self.measured.append({"kind": fault.kind, "begun": begun, "settled": settled, "fails_over": fault.fails_over, "failover": list(over.values()), "gaps": gaps})
         print(f"  {fault.kind:36} {name:9} {fault.lasts:5.1f} s; shards it led {led}: first write after {', '.join(f'{t:.1f}' for t in over.values()) or '-'} s; "
               f"longest gap {max(gaps):.1f} s, elsewhere {max(kept, default=0):.1f} s; well {(settled - healing) / 1e9:.1f} s after healing", flush=True)
 
