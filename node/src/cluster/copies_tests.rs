@@ -72,7 +72,7 @@ impl<'a> Nodes<'a> {
     async fn add(&self, i: usize) -> String {
         let id = self.running[&i].cluster.place(0, HashRange::ALL).await.expect("placed");
         assert_eq!(self.running[&i].cluster.place(0, HashRange::ALL).await.expect("placed"), id);
-        let copy = CopyRecord { id: id.clone(), pod: pod(i), in_sync: false };
+        let copy = CopyRecord::new(id.clone(), pod(i), false);
         self.records.change(0, |record| {
             record.copies.retain(|c| c.pod != copy.pod || c.in_sync);
             record.copies.push(copy);

@@ -167,6 +167,10 @@ impl Shard<'_, '_> {
         if self.record.primary_boot.is_none() {
             return Ok(None);
         }
+        // Marked by a step that wasn't finished: its leader doesn't admit it again.
+        if let Some(copy) = self.record.copies.iter().find(|c| c.leaving && !c.in_sync) {
+            return Ok(self.dropped(copy.id));
+        }
         if let Some(step) = self.emptied() {
             return Ok(Some(step));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use quiver_api::internal::CopyState;
 use quiver_crds::condition::{kind, reason};
-use quiver_crds::shard::Copy;
+use quiver_crds::shard::{Copy, Purpose};
 use quiver_replica::Rules;
 
 use super::copies::{Step, dropped, listed};
@@ -68,7 +68,8 @@ fn round(world: &mut Observed, seed: &mut u128) -> Vec<String> {
     let plan = planned(world);
     let words = plan.work.steps.iter().map(|s| word(world, s)).collect();
     for shard in &mut world.shards {
-        let behind = shard.spec.copies.iter_mut().filter(|c| !c.in_sync);
+        let stays = |c: &&mut Copy| !c.in_sync && c.purpose != Some(Purpose::Leaving);
+        let behind = shard.spec.copies.iter_mut().filter(stays);
         let alive = behind.filter(|c| !world.standing.get(&c.pod).is_none_or(|s| s.silent()));
         let mut filled = 0;
         alive.for_each(|c| {
@@ -339,6 +340,25 @@ fn moves_can_be_called_off_at_any_moment() {
         settle(&mut world, &mut seed);
         check_even(&world, 2, 4);
     }
+}
+
+#[test]
+fn a_copy_that_was_marked_to_go_is_dropped_whatever_happened_since() {
+    let marked = |world: &mut Observed| {
+        let copies = &mut world.shards[0].spec.copies;
+        let copy = Copy { id: id(77), pod: "docs-2".into(), in_sync: false, purpose: Some(Purpose::Leaving) };
+        copies.push(copy);
+        answers(world);
+    };
+    check(marked, &["0: drop docs-2"]);
+    // Without that, the shard would wait for the copy, which nobody admits, or for the node that is gone.
+    let and_silent = |world: &mut Observed| {
+        marked(world);
+        silence(world, "docs-1", Standing::Silent(Duration::from_secs(700)));
+    };
+    let mut world = replicated("shards: 3", 2);
+    and_silent(&mut world);
+    assert!(steps(&world).contains(&"0: drop docs-2".to_owned()), "{:?}", steps(&world));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use quiver_api::internal::{CopyState, NodeStatus, ShardStatus};
 use quiver_crds::VectorShard;
+use quiver_crds::shard::Purpose;
 use quiver_replica::plan::{Pod, Reported};
 use quiver_replica::record::{Boot, CopyId, Placed, Record};
 use uuid::Uuid;
@@ -91,10 +92,10 @@ pub fn text(number: u128) -> String {
 /// The record that a VectorShard is; none if its ids are none.
 pub fn record(shard: &VectorShard) -> Option<Record> {
     let spec = &shard.spec;
-    let copies = spec
-        .copies
-        .iter()
-        .map(|c| Some(Placed { id: copy_id(&c.id)?, pod: c.pod.as_str().into(), in_sync: c.in_sync }));
+    let copies = spec.copies.iter().map(|c| {
+        let leaving = c.purpose == Some(Purpose::Leaving);
+        Some(Placed { leaving, ..Placed::new(copy_id(&c.id)?, c.pod.as_str().into(), c.in_sync) })
+    });
     let boot = &spec.primary_boot;
     Some(Record {
         term: u64::try_from(spec.term).ok()?,
