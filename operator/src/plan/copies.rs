@@ -234,9 +234,12 @@ impl Shard<'_, '_> {
         let n = self.number();
         let weight = self.sites.weight(n);
         let empty = |c: &&Placed| {
-            let Some(site) = self.sites.get(&c.pod).filter(|s| s.takes(weight)) else { return false };
+            let Some(site) = self.sites.get(&c.pod).filter(|s| s.has_room(weight)) else { return false };
             match site.report(n, c.id) {
-                None => true,
+                // A node that isn't ready may not have found its copies yet.
+                None => site.ready,
+                // It has looked and has none. One that has seen a record says the same when the store was set back: that is for people.
+                Some(report) if report.state == CopyState::ConfigLost => report.config_version == 0,
                 Some(report) => !c.in_sync && report.state == CopyState::Damaged,
             }
         };

@@ -285,6 +285,21 @@ fn a_lost_volume_gets_a_new_copy_in_place_of_the_old_one() {
     assert_eq!(steps(&world), ["0: remove docs-1"]);
     world.shards[0].spec.copies[1].in_sync = false;
     assert_eq!(steps(&world), ["0: list docs-1"]);
+    // That is what a node says that has looked; it isn't ready before it has another one.
+    let mut world = replicated("shards: 1\nnodes: 2", 2);
+    world.nodes.get_mut("docs-1").expect("one").as_mut().expect("ok").ready = false;
+    let says = |w: &mut Observed, state, version| {
+        report(w, "docs-1", 0, |s| (s.state, s.fit, s.config_version) = (state, false, version));
+    };
+    says(&mut world, CopyState::ConfigLost, 0);
+    assert_eq!(steps(&world), ["0: place docs-1"]);
+    // A store that was set back is nothing that a new copy cures.
+    says(&mut world, CopyState::ConfigLost, 7);
+    assert_eq!(steps(&world), [""; 0]);
+    says(&mut world, CopyState::Damaged, 7);
+    assert_eq!(steps(&world), [""; 0]);
+    world.shards[0].spec.copies[1].in_sync = false;
+    assert_eq!(steps(&world), ["0: place docs-1"]);
     // A node that isn't ready may not have found its copies yet.
     let mut world = replicated("shards: 1\nnodes: 2", 2);
     lost(&mut world);
@@ -324,25 +339,6 @@ fn fewer_nodes_are_emptied_by_copying_handing_over_and_dropping() {
 }
 
 #[test]
-fn moves_can_be_called_off_at_any_moment() {
-    for rounds in 0..12 {
-        let mut world = replicated("nodes: 4\nshards: 8", 2);
-        world.collection.spec.nodes = 2;
-        let mut seed = 900;
-        for _ in 0..rounds {
-            round(&mut world, &mut seed);
-        }
-        world.collection.spec.nodes = 4;
-        for ordinal in world.pods.len()..4 {
-            world.pods.push(pod("docs", ordinal as i32, "rev-1", true));
-        }
-        answers(&mut world);
-        settle(&mut world, &mut seed);
-        check_even(&world, 2, 4);
-    }
-}
-
-#[test]
 fn a_copy_that_was_marked_to_go_is_dropped_whatever_happened_since() {
     let marked = |world: &mut Observed| {
         let copies = &mut world.shards[0].spec.copies;
@@ -359,6 +355,25 @@ fn a_copy_that_was_marked_to_go_is_dropped_whatever_happened_since() {
     let mut world = replicated("shards: 3", 2);
     and_silent(&mut world);
     assert!(steps(&world).contains(&"0: drop docs-2".to_owned()), "{:?}", steps(&world));
+}
+
+#[test]
+fn moves_can_be_called_off_at_any_moment() {
+    for rounds in 0..12 {
+        let mut world = replicated("nodes: 4\nshards: 8", 2);
+        world.collection.spec.nodes = 2;
+        let mut seed = 900;
+        for _ in 0..rounds {
+            round(&mut world, &mut seed);
+        }
+        world.collection.spec.nodes = 4;
+        for ordinal in world.pods.len()..4 {
+            world.pods.push(pod("docs", ordinal as i32, "rev-1", true));
+        }
+        answers(&mut world);
+        settle(&mut world, &mut seed);
+        check_even(&world, 2, 4);
+    }
 }
 
 #[test]

@@ -53,10 +53,15 @@ impl Site<'_> {
 
     /// Whether a copy may be made here. Only with a verdict: a node that keeps no Lease can't hold one.
     pub fn takes(&self, weight: u64) -> bool {
+        self.ready && self.has_room(weight)
+    }
+
+    /// The same of a node that may be unready for the lack of that copy.
+    pub fn has_room(&self, weight: u64) -> bool {
         let known = matches!(self.standing, Standing::Alive | Standing::Late);
         let room =
             self.node.is_some_and(|n| n.disk_total_bytes == 0 || n.disk_free_bytes > weight + weight / 4);
-        known && self.alive() && self.ready && !self.leaving && room
+        known && self.alive() && !self.leaving && room
     }
 
     /// What the node says of its copies of a shard.
