@@ -348,12 +348,9 @@ fn a_copy_that_was_marked_to_go_is_dropped_whatever_happened_since() {
     };
     check(marked, &["0: drop docs-2"]);
     // Without that, the shard would wait for the copy, which nobody admits, or for the node that is gone.
-    let and_silent = |world: &mut Observed| {
-        marked(world);
-        silence(world, "docs-1", Standing::Silent(Duration::from_secs(700)));
-    };
     let mut world = replicated("shards: 3", 2);
-    and_silent(&mut world);
+    marked(&mut world);
+    silence(&mut world, "docs-1", Standing::Silent(Duration::from_secs(700)));
     assert!(steps(&world).contains(&"0: drop docs-2".to_owned()), "{:?}", steps(&world));
 }
 
