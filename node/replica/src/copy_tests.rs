@@ -92,6 +92,17 @@ fn only_a_primary_whose_own_disk_follows_removes_a_silent_copy() {
 }
 
 #[test]
+fn a_copy_that_is_to_go_is_not_admitted_however_much_it_has() {
+    let mut behind = record().with(&Change::Remove(B)).expect("the removal is legal");
+    let admitted = Arc::new(behind.with(&Change::Admit(B)).expect("the admission is legal"));
+    let swap = Action::Swap { base: behind.config_version, next: admitted };
+    let caught_up = |r: &Record| [seen(r.clone(), true), hello(0, 0, false), ack(0), Event::Admit(B)];
+    check(Settings::default(), &caught_up(&behind), &[swap]);
+    behind.copies[1].leaving = true;
+    check(Settings::default(), &caught_up(&behind), &[]);
+}
+
+#[test]
 fn a_primary_that_lacks_what_is_committed_gives_up() {
     let events = [seen(record(), true), hello(3, 2, false)];
     let copy = check(Settings::default(), &events, &[Action::StepDown, Action::Report(Unfit::Damaged)]);

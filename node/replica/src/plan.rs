@@ -80,7 +80,7 @@ mod tests {
     /// Copies 1, 2 and 3 on the pods p0, p1 and p2; 1 leads, 2 is in sync, 3 isn't.
     fn check(edit: impl FnOnce(&mut [Pod]), expected: Option<Change>) {
         let id = |i: usize| CopyId(i as u128 + 1);
-        let placed = |i: usize| Placed { id: id(i), pod: NAMES[i].into(), in_sync: i < 2 };
+        let placed = |i: usize| Placed::new(id(i), NAMES[i].into(), i < 2);
         let copies = (0..3).map(placed).collect();
         let record =
             Record { term: 2, config_version: 5, primary: id(0), primary_boot: Some(Boot(1)), copies };

@@ -305,11 +305,12 @@ impl Copy {
         }
     }
 
-    /// Asks for the admission of a copy that has everything that is committed, once that is certain to be everything.
+    /// Asks for the admission of a copy that has everything that is committed, once that is certain to be everything. One that
+    /// is to go stays out: it would only have to be taken out again.
     pub(crate) fn admit(&mut self, now: Time, id: CopyId, out: &mut Vec<Action>) {
         let rules = self.settings.rules;
         let (commit, bound) = (self.log.commit(), self.bound(now));
-        let listed = self.record().is_some_and(|r| r.find(id).is_some_and(|c| !c.in_sync));
+        let listed = self.record().is_some_and(|r| r.find(id).is_some_and(|c| !c.in_sync && !c.leaving));
         let Role::Primary(primary) = &mut self.role else { return };
         let recommitted = commit >= primary.inherited || !rules.keep(Rule::RecommitFirst);
         if !listed || primary.pending.is_some() || bound || !recommitted {

@@ -27,6 +27,16 @@ pub struct Placed {
     pub pod: Arc<str>,
     /// Holds every acknowledged write, and so may lead.
     pub in_sync: bool,
+    /// Is to go: once it isn't in sync, it won't be again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+}
+
+impl Placed {
+    /// A copy that is to stay.
+    pub fn new(id: CopyId, pod: Arc<str>, in_sync: bool) -> Self {
+        Self { id, pod, in_sync, leaving: false }
+    }
 }
 
 /// Who holds the copies of a shard and who leads it, in one version.
@@ -74,6 +84,7 @@ pub enum Illegal {
     NotInSyncBefore,
     NotListed,
     AdmittedInNewTerm,
+    ToGo,
     NothingToDo,
 }
 
@@ -92,6 +103,7 @@ impl fmt::Display for Illegal {
             Self::NotInSyncBefore => "only a copy that was in sync may become primary",
             Self::NotListed => "a copy is listed first and becomes in sync later",
             Self::AdmittedInNewTerm => "no copy becomes in sync in the write that changes the term",
+            Self::ToGo => "a copy that is to go isn't admitted again",
             Self::NothingToDo => "the record says so already, or doesn't list that copy",
         })
     }
@@ -102,7 +114,7 @@ impl std::error::Error for Illegal {}
 impl Record {
     /// The record of a shard that has no data yet: one copy, in sync because there is nothing to lack.
     pub fn genesis(id: CopyId, pod: Arc<str>) -> Self {
-        let copies = vec![Placed { id, pod, in_sync: true }];
+        let copies = vec![Placed::new(id, pod, true)];
         Self { term: 1, config_version: 1, primary: id, primary_boot: None, copies }
     }
 
@@ -140,8 +152,9 @@ impl Record {
                 if next.find(*id).is_some() {
                     return Err(Illegal::NothingToDo);
                 }
-                next.copies.push(Placed { id: *id, pod: pod.clone(), in_sync: false });
+                next.copies.push(Placed::new(*id, pod.clone(), false));
             }
+            Change::Admit(id) if self.find(*id).is_some_and(|c| c.leaving) => return Err(Illegal::ToGo),
             Change::Admit(id) => next.set_in_sync(*id, true)?,
             Change::Remove(id) => next.set_in_sync(*id, false)?,
             Change::Promote { id, boot } => {
@@ -227,7 +240,7 @@ mod tests {
 
     /// Led by `A` in term 3; `B` in sync, `C` listed.
     fn record() -> Record {
-        let placed = |id, pod: &str, in_sync| Placed { id, pod: pod.into(), in_sync };
+        let placed = |id, pod: &str, in_sync| Placed::new(id, pod.into(), in_sync);
         Record {
             term: 3,
             config_version: 7,
@@ -265,6 +278,23 @@ mod tests {
         check(Change::List { id: CopyId(4), pod: "p2".into() }, Ok((8, 3, A, &[A, B])));
         check(Change::List { id: CopyId(4), pod: "p1".into() }, Err(Illegal::TwoCopiesOnOnePod));
         check(Change::List { id: C, pod: "p3".into() }, Err(Illegal::NothingToDo));
+    }
+
+    #[test]
+    fn a_copy_that_is_to_go_is_not_admitted() {
+        let mut record = record();
+        record.copies[2].leaving = true;
+        assert_eq!(record.with(&Change::Admit(C)), Err(Illegal::ToGo));
+        // One that takes its place is another copy.
+        let next = record.with(&Change::List { id: CopyId(4), pod: "p2".into() }).expect("it may be listed");
+        assert!(next.with(&Change::Admit(CopyId(4))).is_ok());
+    }
+
+    #[test]
+    fn a_record_is_kept_as_before_while_no_copy_is_to_go() {
+        let json = serde_json::to_value(record()).expect("a record prints");
+        assert!(!json.to_string().contains("leaving"), "{json}");
+        assert_eq!(serde_json::from_value::<Record>(json).expect("and is read back"), record());
     }
 
     /// What the store says to a record that somebody wrote by hand.
@@ -308,10 +338,7 @@ mod tests {
             },
             Err(Illegal::NotInSyncBefore),
         );
-        check_store(
-            |r| r.copies.push(Placed { id: CopyId(4), pod: "p3".into(), in_sync: true }),
-            Err(Illegal::NotListed),
-        );
+        check_store(|r| r.copies.push(Placed::new(CopyId(4), "p3".into(), true)), Err(Illegal::NotListed));
         check_store(|r| r.copies[2].pod = "p0".into(), Err(Illegal::TwoCopiesOnOnePod));
     }
 

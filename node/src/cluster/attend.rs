@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::copy::{CopyError, CopyFolder, empty_trash, held};
-use super::lead::{Cluster, Copy, NotThere};
+use super::lead::{Cluster, Copy, NotThere, PlacedCopy};
 use super::record::{CopyRecord, RestoreSource, ShardRecord, number};
 use super::transport::{Transport, live};
 use crate::clock;
@@ -27,6 +27,10 @@ use crate::snapshot::store::Store;
 
 /// Replaying a long log and fetching a shard take their time.
 const OPEN_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// A copy that no record lists is kept for so long after it was made or asked for last, in seconds. An operator lists it at
+/// once; one that was stopped just then asks again when it has started.
+const UNLISTED_KEPT: u64 = 3600;
 
 /// What follows may answer ordinary reads for two seconds after it heard from the leader; with the way of that message, what it
 /// says is at most three seconds old.
@@ -135,14 +139,7 @@ impl Cluster {
         }
         let genesis = record.primary_boot.is_empty() && record.primary == copy.id && copy.in_sync;
         if !genesis {
-            return Err(CopyError::ConfigLost(format!(
-                "the record {} says that copy {} has data, and its folder is not on this volume. Was the volume of \
-                 {} emptied or replaced? Put it back, or restore a snapshot into a new VectorCollection",
-                record.name,
-                copy.id,
-                self.pod()
-            ))
-            .into());
+            return Err(CopyError::ConfigLost(self.lacks(record, copy)).into());
         }
         let config = self.config()?;
         let fetched = match &record.restore {
@@ -150,9 +147,9 @@ impl Cluster {
             Some(source) => Some(self.fetch(record, copy, source).await?),
         };
         tracing::info!(shard = record.shard, copy = copy.id, restored = fetched.is_some(), "creating");
-        let (files, range) = (fetched.clone(), record.range);
+        let (files, range, now) = (fetched.clone(), record.range, clock::unix().as_secs());
         let created = self.node.pools.update.run("Create", Deadline::after(OPEN_TIME), move |_| {
-            opening.create(range, config, files.as_deref())
+            opening.create(range, config, files.as_deref(), now)
         });
         let created = created.await??;
         if let Some(files) = fetched
@@ -161,6 +158,21 @@ impl Cluster {
             tracing::warn!("{} could not be removed: {e}", files.display());
         }
         Ok(created)
+    }
+
+    /// What is said of a copy that is listed and has no folder.
+    fn lacks(&self, record: &ShardRecord, copy: &CopyRecord) -> String {
+        let (name, id, pod) = (&record.name, &copy.id, self.pod());
+        if copy.in_sync {
+            return format!(
+                "the record {name} says that copy {id} has data, and its folder is not on this volume. Was the volume of \
+                 {pod} emptied or replaced? Put it back, or restore a snapshot into a new VectorCollection"
+            );
+        }
+        format!(
+            "the record {name} lists copy {id}, and its folder is not on this volume: the volume of {pod} was emptied or \
+             replaced, or no record listed the copy for an hour and it was put away. Another one takes its place"
+        )
     }
 
     /// What a shard made now is to be.
@@ -209,8 +221,10 @@ impl Cluster {
     /// It can't be made.
     pub async fn place(self: &Arc<Self>, shard: u32, range: HashRange) -> Result<String, NotThere> {
         let _turn = self.looking.lock().await;
-        if let Some(id) = self.placed.lock().get(&shard) {
-            return Ok(id.clone());
+        let asked = clock::unix().as_secs();
+        if let Some(copy) = self.placed.lock().get_mut(&shard) {
+            copy.asked = asked;
+            return Ok(copy.id.clone());
         }
         let listed = self.record(shard).and_then(|r| r.copy_of(self.pod()).cloned());
         if let Some(listed) = &listed
@@ -228,12 +242,12 @@ impl Cluster {
                 }
             }
             let id = Uuid::new_v4().simple().to_string();
-            cluster.copy_folder(shard, &id)?.create(range, config, None)?;
+            cluster.copy_folder(shard, &id)?.create(range, config, None, asked)?;
             Ok::<_, CopyError>(id)
         });
         let id = making.await??;
         tracing::info!(shard, copy = id, "placed");
-        self.placed.lock().insert(shard, id.clone());
+        self.placed.lock().insert(shard, PlacedCopy { id: id.clone(), asked });
         Ok(id)
     }
 
@@ -263,7 +277,7 @@ impl Cluster {
     }
 
     /// Stops copies that their record lists no more, and puts their folders away once the store itself says that another
-    /// copy has everything. What was made and never listed waits to be.
+    /// copy has everything. So goes what was made and never listed, when it is of no use any more.
     pub(super) async fn retire(self: &Arc<Self>, known: &BTreeMap<u32, ShardRecord>) {
         let gone: Vec<u32> = {
             let copies = self.copies.lock();
@@ -284,29 +298,41 @@ impl Cluster {
         let looking = pool.run("Trash", Deadline::after(OPEN_TIME), move |_| {
             let (disk, storage) = (&*cluster.disk, cluster.storage());
             empty_trash(disk, &storage, now)?;
-            let mut folders = Vec::new();
-            for (shard, id) in held(disk, &storage)? {
+            let folder = |(shard, id): (u32, String)| {
                 let folder = cluster.copy_folder(shard, &id)?;
-                if folder.was_listed() {
-                    folders.push((shard, id, folder));
-                }
-            }
-            Ok::<_, CopyError>(folders)
+                let never_listed = if folder.was_listed() { None } else { Some(folder.made()?) };
+                Ok((shard, id, never_listed, folder))
+            };
+            held(disk, &storage)?.into_iter().map(folder).collect::<Result<Vec<_>, CopyError>>()
         });
-        for (shard, id, folder) in looking.await?? {
-            let heard = known.get(&shard).is_some_and(|r| r.copies.iter().all(|c| c.id != id));
+        for (shard, id, never_listed, folder) in looking.await?? {
+            let Some(heard) = known.get(&shard).filter(|r| r.copies.iter().all(|c| c.id != id)) else {
+                continue;
+            };
             let open = self.copies.lock().get(&shard).is_some_and(|c| c.id == id);
-            if !heard || open {
+            let useless = |r: &ShardRecord| never_listed.is_none_or(|made| self.useless(r, &id, made, now));
+            if open || !useless(heard) {
                 continue;
             }
             let live = self.records.get(shard).await.map_err(|e| NotThere::Other(e.to_string()))?;
-            let safe = live
-                .is_some_and(|r| r.copies.iter().all(|c| c.id != id) && r.copies.iter().any(|c| c.in_sync));
-            if safe {
+            let unlisted = |r: &ShardRecord| r.copies.iter().all(|c| c.id != id);
+            if live.is_some_and(|r| unlisted(&r) && r.copies.iter().any(|c| c.in_sync) && useless(&r)) {
                 tracing::info!(shard, copy = id, "no record lists the copy: its folder goes to the trash");
+                // An operator that heard of it before and lists it now is told that it is gone.
+                self.placed.lock().retain(|_, c| c.id != id);
                 pool.run("Trash", Deadline::after(OPEN_TIME), move |_| folder.discard(now)).await??;
             }
         }
         Ok(())
+    }
+
+    /// Whether a copy that no record ever listed is of no use: the one that is listed here is sound, or nobody came for it.
+    fn useless(&self, record: &ShardRecord, id: &str, made: u64, now: u64) -> bool {
+        let copies = self.copies.lock();
+        let held = copies.get(&record.shard).filter(|c| c.standing.is_some() && !c.is_lost());
+        let sound = record.copy_of(self.pod()).is_some_and(|l| held.is_some_and(|c| c.id == l.id));
+        let placed = self.placed.lock();
+        let asked = placed.get(&record.shard).filter(|c| c.id == id).map_or(0, |c| c.asked);
+        sound || now.saturating_sub(made.max(asked)) > UNLISTED_KEPT
     }
 }

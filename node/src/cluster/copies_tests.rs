@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use quiver_api::internal::{CopyState, HandOverRequest, HashRange};
-use quiver_engine::file::{Disk, RealDisk};
+use quiver_engine::file::{Disk, RealDisk, atomic};
 use quiver_engine::operation::{Operation, PointWrite, UpdateMode};
 use quiver_engine::payload::RawPayload;
 use quiver_engine::point_id::PointId;
 use quiver_engine::vector::NamedVectors;
 
+use super::copy::Identity;
 use super::local_records::MemoryRecords;
 use super::record::{CopyRecord, ShardRecords};
 use super::tests::{TestNode, records, schema, until};
@@ -72,7 +73,7 @@ impl<'a> Nodes<'a> {
     async fn add(&self, i: usize) -> String {
         let id = self.running[&i].cluster.place(0, HashRange::ALL).await.expect("placed");
         assert_eq!(self.running[&i].cluster.place(0, HashRange::ALL).await.expect("placed"), id);
-        let copy = CopyRecord { id: id.clone(), pod: pod(i), in_sync: false };
+        let copy = CopyRecord::new(id.clone(), pod(i), false);
         self.records.change(0, |record| {
             record.copies.retain(|c| c.pod != copy.pod || c.in_sync);
             record.copies.push(copy);
@@ -255,6 +256,67 @@ async fn an_emptied_volume_gets_another_copy_under_another_id() {
     assert_ne!(made, lost);
     nodes.write(10..20).await;
     nodes.check(20).await;
+    nodes.end().await;
+}
+
+/// Says of a copy that it was made long ago.
+fn age(volume: &Path, id: &str) {
+    let path = volume.join("copies").join(format!("0-{id}")).join("copy.json");
+    let mut identity: Identity = atomic::read_json(&RealDisk, &path).expect("there");
+    assert!(identity.made > 1_700_000_000, "in Unix seconds");
+    identity.made -= 3_601;
+    atomic::write_json(&RealDisk, &path, &identity).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_nobody_lists_for_an_hour_is_put_away_and_never_comes_back_empty() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 2).await;
+    let volume = folder.path().join(pod(1));
+    let made = nodes.running[&1].cluster.place(0, HashRange::ALL).await.expect("placed");
+    let there = || volume.join("copies").join(format!("0-{made}")).is_dir();
+    age(&volume, &made);
+    nodes.running[&1].cluster.look().await;
+    assert!(there() && nodes.running[&1].cluster.statuses().len() == 1, "it was asked for just now");
+    nodes.stop(1).await;
+    nodes.restart(1).await;
+    nodes.running[&1].cluster.look().await;
+    assert!(!there() && volume.join("trash").is_dir() && nodes.running[&1].cluster.statuses().is_empty());
+    nodes.records.change(0, |record| record.copies.push(CopyRecord::new(made.clone(), pod(1), false)));
+    let says = || nodes.running[&1].cluster.statuses().first().map(|s| (s.state, s.fit, s.message.clone()));
+    until("it says that it hasn't got it", || {
+        says().is_some_and(|(state, fit, text)| {
+            state == CopyState::ConfigLost && !fit && text.unwrap_or_default().contains("was put away")
+        })
+    })
+    .await;
+    assert!(!there(), "no empty copy is made under that id");
+    assert_ne!(nodes.add_in_sync(1).await, made);
+    nodes.write(0..10).await;
+    nodes.check(10).await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_in_place_of_one_that_comes_back_is_put_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 2).await;
+    let listed = nodes.add_in_sync(1).await;
+    nodes.write(0..10).await;
+    nodes.stop(1).await;
+    let (volume, aside) = (folder.path().join(pod(1)), folder.path().join("aside"));
+    let of = |dir: &Path, id: &str| dir.join("copies").join(format!("0-{id}"));
+    RealDisk.rename(&of(&volume, &listed), &aside).expect("taken away");
+    nodes.restart(1).await;
+    let state = || nodes.running[&1].cluster.statuses().first().map(|s| s.state);
+    until("it says so", || state() == Some(CopyState::ConfigLost)).await;
+    let made = nodes.running[&1].cluster.place(0, HashRange::ALL).await.expect("placed");
+    nodes.running[&1].cluster.look().await;
+    assert!(of(&volume, &made).is_dir(), "the listed copy isn't there: this one is to take its place");
+    RealDisk.rename(&aside, &of(&volume, &listed)).expect("put back");
+    until("the other one is put away", || !of(&volume, &made).is_dir()).await;
+    assert_eq!(nodes.running[&1].cluster.place(0, HashRange::ALL).await.expect("there"), listed);
+    nodes.check(10).await;
     nodes.end().await;
 }
 

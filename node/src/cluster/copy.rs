@@ -32,6 +32,9 @@ pub struct Identity {
     pub range: HashRange,
     /// Folder of the engine's files; another one after they were fetched from another copy.
     pub files: String,
+    /// When the folder was made, in Unix seconds; 0 before that was kept.
+    #[serde(default)]
+    pub made: u64,
 }
 
 /// Why a copy can't be used.
@@ -98,13 +101,14 @@ impl CopyFolder {
         ShardOptions { identity, replicated: true, limits: self.limits, ..ShardOptions::default() }
     }
 
-    /// Makes the folder whole or not at all. With `snapshot`, the engine's files come from there. The caller has
+    /// Makes the folder whole or not at all; `made` in Unix seconds. With `snapshot`, the engine's files come from there. The caller has
     /// made sure that it may: only the genesis of a shard, or a copy that no record lists, starts without data.
     pub fn create(
         &self,
         range: HashRange,
         config: CollectionConfig,
         snapshot: Option<&Path>,
+        made: u64,
     ) -> Result<Shard, CopyError> {
         let making = self.path.with_extension("new");
         if self.disk.exists(&making) {
@@ -122,7 +126,7 @@ impl CopyFolder {
             }
         };
         drop(shard);
-        atomic::write_json(&*self.disk, &making.join("copy.json"), &self.identity(range, files))?;
+        atomic::write_json(&*self.disk, &making.join("copy.json"), &self.identity(range, files, made))?;
         self.rename(&making, &self.path)?;
         // Opened again by its name: the engine keeps paths.
         self.open()
@@ -166,13 +170,14 @@ impl CopyFolder {
         Ok(left)
     }
 
-    fn identity(&self, range: HashRange, files: &str) -> Identity {
+    fn identity(&self, range: HashRange, files: &str, made: u64) -> Identity {
         Identity {
             collection_uid: self.collection_uid.clone(),
             shard: self.shard,
             copy_id: self.copy_id.clone(),
             range,
             files: files.into(),
+            made,
         }
     }
 
@@ -186,6 +191,14 @@ impl CopyFolder {
             return Err(CopyError::ConfigLost(format!("{} holds another copy", self.path.display())));
         }
         Ok(identity)
+    }
+
+    /// When the folder was made, in Unix seconds; long ago, if what says so is damaged.
+    pub fn made(&self) -> Result<u64, CopyError> {
+        match self.recall() {
+            Err(CopyError::Engine(quiver_engine::Error::Corrupt { .. })) => Ok(0),
+            recalled => Ok(recalled?.made),
+        }
     }
 
     /// The folder, for what a copy keeps beside its data.

@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use quiver_api::internal::{HashRange, S3Destination};
 use quiver_crds::VectorShard;
+use quiver_crds::shard::Purpose;
 use tokio::sync::watch;
 
 use super::record::{CopyRecord, Known, RecordError, RestoreSource, ShardRecord, ShardRecords};
@@ -107,7 +108,10 @@ impl KubeRecords {
             copies: spec
                 .copies
                 .iter()
-                .map(|c| CopyRecord { id: c.id.clone(), pod: c.pod.clone(), in_sync: c.in_sync })
+                .map(|c| {
+                    let leaving = c.purpose == Some(Purpose::Leaving);
+                    CopyRecord { leaving, ..CopyRecord::new(&c.id, &c.pod, c.in_sync) }
+                })
                 .collect(),
             restore: spec.restore.as_ref().map(|r| RestoreSource {
                 destination: S3Destination {

@@ -92,7 +92,7 @@ pub struct Cluster {
     pub(super) convert: Convert,
     pub(super) copies: Mutex<BTreeMap<u32, Copy>>,
     /// Copies that this node made and that no record has listed yet, by shard.
-    pub(super) placed: Mutex<BTreeMap<u32, String>>,
+    pub(super) placed: Mutex<BTreeMap<u32, PlacedCopy>>,
     /// Held for one round: two rounds at a time would make the same folder.
     pub(super) looking: tokio::sync::Mutex<()>,
     /// The process is about to end: nothing is opened any more.
@@ -104,6 +104,14 @@ pub struct Cluster {
     rounds: watch::Sender<u64>,
     /// What of the schema isn't in force; replaced at every attempt.
     differences: Mutex<Vec<String>>,
+}
+
+/// A copy that waits to be listed.
+#[derive(Clone, Debug)]
+pub struct PlacedCopy {
+    pub id: String,
+    /// When it was asked for last, in Unix seconds.
+    pub asked: u64,
 }
 
 /// One copy on this node.

@@ -200,7 +200,7 @@ mod tests {
             config_version: 1,
             primary: ID.into(),
             primary_boot: String::new(),
-            copies: vec![CopyRecord { id: ID.into(), pod: "docs-0".into(), in_sync: true }],
+            copies: vec![CopyRecord::new(ID, "docs-0", true)],
             restore: None,
         }
     }

@@ -42,6 +42,9 @@ pub struct CopyRecord {
     pub id: String,
     pub pod: String,
     pub in_sync: bool,
+    /// Is to go, and isn't admitted again.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// A snapshot to begin with.
@@ -75,8 +78,10 @@ impl ShardRecord {
         let counted = |what: &str, n: i64| {
             u64::try_from(n).map_err(|_| format!("the {what} of the record {} is {n}", self.name))
         };
-        let placed =
-            |c: &CopyRecord| Ok(Placed { id: c.number()?, pod: c.pod.as_str().into(), in_sync: c.in_sync });
+        let placed = |c: &CopyRecord| {
+            let placed = Placed::new(c.number()?, c.pod.as_str().into(), c.in_sync);
+            Ok(Placed { leaving: c.leaving, ..placed })
+        };
         let boot = match self.primary_boot.as_str() {
             "" => None,
             boot => Some(Boot(number(boot)?)),
@@ -111,6 +116,11 @@ impl ShardRecord {
 }
 
 impl CopyRecord {
+    /// One that is to stay.
+    pub fn new(id: impl Into<String>, pod: impl Into<String>, in_sync: bool) -> Self {
+        Self { id: id.into(), pod: pod.into(), in_sync, leaving: false }
+    }
+
     /// The id as the protocol has it.
     ///
     /// # Errors

@@ -10,9 +10,9 @@ impl Cluster {
     pub fn statuses(&self) -> Vec<ShardStatus> {
         let copies = self.copies.lock().clone();
         let placed = self.placed.lock().clone();
-        let waiting = placed.into_iter().map(|(shard, copy_id)| ShardStatus {
+        let waiting = placed.into_iter().map(|(shard, copy)| ShardStatus {
             shard,
-            copy_id,
+            copy_id: copy.id,
             state: CopyState::CatchingUp,
             message: Some("it was made and waits to be listed".into()),
             fit: true,

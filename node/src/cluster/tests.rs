@@ -44,7 +44,7 @@ pub(super) fn records(shards: u32) -> MemoryRecords {
         config_version: 1,
         primary: copy_id(shard),
         primary_boot: String::new(),
-        copies: vec![CopyRecord { id: copy_id(shard), pod: format!("docs-{shard}"), in_sync: true }],
+        copies: vec![CopyRecord::new(copy_id(shard), format!("docs-{shard}"), true)],
         restore: None,
     }))
 }
@@ -299,7 +299,7 @@ async fn a_copy_steps_down_when_the_record_names_another() {
     node.cluster.schema.put(schema()).expect("the first schema");
     until("leading", || node.cluster.leading(0).is_some()).await;
     records.change(0, |record| {
-        record.copies.push(CopyRecord { id: copy_id(9), pod: "docs-9".into(), in_sync: true });
+        record.copies.push(CopyRecord::new(copy_id(9), "docs-9", true));
         record.primary = copy_id(9);
         record.term += 1;
     });

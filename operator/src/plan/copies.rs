@@ -167,6 +167,10 @@ impl Shard<'_, '_> {
         if self.record.primary_boot.is_none() {
             return Ok(None);
         }
+        // Marked by a step that wasn't finished: its leader doesn't admit it again.
+        if let Some(copy) = self.record.copies.iter().find(|c| c.leaving && !c.in_sync) {
+            return Ok(self.dropped(copy.id));
+        }
         if let Some(step) = self.emptied() {
             return Ok(Some(step));
         }
@@ -230,9 +234,12 @@ impl Shard<'_, '_> {
         let n = self.number();
         let weight = self.sites.weight(n);
         let empty = |c: &&Placed| {
-            let Some(site) = self.sites.get(&c.pod).filter(|s| s.takes(weight)) else { return false };
+            let Some(site) = self.sites.get(&c.pod).filter(|s| s.has_room(weight)) else { return false };
             match site.report(n, c.id) {
-                None => true,
+                // A node that isn't ready may not have found its copies yet.
+                None => site.ready,
+                // It has looked and has none. One that has seen a record says the same when the store was set back: that is for people.
+                Some(report) if report.state == CopyState::ConfigLost => report.config_version == 0,
                 Some(report) => !c.in_sync && report.state == CopyState::Damaged,
             }
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use quiver_api::internal::CopyState;
 use quiver_crds::condition::{kind, reason};
-use quiver_crds::shard::Copy;
+use quiver_crds::shard::{Copy, Purpose};
 use quiver_replica::Rules;
 
 use super::copies::{Step, dropped, listed};
@@ -68,7 +68,8 @@ fn round(world: &mut Observed, seed: &mut u128) -> Vec<String> {
     let plan = planned(world);
     let words = plan.work.steps.iter().map(|s| word(world, s)).collect();
     for shard in &mut world.shards {
-        let behind = shard.spec.copies.iter_mut().filter(|c| !c.in_sync);
+        let stays = |c: &&mut Copy| !c.in_sync && c.purpose != Some(Purpose::Leaving);
+        let behind = shard.spec.copies.iter_mut().filter(stays);
         let alive = behind.filter(|c| !world.standing.get(&c.pod).is_none_or(|s| s.silent()));
         let mut filled = 0;
         alive.for_each(|c| {
@@ -284,6 +285,21 @@ fn a_lost_volume_gets_a_new_copy_in_place_of_the_old_one() {
     assert_eq!(steps(&world), ["0: remove docs-1"]);
     world.shards[0].spec.copies[1].in_sync = false;
     assert_eq!(steps(&world), ["0: list docs-1"]);
+    // That is what a node says that has looked; it isn't ready before it has another one.
+    let mut world = replicated("shards: 1\nnodes: 2", 2);
+    world.nodes.get_mut("docs-1").expect("one").as_mut().expect("ok").ready = false;
+    let says = |w: &mut Observed, state, version| {
+        report(w, "docs-1", 0, |s| (s.state, s.fit, s.config_version) = (state, false, version));
+    };
+    says(&mut world, CopyState::ConfigLost, 0);
+    assert_eq!(steps(&world), ["0: place docs-1"]);
+    // A store that was set back is nothing that a new copy cures.
+    says(&mut world, CopyState::ConfigLost, 7);
+    assert_eq!(steps(&world), [""; 0]);
+    says(&mut world, CopyState::Damaged, 7);
+    assert_eq!(steps(&world), [""; 0]);
+    world.shards[0].spec.copies[1].in_sync = false;
+    assert_eq!(steps(&world), ["0: place docs-1"]);
     // A node that isn't ready may not have found its copies yet.
     let mut world = replicated("shards: 1\nnodes: 2", 2);
     lost(&mut world);
@@ -320,6 +336,22 @@ fn fewer_nodes_are_emptied_by_copying_handing_over_and_dropping() {
         };
         assert!(at("place") < at("hand over from docs-3") && at("hand over") < at("drop docs-3"));
     }
+}
+
+#[test]
+fn a_copy_that_was_marked_to_go_is_dropped_whatever_happened_since() {
+    let marked = |world: &mut Observed| {
+        let copies = &mut world.shards[0].spec.copies;
+        let copy = Copy { id: id(77), pod: "docs-2".into(), in_sync: false, purpose: Some(Purpose::Leaving) };
+        copies.push(copy);
+        answers(world);
+    };
+    check(marked, &["0: drop docs-2"]);
+    // Without that, the shard would wait for the copy, which nobody admits, or for the node that is gone.
+    let mut world = replicated("shards: 3", 2);
+    marked(&mut world);
+    silence(&mut world, "docs-1", Standing::Silent(Duration::from_secs(700)));
+    assert!(steps(&world).contains(&"0: drop docs-2".to_owned()), "{:?}", steps(&world));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use quiver_api::internal::{CopyState, NodeStatus, ShardStatus};
 use quiver_crds::VectorShard;
+use quiver_crds::shard::Purpose;
 use quiver_replica::plan::{Pod, Reported};
 use quiver_replica::record::{Boot, CopyId, Placed, Record};
 use uuid::Uuid;
@@ -52,10 +53,15 @@ impl Site<'_> {
 
     /// Whether a copy may be made here. Only with a verdict: a node that keeps no Lease can't hold one.
     pub fn takes(&self, weight: u64) -> bool {
+        self.ready && self.has_room(weight)
+    }
+
+    /// The same of a node that may be unready for the lack of that copy.
+    pub fn has_room(&self, weight: u64) -> bool {
         let known = matches!(self.standing, Standing::Alive | Standing::Late);
         let room =
             self.node.is_some_and(|n| n.disk_total_bytes == 0 || n.disk_free_bytes > weight + weight / 4);
-        known && self.alive() && self.ready && !self.leaving && room
+        known && self.alive() && !self.leaving && room
     }
 
     /// What the node says of its copies of a shard.
@@ -91,10 +97,10 @@ pub fn text(number: u128) -> String {
 /// The record that a VectorShard is; none if its ids are none.
 pub fn record(shard: &VectorShard) -> Option<Record> {
     let spec = &shard.spec;
-    let copies = spec
-        .copies
-        .iter()
-        .map(|c| Some(Placed { id: copy_id(&c.id)?, pod: c.pod.as_str().into(), in_sync: c.in_sync }));
+    let copies = spec.copies.iter().map(|c| {
+        let leaving = c.purpose == Some(Purpose::Leaving);
+        Some(Placed { leaving, ..Placed::new(copy_id(&c.id)?, c.pod.as_str().into(), c.in_sync) })
+    });
     let boot = &spec.primary_boot;
     Some(Record {
         term: u64::try_from(spec.term).ok()?,

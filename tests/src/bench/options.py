@@ -3,8 +3,8 @@ import argparse
 import sys
 from pathlib import Path
 
-SUITES = ("search", "filter", "build", "memory", "ingest", "rest", "start", "scale", "kernels")
-OVER_REST = ("ingest", "rest", "start")
+SUITES = ("search", "filter", "build", "memory", "ingest", "rest", "start", "scale", "replication", "kernels")
+OVER_REST = ("ingest", "rest", "start", "replication")
 SETS = ("wn", "g128", "g1536")
 
 

@@ -51,7 +51,7 @@ def shown(line: dict) -> str:
     values = [figure(line[column]) for column in COLUMNS]
     mark = "" if line["goal"] is None or line["goal"] == "goal" else "reached" if reached(line) else "MISSED"
     suite, case, peer, ours, theirs, unit, recall, ratio, goal = values
-    text = f"{suite:8}{case:44}{peer:20}{ours:>10}{theirs:>10} {unit:10}{recall:>7}{ratio:>8}{goal:>7} {mark:8}{line.get('note', '')}"
+    text = f"{suite:12}{case:44}{peer:20}{ours:>10}{theirs:>10} {unit:10}{recall:>7}{ratio:>8}{goal:>7} {mark:8}{line.get('note', '')}"
     return text.rstrip()
 
 

@@ -9,7 +9,7 @@ from harness import kubernetes as k
 
 # The cluster's own tests know how to make images and start machines.
 sys.path.append(str(cache.TESTS / "src/cluster"))
-from images import NODE, OPERATOR  # noqa: E402
+from images import MINIO, NODE, OPERATOR  # noqa: E402
 from running import running  # noqa: E402
 from sizes import VOLUME_MIB  # noqa: E402
 
@@ -28,12 +28,14 @@ def field(tmp_path_factory, seed):
         pytest.skip("faults reach into processes and network namespaces of this machine: only on the cluster that the tests start")
     from field import SPACE, Field
     from ground import SYSTEM
+    from s3 import Server
 
-    programs = [(NODE, os.environ["QUIVER_NODE"]), (OPERATOR, os.environ["QUIVER_OPERATOR"])]
+    programs = [(NODE, os.environ["QUIVER_NODE"]), (OPERATOR, os.environ["QUIVER_OPERATOR"]), (MINIO, k.tool("minio"))]
     with running(tmp_path_factory.mktemp("images"), programs, QUIVER_CLUSTER_VOLUME_MIB=str(VOLUME_MIB)) as cluster:
         k.apply(k.namespace(SYSTEM), k.namespace(SPACE))
         name, tag = OPERATOR.split(":")
         k.run("helm", "upgrade", "--install", "quiver", str(k.CHART), "-n", SYSTEM, "--set", f"image.repository={name},image.tag={tag},defaults.nodeImage={NODE}", "--wait", "--timeout=3m")
+        Server()  # with a bucket for snapshots
         made = Field(cluster, seed)
         made.fleet.start()
         yield made

@@ -8,7 +8,7 @@ import time
 
 from random import Random
 
-from ground import API, Network, Stopped, operator_processes, remove, send
+from ground import API, Bucket, Network, Stopped, operator_processes, remove, send
 from harness import kubernetes as k
 from harness.node import wait_until
 from sizes import NODES
@@ -19,6 +19,7 @@ class Fault:
     factor = 1  # with fewer copies of each shard, it would lose data as it must
     seconds = (4, 10)
     has_victim = True  # a pod that it is about
+    fails_over = False  # the victim's process dies, and whoever lets other copies lead doesn't
 
     def __init__(self, field, seed: int):
         self.field, dice = field, Random(seed)
@@ -44,11 +45,14 @@ class Fault:
     def check(self) -> None:
         """What has to be so before it heals, beyond the history."""
 
+    def after(self) -> None:
+        """What has to come once it is healed and all is well."""
+
 
 class Kill(Fault):
     """The node's process dies at once."""
 
-    kind, seconds = "kill -9", (1, 3)
+    kind, seconds, fails_over = "kill -9", (1, 3), True
 
     def inject(self):
         self.victim.signal(signal.SIGKILL)
@@ -198,7 +202,7 @@ class KilledWhileApiDown(ApiDown):
 class MachineDead(Fault):
     """Kubelet, containerd and all containers of a machine; long enough for Kubernetes to notice."""
 
-    kind, seconds = "machine dead", (20, 25)
+    kind, seconds, fails_over = "machine dead", (20, 25), True
 
     def inject(self):
         self.machine = self.victim.machine
@@ -210,7 +214,7 @@ class MachineDead(Fault):
 
 
 class PodDeleted(Fault):
-    kind, seconds = "pod force-deleted", (1, 3)
+    kind, seconds, fails_over = "pod force-deleted", (1, 3), True
 
     def inject(self):
         pod = self.victim
@@ -261,7 +265,7 @@ class DiskFull(Fault):
 class VolumeEmpty(Fault):
     """The pod comes back on a volume with nothing on it. With one copy the data is put back, and nothing may be served meanwhile."""
 
-    kind, seconds = "volume replaced by an empty one", (8, 12)
+    kind, seconds, fails_over = "volume replaced by an empty one", (8, 12), True
 
     def prepare(self):
         super().prepare()
@@ -283,7 +287,7 @@ class VolumeEmpty(Fault):
 class VolumeOld(Fault):
     """The pod comes back with what was on its volume some time ago."""
 
-    kind, factor, seconds = "volume set back", 2, (6, 10)
+    kind, factor, seconds, fails_over = "volume set back", 2, (6, 10), True
 
     def prepare(self):
         """The copy is made while the process stands still: it is what a crash at this moment would have left."""
@@ -305,7 +309,47 @@ class VolumeOld(Fault):
         remove(self.volume / "old")
 
 
-KINDS = [Kill, Pause, CutFromApi, CutFromPods, Isolated, OneWay, Bridge, Flapping, Loss, ApiFrozen, ApiDown, KilledWhileApiDown, MachineDead, PodDeleted, OperatorKilled, DiskFull, VolumeEmpty, VolumeOld]
+class S3Down(Fault):
+    """The server that snapshots go to dies; until it is healed its port refuses, or says nothing. A snapshot is due meanwhile."""
+
+    kind, seconds, has_victim = "S3 down", (70, 80), False
+
+    def __init__(self, field, seed: int):
+        super().__init__(field, seed)
+        self.says = self.dice.choice((["REJECT", "--reject-with", "tcp-reset"], ["DROP"]))
+
+    def prepare(self):
+        super().prepare()
+        self.network, self.bucket, self.before = Network(), Bucket(), self.field.snapshots()
+        # What the fault before left behind would be blamed on this one.
+        wait_until(self.field.calm, 120, "writes succeed, and every copy is in sync", 0.5)
+
+    def inject(self):
+        self.began = time.monotonic_ns()
+        self.network.rule(self.bucket.pod.holder, "INPUT", "-p", "tcp", "--dport", self.bucket.PORT, "-j", *self.says)
+        self.bucket.kill()
+
+    def check(self):
+        """No write fails, while a snapshot is tried again and again."""
+        failed, states = self.field.failed(self.began), self.field.snapshots()
+        assert not failed, f"{len(failed)} writes while S3 was down: {failed[:3]}"
+        assert "Uploading" in states.values(), f"no snapshot was due while S3 was down: {states}"
+        self.complete = {name for name, state in states.items() if state == "Complete"}
+
+    def heal(self):
+        self.network.clear()
+        self.bucket.wait_ready()
+
+    def after(self):
+        """A snapshot that waited is complete, and none was given up."""
+        def states():
+            return {name: state for name, state in self.field.snapshots().items() if self.before.get(name) != state}
+
+        wait_until(lambda: any(state == "Complete" and name not in self.complete for name, state in states().items()), 300, "a snapshot is complete after S3 was down", 1)
+        assert "Failed" not in states().values(), f"a snapshot was given up because S3 was down: {states()}"
+
+
+KINDS = [Kill, Pause, CutFromApi, CutFromPods, Isolated, OneWay, Bridge, Flapping, Loss, ApiFrozen, ApiDown, KilledWhileApiDown, MachineDead, PodDeleted, OperatorKilled, DiskFull, VolumeEmpty, VolumeOld, S3Down]
 
 
 def schedule(field, seed: int, count: int, factor: int) -> list[Fault]:

@@ -4,22 +4,25 @@ from bisect import bisect_left
 from contextlib import suppress
 
 from faults import Fault
+from figures import bytes_by_pod, quantile
 from fleet import Fleet
 from ground import ApiServer, Pod
 from harness import kubernetes as k
 from harness.node import wait_until
 from points import SIZE, Ranges
 from rest import Client, Refused, Targets, Unknown
+from s3 import Server, secret
 from sizes import FACTOR, NODES, RECOVERY_SECONDS, SHARDS
 
 SPACE, NAME = "chaos", "ledger"
 LABEL = {"quiver.dev/collection": NAME}
+SNAPSHOTS = {"destination": Server.destination(NAME), "schedule": {"cron": "* * * * *"}, "retention": {"keepLast": 3}}
 
 
 def resource(**spec) -> dict:
     replication = {"factor": FACTOR} if FACTOR == 1 else {"factor": FACTOR, "minInSync": FACTOR - 1}
     plain = {"quantization": None, "optimizers": None, "payloadIndexes": None}
-    made = k.collection(NAME, SPACE, vectors=[{"name": "", "size": SIZE, "distance": "Euclid"}], shards=SHARDS, nodes=NODES, replication=replication, storage={"size": "384Mi"}, **plain)
+    made = k.collection(NAME, SPACE, vectors=[{"name": "", "size": SIZE, "distance": "Euclid"}], shards=SHARDS, nodes=NODES, replication=replication, storage={"size": "384Mi"}, snapshots=SNAPSHOTS, **plain)
     made["spec"] = {key: value for key, value in {**made["spec"], **spec}.items() if value is not None}
     return made
 
@@ -29,12 +32,13 @@ class Field:
 
     def __init__(self, cluster, seed: int):
         self.cluster, self.api = cluster, ApiServer()
-        k.apply(k.namespace(SPACE), resource())
+        k.apply(k.namespace(SPACE), secret(SPACE), resource())
         k.wait_condition("vc", NAME, SPACE, "Ready", 240)
         address = k.get("service", NAME, SPACE)["spec"]["clusterIP"]
         self.targets = Targets(address, [p.address for p in self.pods()])
         self.fleet = Fleet(NAME, SHARDS, Ranges(self.records()), self.targets, FACTOR > 1, seed)
         self.measured = []  # one dictionary for each fault
+        self.handovers = []  # the longest gap of each shard in each time that shards were handed over as planned
 
     # What is there
 
@@ -52,6 +56,10 @@ class Field:
     def led_by(self) -> dict[int, str]:
         """The pod of each shard's primary copy."""
         return {r["spec"]["shard"]: next(c["pod"] for c in r["spec"]["copies"] if c["id"] == r["spec"]["primary"]) for r in self.records()}
+
+    def snapshots(self) -> dict[str, str]:
+        """The state of each VectorSnapshot that was begun, by name."""
+        return {s["metadata"]["name"]: s.get("status", {}).get("state", "") for s in k.get("vectorsnapshots", namespace=SPACE)}
 
     def reads_from(self, pod: Pod) -> bool:
         """Whether the node itself answers for some points of shards that it leads."""
@@ -89,6 +97,12 @@ class Field:
         ready = current and k.condition(collection, "Ready")["status"] == "True"
         return self.well() and ready and len(pods) == nodes and all(p.ready for p in pods) and all(self.first_ack(s, since) for s in range(SHARDS))
 
+    def calm(self, seconds: float = 5) -> bool:
+        """Every copy is in sync, and for some seconds no write failed."""
+        copies = [c for r in self.records() for c in r["spec"]["copies"]]
+        whole = len(copies) == SHARDS * FACTOR and all(c["inSync"] for c in copies)
+        return self.well() and whole and not self.failed(time.monotonic_ns() - int(seconds * 1e9))
+
     def wait_settled(self, since: int, seconds: float = RECOVERY_SECONDS, nodes: int = NODES) -> None:
         try:
             wait_until(lambda: self.settled(since, nodes), seconds, "all is well again", 0.5)
@@ -119,6 +133,30 @@ class Field:
         inside = [first, *acks[bisect_left(acks, first):bisect_left(acks, last)], last]
         return max(b - a for a, b in zip(inside, inside[1:])) / 1e9
 
+    def handed_over(self, first: int, last: int) -> list[float]:
+        """The longest gap of each shard between two moments at which nothing failed but shards were handed over."""
+        gaps = [self.gap(s, first, last) for s in range(SHARDS)]
+        self.handovers += gaps
+        return gaps
+
+    def failovers(self) -> list[float]:
+        """Seconds from when a node died until a shard that it led took a write, of every such shard."""
+        return [took for m in self.measured if m["fails_over"] for took in m["failover"]]
+
+    def search_p99(self, first: int, last: int) -> float:
+        """Of searches that were answered between two moments, in seconds."""
+        return quantile([(ended - began) / 1e9 for began, ended in list(self.fleet.searches) if first < ended <= last], 0.99)
+
+    def uncured(self, since: int, seconds: float) -> list[str]:
+        """Clients that were not served for so long, however often they tried again."""
+        now, clients = time.monotonic_ns(), self.fleet.clients.items()
+        return [f"{name}: {took:.1f} s" for name, client in clients for took in client.streak.longer(seconds, since, now)]
+
+    def bytes_by_pod(self) -> dict[str, int]:
+        """As the operator knows them, which evens them out."""
+        shards = [(r.get("status", {}).get("bytes", 0), [c["pod"] for c in r["spec"]["copies"]]) for r in self.records()]
+        return bytes_by_pod(shards, [p.name for p in self.pods()])
+
     def failed(self, since: int) -> list[str]:
         """What writes were told that began after a moment and weren't acknowledged."""
         return [said for errors in self.fleet.errors for began, said in errors if began > since]
@@ -139,11 +177,12 @@ class Field:
             fault.heal()
         self.wait_settled(healing)
         settled = time.monotonic_ns()
+        fault.after()
         over = {s: (self.first_after(s, injected) - begun) / 1e9 for s in led}
         gaps = [self.gap(s, begun, settled) for s in range(SHARDS)]
         kept = [g for s, g in enumerate(gaps) if s not in led]
         name = victim.name if victim else "-"
-        self.measured.append({"kind": fault.kind, "begun": begun, "settled": settled, "failover": list(over.values()), "gaps": gaps})
+        self.measured.append({"kind": fault.kind, "begun": begun, "settled": settled, "fails_over": fault.fails_over, "failover": list(over.values()), "gaps": gaps})
         print(f"  {fault.kind:36} {name:9} {fault.lasts:5.1f} s; shards it led {led}: first write after {', '.join(f'{t:.1f}' for t in over.values()) or '-'} s; "
               f"longest gap {max(gaps):.1f} s, elsewhere {max(kept, default=0):.1f} s; well {(settled - healing) / 1e9:.1f} s after healing", flush=True)
 

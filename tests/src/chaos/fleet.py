@@ -17,6 +17,8 @@ from rest import Client, Refused, Targets, Unknown
 WRITERS, REGISTERS = 4, 12  # for each shard
 WRITES_PER_SECOND = 330  # of the whole fleet, while nothing is wrong
 READ_IDS = 4
+# As many search; their latencies are measured, and want many.
+SEARCHERS, SEARCH_PERIOD = 2, 0.1
 # A mortal register lives for about that many writes.
 LIFE = 40
 
@@ -46,8 +48,9 @@ class Fleet:
         self.history, self.ordinary = defaultdict(list), defaultdict(list)
         self.acks = [[] for _ in range(shards)]  # (began, ended) of acknowledged writes
         self.errors = [[] for _ in range(shards)]  # (began, what was said) of the others
+        self.searches = []  # (began, ended) of answered searches, with the attempts before that weren't
         self.wrong, self.counts, self.said = [], Counter(), Counter()
-        self.lock, self.over, self.threads = threading.Lock(), threading.Event(), []
+        self.lock, self.over, self.threads, self.clients = threading.Lock(), threading.Event(), [], {}
 
     def start(self) -> None:
         number = itertools.count()
@@ -55,8 +58,9 @@ class Fleet:
             for _ in range(WRITERS):
                 self.begin(self.write, shard, next(number), self.shards * WRITERS / WRITES_PER_SECOND)
             self.begin(self.read, shard, next(number), 0.1)
-        for look in (self.scroll, self.search):
-            self.begin(look, 0, next(number), 0.25)
+        self.begin(self.scroll, 0, next(number), 0.25)
+        for _ in range(SEARCHERS):
+            self.begin(self.search, 0, next(number), SEARCH_PERIOD)
 
     def begin(self, what, shard: int, number: int, period: float) -> None:
         """A thread that does one thing again and again, at most once in a period."""
@@ -71,7 +75,9 @@ class Fleet:
             except Exception:
                 self.wrong.append(traceback.format_exc())
 
-        thread = threading.Thread(target=run, name=f"{what.__name__}-{shard}-{number}", daemon=True)
+        name = f"{what.__name__}-{shard}-{number}"
+        self.clients[name] = client
+        thread = threading.Thread(target=run, name=name, daemon=True)
         self.threads.append(thread)
         thread.start()
 
@@ -178,15 +184,20 @@ class Fleet:
                     self.wrong.append(f"a search scored {point} for {query}, its distance is {expected}")
             return result["points"]
 
-        self.look(client, "/query", {"query": query, "limit": 10, "with_payload": True, "with_vector": True}, hits)
+        # To a user, a search that is sent again takes as long as all its attempts.
+        first = client.streak.since or time.monotonic_ns()
+        if self.look(client, "/query", {"query": query, "limit": 10, "with_payload": True, "with_vector": True}, hits):
+            self.searches.append((first, time.monotonic_ns()))
 
-    def look(self, client: Client, path: str, body: dict, hits) -> None:
+    def look(self, client: Client, path: str, body: dict, hits) -> bool:
+        """Whether it was answered."""
         began = time.monotonic_ns()
         try:
             found = hits(client.call("POST", f"{self.path}{path}?timeout=2", body)["result"])
         except (Refused, Unknown) as error:
             self.said[f"{path}: {str(error)[:120]}"] += 1
             self.counts["looks failed"] += 1
-            return
+            return False
         self.note([], found, began, strong=False)
         self.counts["hits of scroll and search"] += len(found)
+        return True

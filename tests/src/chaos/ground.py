@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness import kubernetes as k
 from harness.node import wait_until
+from s3 import LABELS as BUCKET_LABELS, SPACE as BUCKET_SPACE
 
 STATE = Path(os.environ.get("QUIVER_CLUSTER_STATE", "/tmp/quiver-cluster"))
 API = "10.96.0.1"  # what pods call the API server
@@ -122,6 +123,25 @@ class ApiServer:
             return k.kubectl("get", "--raw", "/readyz", "--request-timeout=2s", seconds=10).strip() == "ok"
         except (k.Refused, subprocess.TimeoutExpired):
             return False
+
+
+class Bucket:
+    """The server that snapshots go to."""
+
+    PORT = "9000"
+
+    @staticmethod
+    def wait_ready() -> None:
+        k.kubectl("rollout", "status", "deployment/minio", "-n", BUCKET_SPACE, "--timeout=240s")
+
+    def __init__(self):
+        """As it is now."""
+        self.wait_ready()
+        self.pod = next(p for p in map(Pod, k.get("pods", namespace=BUCKET_SPACE, **BUCKET_LABELS)) if p.ready)
+        self.pod.find_holder()
+
+    def kill(self) -> None:
+        send(processes(self.pod.uid, "minio"), signal.SIGKILL)
 
 
 class Stopped:

@@ -2,16 +2,13 @@
 import time
 
 from field import NAME, Field
+from figures import quantile
 from harness.node import wait_until
 from history import ABSENT, contradiction, stale_by
 from peers import Peers
 from points import read_point
 from rest import Client, Refused, Targets, Unknown
 from sizes import FACTOR, STALENESS
-
-
-def quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else 0.0
 
 
 class Judge:

@@ -1,6 +1,9 @@
 """Requests of one client on one connection that is kept, with what their failure means: refused, or unknown."""
 import http.client
 import json
+import time
+
+from figures import Streak
 
 # Answers after which nothing was done and nothing will be. Anything else that isn't 200 leaves the outcome open.
 REFUSED = {400, 401, 403, 404, 409, 413, 422, 429}
@@ -30,9 +33,20 @@ class Targets:
 class Client:
     def __init__(self, targets: Targets, number: int):
         self.targets, self.number, self.attempt, self.connection = targets, number, 0, None
+        self.streak = Streak()
 
     def call(self, method: str, path: str, body=None) -> dict:
         """The decoded answer of a request that was served; `Refused` or `Unknown` otherwise."""
+        began = time.monotonic_ns()
+        try:
+            answer = self.send(method, path, body)
+        except (Refused, Unknown):
+            self.streak.failed(began)
+            raise
+        self.streak.served(time.monotonic_ns())
+        return answer
+
+    def send(self, method: str, path: str, body) -> dict:
         if self.connection is None:
             self.connection = http.client.HTTPConnection(self.targets.pick(self.number, self.attempt), self.targets.port, timeout=SECONDS)
             try:

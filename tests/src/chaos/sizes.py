@@ -16,3 +16,11 @@ RECOVERY_SECONDS = 120
 WRITES_PER_SECOND_MIN = 200
 # So long a client tries again before it gives up, and so long a planned hand-over may stop writers.
 RETRY_SECONDS, HANDOVER_SECONDS = 30, 2
+ROLLINGS = pick(1, 3)
+# How many nodes there are, one after the other. With one copy nodes can only be added: what a node holds doesn't move yet.
+SCALES = (4,) if FACTOR == 1 else pick((4, 2), (5, 2))
+# While that goes on searches may be so many times slower than before, at the 99th percentile; the most that a node's bytes may differ from
+# the mean in the end.
+QUIET_SECONDS, SEARCH_TIMES, IMBALANCE = pick(20, 60), 3, 0.2
+# From when a node died until a shard that it led takes writes: half of them, and 99 of 100; judged in a full run, of so many or more.
+FAILOVER_P50, FAILOVER_P99, FAILOVERS_MIN = 13, 20, 20

@@ -58,7 +58,8 @@ class Server:
         """Everything in the bucket by name, each with its `size` and `last_modified`."""
         return {o.object_name: o for o in self.client.list_objects(BUCKET, recursive=True)}
 
-    def destination(self, prefix: str) -> dict:
+    @staticmethod
+    def destination(prefix: str) -> dict:
         """The `destination` of a VectorCollection's snapshots."""
         return {"s3": {"bucket": BUCKET, "prefix": prefix, "region": "us-east-1", "endpoint": f"http://minio.{SPACE}.svc:9000", "forcePathStyle": True,
                        "credentials": {"type": "Secret", "secretRef": {"name": "s3"}}}}

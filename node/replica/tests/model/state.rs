@@ -128,7 +128,7 @@ impl Bounds {
         let mut record = Record::genesis(id(0), pod(0));
         if self.start == Start::Populated {
             record.primary_boot = Some(boot(0, 0));
-            let others = (1..self.nodes).map(|i| Placed { id: id(i), pod: pod(i), in_sync: true });
+            let others = (1..self.nodes).map(|i| Placed::new(id(i), pod(i), true));
             record.copies.extend(others);
         }
         let nodes = (0..self.nodes).map(|i| Node::empty(self, id(i), i, 0)).collect();
