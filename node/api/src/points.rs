@@ -86,11 +86,10 @@ impl Batch {
         let n = self.ids.len();
         let differ =
             |what: &str, got: usize| format!("batch: number of ids and {what} must be equal ({n} != {got})");
-        let mut payloads = self.payloads.unwrap_or_default();
-        if !payloads.is_empty() && payloads.len() != n {
+        let payloads = self.payloads.unwrap_or_else(|| vec![Payload::default(); n]);
+        if payloads.len() != n {
             return Err(differ("payloads", payloads.len()));
         }
-        payloads.resize_with(n, Payload::default);
         let vectors: Vec<Vectors> = match self.vectors {
             BatchVectors::Unnamed(all) if all.len() != n => return Err(differ("vectors", all.len())),
             BatchVectors::Unnamed(all) => all.into_iter().map(Vectors::Unnamed).collect(),
@@ -204,11 +203,18 @@ const NO_TARGET: &str = "Either list of point ids or filter must be provided";
 
 #[derive(Deserialize, JsonSchema)]
 pub(crate) struct SetPayloadBody {
+    #[serde(deserialize_with = "not_null")]
     payload: Payload,
     points: Option<Vec<PointId>>,
     filter: Option<Filter>,
     shard_key: Option<ShardKeySelector>,
     key: Option<String>,
+}
+
+/// To set nothing is no way to clear a payload.
+fn not_null<'de, D: Deserializer<'de>>(d: D) -> Result<Payload, D::Error> {
+    let read: Option<Payload> = Option::deserialize(d)?;
+    read.ok_or_else(|| de::Error::custom("invalid type: null, expected a map"))
 }
 
 impl<'de> Deserialize<'de> for SetPayloadRequest {
@@ -272,7 +278,11 @@ pub struct BatchRequest {
 
 /// Whether, or which part of, the payload is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "data did not match any variant of untagged enum WithPayloadInterface")]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "data did not match any variant of untagged enum WithPayloadInterface"
+)]
 pub enum WithPayload {
     Bool(bool),
     Fields(Vec<String>),

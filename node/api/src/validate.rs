@@ -48,6 +48,12 @@ impl Invalid {
         }
     }
 
+    /// The same, found in what stands at `path`, which ends in a point.
+    pub fn under(mut self, path: &str) -> Self {
+        self.0.iter_mut().for_each(|(inner, _)| inner.insert_str(0, path));
+        self
+    }
+
     /// `Err` if anything was found.
     pub fn done(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }

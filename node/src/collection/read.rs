@@ -36,14 +36,17 @@ impl Collection {
         Ok(self.node.memory.admit(bytes, deadline.left()).await?)
     }
 
-    /// Memory that an answer of up to so many points takes, about.
-    fn answer_bytes(&self, limit: usize, payload: &WithPayload, vectors: &WithVector) -> Result<u64> {
-        let routes = self.routes.load();
+    /// How many points there are, about; without a shard here nobody knows.
+    pub(super) fn points_about(&self) -> Option<u64> {
         let local = self.local_shards();
         let here: u64 = local.iter().map(|(_, shard)| shard.view().points()).sum();
-        let all = here.saturating_mul(routes.len() as u64).checked_div(local.len() as u64);
-        // Without a shard here nobody knows how many there are, and those who hold them look after themselves.
-        let points = all.unwrap_or(0).min(limit as u64);
+        here.saturating_mul(self.routes.load().len() as u64).checked_div(local.len() as u64)
+    }
+
+    /// Memory that an answer of up to so many points takes, about.
+    fn answer_bytes(&self, limit: usize, payload: &WithPayload, vectors: &WithVector) -> Result<u64> {
+        // Those who hold points that are not known of here look after themselves.
+        let points = self.points_about().unwrap_or(0).min(limit as u64);
         let definition = self.definition.load();
         if let WithVector::Names(names) = vectors {
             let dense = &definition.settings.vectors;

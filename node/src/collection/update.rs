@@ -15,9 +15,13 @@ use crate::pool::Deadline;
 /// How often a writer that waits for its points to be shown looks at the shards.
 const SHOWN_EVERY: Duration = Duration::from_millis(20);
 
+/// What a write without a point is told.
+pub const NOTHING: &str = "Empty update request";
+
 /// Ids or a filter, one of them given; `missing` is the text if neither is.
 pub fn target(select: Selector, missing: &str) -> Result<Target> {
     match (select.points, select.filter) {
+        (Some(ids), _) if ids.is_empty() => Err(ApiError::bad_request(NOTHING)),
         (Some(ids), _) => Ok(Target::Ids(ids)),
         (None, Some(filter)) => Ok(Target::Filter(filter)),
         (None, None) => Err(ApiError::bad_request(missing)),

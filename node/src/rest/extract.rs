@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::AppState;
+use super::coding::Coding;
 use crate::auth::{Access, right_of};
 use crate::clock;
 use crate::error::{ApiError, Result};
@@ -133,7 +134,7 @@ impl Options {
     }
 
     /// Changes of whole collections take no time limit of 0, as other writes do.
-    fn for_route(mut self, route: &str) -> Result<Self> {
+    pub(super) fn for_route(mut self, route: &str) -> Result<Self> {
         if self.timeout != Some(0) {
             return Ok(self);
         }
@@ -300,11 +301,19 @@ async fn read_body<T: Send + 'static>(
         let text = format!("Timeout: the body of the request did not arrive within {}s", longest.as_secs());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, text)
     })??;
-    if bytes.len() <= PARSE_INLINE_BYTES {
+    let coding = Coding::of(headers);
+    if coding.is_none() && bytes.len() <= PARSE_INLINE_BYTES {
         return parse(&bytes);
     }
-    let deadline = Deadline::after(longest);
-    node.pools.search.run("Parse", deadline, move |_| parse(&bytes)).await?
+    let (deadline, limit) = (Deadline::after(longest), node.settings.service.max_request_size_mb << 20);
+    let work = move |_: &_| match coding {
+        None => parse(&bytes),
+        Some(coding) => match coding.decoded(&bytes, limit)? {
+            Some(plain) => parse(&plain),
+            None => Err(too_large(limit.saturating_add(1), limit)),
+        },
+    };
+    node.pools.search.run("Parse", deadline, work).await?
 }
 
 /// The whole body, and the memory that it was admitted with. Memory is asked for, and waited for, before the bytes are

@@ -21,7 +21,7 @@ async fn grouped(
     request: QueryGroupsRequest,
     path: &str,
 ) -> Result<GroupsResult> {
-    groups::check(&request, path)?;
+    groups::validate(&request, path)?;
     options.access.check_groups(&request)?;
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
     let collection = collection.among(request.shard_key.as_ref(), ApiError::bad_request)?;

@@ -84,7 +84,8 @@ pub fn call_of<'a>(method: &Method, path: &'a str) -> Option<Call<'a>> {
 /// Answers a call.
 pub async fn answer(state: &AppState, call: Call<'_>, access: Access, parts: &Parts, body: Body) -> Response {
     let at = Started::now();
-    let options = match Options::parse(parts.uri.query().unwrap_or_default(), call.right.is_read()) {
+    let options = Options::parse(parts.uri.query().unwrap_or_default(), call.right.is_read());
+    let options = match options.and_then(|options| options.for_route(call.endpoint)) {
         Ok(options) => Options { access, ..options },
         Err(e) => return e.to_response(0.0),
     };

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod access_tests;
 mod cluster;
+mod coding;
 #[cfg(test)]
 mod collection_tests;
 mod collections;

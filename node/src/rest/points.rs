@@ -5,7 +5,7 @@ use axum::response::Response;
 use quiver_api::point::{PointId, Record, Vector, Vectors};
 use quiver_api::points::{
     BatchOperation, BatchRequest, CountRequest, DeletePayloadRequest, DeleteVectorsRequest, ParsedUpsert,
-    PointsSelector, RetrieveRequest, ScrollRequest, Selector, SetPayloadRequest, UpdateResult,
+    PointVectors, PointsSelector, RetrieveRequest, ScrollRequest, Selector, SetPayloadRequest, UpdateResult,
     UpdateVectorsRequest, WithPayload, WithVector,
 };
 use quiver_api::print;
@@ -18,24 +18,21 @@ use super::AppState;
 use super::extract::{Body, Options, Started};
 use crate::collection::Collection;
 use crate::collection::strict::Asked;
-use crate::collection::update::target;
+use crate::collection::update::{NOTHING, target};
 use crate::error::{ApiError, Result};
 
 /// Page of a scroll that names none.
 const SCROLL_LIMIT: usize = 10;
 const OFFSET_AND_ORDER: &str = "Cannot use an `offset` when using `order_by`. The alternative for paging is to use `order_by.start_from` and a filter to exclude the IDs that you've already seen for the `order_by.start_from` value";
 
-/// Any operation that a body can hold, as a write of the collection.
+/// Any operation that a body can hold, as a write of the collection; it was validated.
 fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardWrite> {
-    const NOTHING: &str = "Empty update request";
-    refuse_wrong_filter(&operation)?;
     Ok(match operation {
         BatchOperation::Upsert(ParsedUpsert(parsed)) => {
             let upsert = parsed?;
             if upsert.points.is_empty() {
                 return Err(ApiError::bad_request(NOTHING));
             }
-            refuse_empty_vectors(upsert.points.iter().map(|p| &p.vector))?;
             collection.node.guardrails.upsert(&collection.name(), upsert.points.len());
             ShardWrite::Upsert {
                 points: upsert.points,
@@ -43,12 +40,7 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
                 condition: upsert.update_filter,
             }
         }
-        BatchOperation::Delete(PointsSelector(select)) => {
-            if select.points.as_ref().is_some_and(Vec::is_empty) {
-                return Err(ApiError::bad_request(NOTHING));
-            }
-            ShardWrite::Delete(target(select, NOTHING)?)
-        }
+        BatchOperation::Delete(PointsSelector(select)) => ShardWrite::Delete(target(select, NOTHING)?),
         BatchOperation::ClearPayload(PointsSelector(select)) => {
             ShardWrite::ClearPayload(target(select, NOTHING)?)
         }
@@ -62,22 +54,9 @@ fn write_of(operation: BatchOperation, collection: &Collection) -> Result<ShardW
             ShardWrite::DeletePayload { target: target(r.select, NOTHING)?, keys: r.keys }
         }
         BatchOperation::UpdateVectors(r) => {
-            if r.points.is_empty() {
-                return Err(Invalid::one("points", "must specify points to update").into());
-            }
-            for (i, p) in r.points.iter().enumerate() {
-                if matches!(&p.vector, Vectors::Named(map) if map.is_empty()) {
-                    let path = format!("points[{i}].vector");
-                    return Err(Invalid::one(path, "must specify vectors to update for point").into());
-                }
-            }
-            refuse_empty_vectors(r.points.iter().map(|p| &p.vector))?;
             ShardWrite::UpdateVectors { points: r.points, condition: r.update_filter }
         }
         BatchOperation::DeleteVectors(r) => {
-            if r.vector.is_empty() {
-                return Err(Invalid::one("vector", "must specify vector names to delete").into());
-            }
             let target = target(r.select, "No filter or points provided")?;
             ShardWrite::DeleteVectors { target, names: r.vector }
         }
@@ -104,46 +83,86 @@ fn shard_key_of(operation: &BatchOperation) -> Option<&ShardKeySelector> {
     }
 }
 
-fn refuse_wrong_filter(operation: &BatchOperation) -> Result<()> {
-    let (path, filter) = match operation {
-        BatchOperation::Upsert(ParsedUpsert(parsed)) => {
-            ("update_filter", parsed.as_ref().ok().and_then(|u| u.update_filter.as_ref()))
-        }
+/// Refuses values out of range; `path` is where the operation stands in the body: empty, or it ends in a point.
+fn validate(operation: &BatchOperation, path: &str) -> Result<()> {
+    let (field, filter) = match operation {
+        BatchOperation::Upsert(ParsedUpsert(Err(invalid))) => return Err(invalid.clone().under(path).into()),
+        BatchOperation::Upsert(ParsedUpsert(Ok(upsert))) => ("update_filter", upsert.update_filter.as_ref()),
         BatchOperation::UpdateVectors(r) => ("update_filter", r.update_filter.as_ref()),
         other => ("filter", selector_of(other).and_then(|select| select.filter.as_ref())),
     };
     let mut invalid = Invalid::new();
     if let Some(filter) = filter {
-        filter.validate(path, &mut invalid);
+        filter.validate(&format!("{path}{field}"), &mut invalid);
+    }
+    match operation {
+        BatchOperation::Upsert(ParsedUpsert(Ok(upsert))) => {
+            validate_vectors(upsert.points.iter().map(|p| &p.vector), path)?;
+        }
+        BatchOperation::UpdateVectors(r) => {
+            let empty = |p: &PointVectors| matches!(&p.vector, Vectors::Named(map) if map.is_empty());
+            if r.points.is_empty() {
+                invalid.add(format!("{path}points"), "must specify points to update");
+            } else if let Some(i) = r.points.iter().position(empty) {
+                let path = format!("{path}points[{i}].vector");
+                invalid.add(path, "must specify vectors to update for point");
+            }
+            validate_vectors(r.points.iter().map(|p| &p.vector), path)?;
+        }
+        BatchOperation::DeleteVectors(r) if r.vector.is_empty() => {
+            invalid.add(format!("{path}vector"), "must specify vector names to delete");
+        }
+        _ => {}
     }
     Ok(invalid.done()?)
 }
 
-fn refuse_empty_vectors<'a>(all: impl Iterator<Item = &'a Vectors>) -> Result<()> {
-    let empty = |v: &Vector| matches!(v, Vector::Dense(v) if v.is_empty());
+/// Of several points the first that is wrong is told: a body may hold very many.
+fn validate_vectors<'a>(all: impl Iterator<Item = &'a Vectors>, path: &str) -> Result<()> {
     for (i, vectors) in all.enumerate() {
         let mut invalid = Invalid::new();
-        match vectors {
-            Vectors::Unnamed(v) => v.validate(&format!("points[{i}].vector"), &mut invalid),
-            Vectors::Named(map) => {
-                let path = format!("points[{i}].vector.?");
-                map.values().for_each(|v| v.validate(&path, &mut invalid));
+        let mut look_at = |vector: &Vector, field: &str| match vector {
+            Vector::Dense(v) if !v.is_empty() => {}
+            Vector::Dense(_) => {
+                let path = format!("{path}points[{i}].{field}.vector");
+                invalid.add(path, "dense vector must not be empty");
             }
+            _ => vector.validate(&format!("{path}points[{i}].{field}"), &mut invalid),
+        };
+        match vectors {
+            Vectors::Unnamed(v) => look_at(v, "vector"),
+            Vectors::Named(map) => map.values().for_each(|v| look_at(v, "vector.?")),
         }
         invalid.done()?;
-        let field = match vectors {
-            Vectors::Unnamed(v) => empty(v).then_some("vector.vector"),
-            Vectors::Named(map) => map.values().any(empty).then_some("vector.?.vector"),
-        };
-        if let Some(field) = field {
-            let path = format!("points[{i}].{field}");
-            return Err(Invalid::one(path, "dense vector must not be empty").into());
-        }
     }
     Ok(())
 }
 
+/// What an operation of a batch is called in it.
+fn name_of(operation: &BatchOperation) -> &'static str {
+    match operation {
+        BatchOperation::Upsert(_) => "upsert",
+        BatchOperation::Delete(_) => "delete",
+        BatchOperation::SetPayload(_) => "set_payload",
+        BatchOperation::OverwritePayload(_) => "overwrite_payload",
+        BatchOperation::DeletePayload(_) => "delete_payload",
+        BatchOperation::ClearPayload(_) => "clear_payload",
+        BatchOperation::UpdateVectors(_) => "update_vectors",
+        BatchOperation::DeleteVectors(_) => "delete_vectors",
+    }
+}
+
 pub(super) async fn run(
+    state: &AppState,
+    name: &str,
+    options: &Options,
+    operation: BatchOperation,
+) -> Result<UpdateResult> {
+    validate(&operation, "")?;
+    run_valid(state, name, options, operation).await
+}
+
+async fn run_valid(
     state: &AppState,
     name: &str,
     options: &Options,
@@ -178,7 +197,7 @@ write_handler!(clear_payload, PointsSelector, ClearPayload);
 write_handler!(update_vectors, UpdateVectorsRequest, UpdateVectors);
 write_handler!(delete_vectors, DeleteVectorsRequest, DeleteVectors);
 
-/// One operation after another; the first that fails is the answer, and what was before it stays.
+/// One operation after another, if all are valid; the first that fails is the answer, and what was before it stays.
 pub async fn batch(
     State(state): State<AppState>,
     Path(name): Path<String>,
@@ -187,10 +206,13 @@ pub async fn batch(
     Body(body): Body<BatchRequest>,
 ) -> Response {
     let result = async {
+        for (i, operation) in body.operations.iter().enumerate() {
+            validate(operation, &format!("operations[{i}].{}.", name_of(operation)))?;
+        }
         state.registry.get(&name)?;
         let mut results = Vec::with_capacity(body.operations.len());
         for operation in body.operations {
-            results.push(run(&state, &name, &options, operation).await?);
+            results.push(run_valid(&state, &name, &options, operation).await?);
         }
         Ok(results)
     };

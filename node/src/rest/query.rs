@@ -163,7 +163,7 @@ pub(super) async fn query_answer(
     body: QueryRequest,
 ) -> Response {
     let result = async {
-        plan::check(&body, "internal.")?;
+        plan::validate(&body, "internal.")?;
         options.access.check_query(&body)?;
         let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
         collection.check_read(options.timeout, deadline, || Asked::query(&body)).await?;
@@ -191,7 +191,7 @@ pub(super) async fn query_batch_answer(
 ) -> Response {
     let result = async {
         for (i, request) in body.searches.iter().enumerate() {
-            plan::check(request, &format!("searches[{i}]."))?;
+            plan::validate(request, &format!("searches[{i}]."))?;
             options.access.check_query(request)?;
         }
         let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
@@ -250,7 +250,8 @@ pub(super) async fn answer(
     }
     let (stage, shown) = stage_of(r);
     let asking = asking(state, &collection, deadline);
-    noticed(state, &collection, asking.answer(stage, None, shown)).await
+    let answering = async { asking.answer(asking.outermost(stage).await?, None, shown).await };
+    noticed(state, &collection, answering).await
 }
 
 pub(super) fn asking<'a>(state: &'a AppState, collection: &'a Collection, deadline: Deadline) -> Asking<'a> {

@@ -45,7 +45,7 @@ async fn one(
     path: &str,
 ) -> Result<Vec<ScoredPoint>> {
     let query = query?;
-    plan::check(&query, path)?;
+    plan::validate(&query, path)?;
     options.access.check_query(&query)?;
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
     check_lookup(state, &query)?;
@@ -62,7 +62,7 @@ async fn all(
 ) -> Result<Vec<Vec<ScoredPoint>>> {
     let queries = queries?;
     for (i, query) in queries.iter().enumerate() {
-        plan::check(query, &format!("searches[{i}].{path}"))?;
+        plan::validate(query, &format!("searches[{i}].{path}"))?;
         options.access.check_query(query)?;
     }
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));

@@ -17,6 +17,16 @@ REFUSED = [
     ("POST", f"{RECOMMEND}/batch", {"searches": [{"positive": [V], "limit": 1, "lookup_from": {"collection": "away"}}]}, 404, "Collection away not found"),
     ("POST", QUERY, {**FUSED, "prefetch": {"query": V}}, 400, "Fusion queries cannot be combined with the 'using' field."),
     ("POST", QUERY, FUSED, 400, "Fusion queries cannot be combined with the 'using' field."),
+    # A value out of range, then a collection that is not there, then a point that is not there, then a contradiction.
+    ("POST", "/collections/away/points/query", {**FUSED, "limit": 0}, 422, "[internal.limit: value 0 invalid, must be 1 or larger]"),
+    ("POST", "/collections/away/points/query", FUSED, 404, "Collection `away` doesn't exist!"),
+    ("POST", "/collections/away/points/query/groups", {**FUSED, "group_by": "a"}, 404, "Collection `away` doesn't exist!"),
+    ("POST", QUERY, {**FUSED, "prefetch": [{"query": 99}]}, 404, "No point with id 99 found"),
+    ("POST", f"{QUERY}/groups", {**FUSED, "prefetch": [{"query": 99}], "group_by": "a"}, 404, "No point with id 99 found"),
+    ("POST", f"{QUERY}/batch", {"searches": [{**FUSED, "prefetch": [{"query": 99}]}]}, 404, "No point with id 99 found"),
+    ("PUT", "/collections/away/points", {"points": [{"id": 1, "vector": []}]}, 422, "[points[0].vector.vector: dense vector must not be empty]"),
+    ("PUT", "/collections/away/points/vectors", {"points": []}, 422, "[points: must specify points to update]"),
+    ("POST", "/collections/away/points/batch", {"operations": [{"delete_vectors": {"points": [1], "vector": []}}]}, 422, "[operations[0].delete_vectors.vector: must specify vector names to delete]"),
     ("POST", QUERY, {"query": NO_CENTRE}, 422, "feedback elements must be non-empty"),
     ("GET", f"/collections/{LONG}/points/1", None, 422, "Validation error in path parameters: [name: must be from 1 to 255 characters]"),
     ("PUT", "/collections/more?timeout=0", {}, 422, "[timeout: value 0 invalid, must be 1 or larger]"),
@@ -46,8 +56,51 @@ def test_a_request_is_refused_for_the_reason_that_comes_first(agreed, method, pa
     assert got == code and text in answer["status"]["error"], answer
 
 
-def test_a_time_limit_of_0_does_not_matter_to_writes_of_points(agreed):
-    ask(agreed, "POST", f"{C}/points/delete?wait=true&timeout=0", {"points": [99]})
+@pytest.mark.parametrize("method,path,body", [("POST", "points/delete", {"points": [99]}), ("PUT", "points", {"points": [{"id": 0, "vector": V, "payload": {"price": 2.0}}]})])
+def test_a_time_limit_of_0_does_not_matter_to_writes_of_points(agreed, method, path, body):
+    ask(agreed, method, f"{C}/{path}?wait=true&timeout=0", body)
+
+
+UPSERT = {"upsert": {"points": [{"id": 7, "vector": V}]}}
+
+
+@pytest.mark.parametrize("operation,path", [
+    ({"upsert": {"points": [{"id": 8, "vector": {"s": {"indices": [1, 1], "values": [1, 2]}}}]}}, "upsert.points[0].vector.?.indices"),
+    ({"upsert": {"batch": {"ids": [8], "vectors": []}}}, "upsert.batch.batch"),
+    ({"update_vectors": {"points": []}}, "update_vectors.points"),
+    ({"delete": {"filter": {"must": {"key": "a"}}}}, "delete.filter.must[0].__all__"),
+])
+def test_a_batch_with_a_value_out_of_range_is_refused_as_a_whole(agreed, operation, path):
+    got, answer = agreed.request("POST", f"{C}/points/batch?wait=true", {"operations": [UPSERT, operation]})
+    assert got == 422 and f"[operations[1].{path}: " in answer["status"]["error"], answer
+    assert ask(agreed, "POST", f"{C}/points", {"ids": [7]}) == []
+
+
+def test_a_batch_that_fails_later_keeps_what_it_did_before(agreed):
+    missing = {"set_payload": {"payload": {"a": 1}, "points": [99]}}
+    got, answer = agreed.request("POST", f"{C}/points/batch?wait=true", {"operations": [UPSERT, missing, {"delete": {"points": [7]}}]})
+    assert (got, answer["status"]["error"]) == (404, "Not found: No point with id 99 found")
+    assert ask(agreed, "POST", f"{C}/points", {"ids": [7]}) == [{"id": 7}]
+    ask(agreed, "POST", f"{C}/points/delete?wait=true", {"points": [7]})
+
+
+@pytest.mark.parametrize("body", [
+    # No name and an empty one are the default vector's.
+    {"query": {"fusion": "rrf"}, "using": "", "prefetch": {"query": V}},
+    {"query": V, "prefetch": {"query": V, "limit": 10**12}},
+    {"query": {"nearest": V, "mmr": {"candidates_limit": 1}}},
+])
+def test_a_query_is_answered(agreed, body):
+    assert ask(agreed, "POST", QUERY, body)["points"]
+
+
+def test_of_no_candidates_none_is_chosen(agreed):
+    assert ask(agreed, "POST", QUERY, {"query": {"nearest": V, "mmr": {"candidates_limit": 0}}}) == {"points": []}
+
+
+def test_a_sample_of_more_points_than_there_are_is_all_of_them(agreed):
+    found = ask(agreed, "POST", f"{C}/points/search/matrix/offsets", {"sample": 10**9, "limit": 10**9})
+    assert found["ids"] == [0, 1, 2, 3] and len(found["scores"]) == 4 * 3
 
 
 def test_a_formula_takes_its_default_where_a_field_is_null_or_empty(agreed):

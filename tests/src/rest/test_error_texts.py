@@ -77,6 +77,16 @@ TABLE = [
     ("PUT", f"{C}/points/payload?wait=true", {"payload": {"a": 1}, "points": [999]}, 404, "Not found: No point with id 999 found"),
     ("POST", f"{C}/points/payload/delete?wait=true", {"keys": ["a"], "points": [999]}, 404, "Not found: No point with id 999 found"),
     ("PUT", f"{C}/index", {"field_name": "a", "field_schema": {"type": "integer", "lookup": False, "range": False}}, 422, VALIDATION + "[field_schema.lookup: Validation error: the 'lookup' and 'range' capabilities can't be both disabled [{}]]"),
+    ("PUT", UPSERT, {"batch": {"ids": [1, 2], "vectors": [V, V], "payloads": []}}, 422, VALIDATION + "[batch.batch: number of ids and payloads must be equal (2 != 0)]"),
+    ("POST", f"{C}/points/payload", {"payload": {"a": 1}, "points": []}, 400, "Bad request: Empty update request"),
+    ("PUT", f"{C}/points/payload", {"payload": {"a": 1}, "points": []}, 400, "Bad request: Empty update request"),
+    ("POST", f"{C}/points/payload/delete", {"keys": ["a"], "points": []}, 400, "Bad request: Empty update request"),
+    ("POST", f"{C}/points/payload/clear", {"points": []}, 400, "Bad request: Empty update request"),
+    ("POST", f"{C}/points/vectors/delete", {"vector": ["s"], "points": []}, 400, "Bad request: Empty update request"),
+    ("POST", f"{C}/points/payload", {"payload": None, "points": [1]}, 400, FORMAT + "invalid type: null, expected a map"),
+    # Reads.
+    ("POST", SCROLL, {"with_payload": {"include": ["a"], "exclude": ["n"]}}, 400, FORMAT + "data did not match any variant of untagged enum WithPayloadInterface"),
+    ("POST", SCROLL, {"with_payload": {}}, 400, FORMAT + "data did not match any variant of untagged enum WithPayloadInterface"),
     # Query strings.
     ("POST", f"{SCROLL}?timeout=0", {}, 400, QUERY_STRING + "invalid value: integer `0`, expected a nonzero u64"),
     ("POST", f"{SCROLL}?consistency=foo", {}, 400, QUERY_STRING + "failed to deserialize read consistency query parameter value 'foo'"),

@@ -178,6 +178,20 @@ def test_score_thresholds(both):
         assert len(found) == sum(s > threshold for s in all_scores)
 
 
+@pytest.mark.parametrize("query,prefetch", [
+    ({"fusion": "rrf"}, [{"query": 4, "using": "a", "limit": EVERYTHING}, {"query": A, "using": "a", "limit": EVERYTHING}]),
+    (A, {"query": {"fusion": "dbsf"}, "limit": EVERYTHING, "prefetch": [{"limit": EVERYTHING}, {"query": {"recommend": {"positive": [4]}}, "using": "a"}]}),
+    ({"nearest": 4, "mmr": {}}, [{"limit": EVERYTHING}]),
+    ({"formula": "$score"}, [{"query": A, "using": "a", "limit": EVERYTHING}, {"query": 4, "using": "a", "lookup_from": {"collection": "other", "vector": "b"}}]),
+])
+def test_a_point_that_is_named_anywhere_is_not_answered_unless_it_is_of_another_collection(both, shared_node, query, prefetch):
+    body = {"query": query, "prefetch": prefetch, "limit": EVERYTHING, **({} if "fusion" in query or "formula" in query else {"using": "a"})}
+    code, answer = shared_node.request("POST", f"/collections/{both[2]}/points/query", body)
+    assert code == 200, answer
+    found = {p["id"] for p in answer["result"]["points"]}
+    assert {i for i, *_ in ROWS} - found == (set() if "formula" in query else {4})
+
+
 def test_examples_of_another_collection(both):
     remote, local, name = both
     for query in (4, recommend(m.RecommendStrategy.SUM_SCORES, [2, 4], [8]), m.DiscoverQuery(discover=m.DiscoverInput(target=1, context=PAIRS))):
@@ -211,6 +225,9 @@ def test_samples(both):
     for found in (first, second):
         assert len({p.id for p in found}) == 20 and all(p.payload["n"] >= 10 and p.score == 1.0 for p in found)
     assert [p.id for p in first] != [p.id for p in second]
+    # There is no order to skip points in.
+    every = remote.query_points(name, query=m.SampleQuery(sample=m.Sample.RANDOM), limit=POINTS, offset=POINTS // 2).points
+    assert len(every) == POINTS
 
 
 @pytest.mark.parametrize("kind", ["nearest", "sum scores", "discover"])
@@ -310,16 +327,25 @@ REFUSED = [
     ("query", {"query": {"recommend": {}}, "using": "a"}, 422, "Validation error in JSON body: [internal.query.recommend.positives, negatives: Validation error: At least one positive or negative vector/id must be provided [{}]]"),
     ("query", {"query": {"recommend": {"negative": [A]}}, "using": "a"}, 400, "Wrong input: Positive vectors should not be empty with `average` strategy"),
     ("query", {"query": {"recommend": {"positive": [[1]], "strategy": "best_score"}}, "using": "a"}, 400, "Wrong input: Vector dimension error: expected dim: 6, got 1"),
-    ("query", {"query": {"discover": {"target": 99999}}, "using": "a"}, 404, "Not found: No point with id 99999 found"),
-    ("query", {"query": {"discover": {"target": 7}}, "using": "b"}, 404, "Not found: Vector with name \"b\" for point not found"),
+    ("query", {"query": {"discover": {"target": 99999, "context": []}}, "using": "a"}, 404, "Not found: No point with id 99999 found"),
+    ("query", {"query": {"discover": {"target": 7, "context": None}}, "using": "b"}, 404, "Not found: Vector with name \"b\" for point not found"),
     ("query", {"query": {"relevance_feedback": {"target": A, "feedback": [], "strategy": {"naive": {"a": 1, "b": -1, "c": 1}}}}}, 422, "Validation error in JSON body: [internal.query.relevance_feedback.feedback: "),
     ("query", {"query": {"order_by": "zzz"}}, 400, "Wrong input: No range index for `order_by` key: `zzz`. Please create one to use `order_by`."),
     ("query", {"query": 1, "using": "a", "lookup_from": {"collection": "nowhere"}}, 404, "Not found: Collection nowhere not found"),
     ("query", {"query": A, "using": "a", "prefetch": {"query": A, "limit": 0}}, 422, "Validation error in JSON body: [internal.prefetch[0].limit: value 0 invalid, must be 1 or larger]"),
-    ("query", {"query": A, "prefetch": [{"query": A, "limit": 900_000}] * 2}, 400, "Bad request: the limits of all prefetches of a query add up to more than 1000000"),
     ("query", {"query": A, "prefetch": [{"query": A}] * 2000}, 400, "Bad request: a query has more than 1024 prefetches"),
     ("query", {"query": {"context": [{"positive": A, "negative": B}] * 600}, "using": "a"}, 400, "Bad request: a query has 1200 examples, more than 1024"),
-    ("query", NESTED, 400, "Bad request: prefetches depth 65 exceeds max depth 64"),
+    ("query", NESTED, 400, "Wrong input: Validation failed: prefetches depth 65 exceeds max depth 64"),
+    ("query", {"query": {"discover": {"target": 1}}, "using": "a"}, 400, "Format error in JSON body: "),
+    ("query", {"query": {"nearest": A, "mmr": {"candidates_limit": 16_385}}, "using": "a"}, 422, "Validation error in JSON body: [internal.query.mmr.candidates_limit: "),
+    ("query", {"query": {"formula": {"exp_decay": {"x": "n", "midpoint": 2}}}, "prefetch": {"filter": {"must": {"has_id": []}}}}, 400, "Wrong input: Validation failed: Decay midpoint should be between 0.0 and 1.0 (exclusive), got 2."),
+    ("query", {"query": {"formula": {"exp_decay": {"x": "n", "scale": 0}}}, "prefetch": {}}, 400, "Wrong input: Validation failed: Decay scale should be non-zero positive, got 0."),
+    # A point that nobody has is told before a contradiction in the request, wherever it is named.
+    ("query", {"query": {"fusion": "rrf"}, "using": "a", "prefetch": [{"query": A, "using": "a"}, {"query": 99999}]}, 404, "Not found: No point with id 99999 found"),
+    ("query", {"query": {"fusion": "rrf"}, "prefetch": {"query": A, "using": "a", "prefetch": {"query": {"recommend": {"positive": [99999]}}, "using": "a", "score_threshold": 1}}, "using": "a"}, 404, "Not found: No point with id 99999 found"),
+    ("query", {"prefetch": {"query": 99999}}, 404, "Not found: No point with id 99999 found"),
+    ("query", {"query": 99999, "using": "a", "prefetch": {"filter": {"must": {"has_id": []}}}}, 404, "Not found: No point with id 99999 found"),
+    ("query", {"query": {"order_by": "n"}, "score_threshold": 1, "prefetch": {"query": 99999, "lookup_from": {"collection": "other", "vector": "b"}}}, 404, "Not found: No point with id 99999 found"),
     ("scroll", {"order_by": "n", "offset": 1}, 400, "Wrong input: Cannot use an `offset` when using `order_by`."),
     ("query/groups", {"query": A, "using": "a", "group_by": "kind", "group_size": 0}, 422, "Validation error in JSON body: "),
     ("query/groups", {"query": A, "using": "a", "group_by": "a b"}, 400, "Format error in JSON body: Invalid json path: 'a b'"),

@@ -2,6 +2,7 @@
 import gzip
 import json
 import socket
+import zlib
 
 import pytest
 from harness.node import Node, wait_until
@@ -192,6 +193,20 @@ def test_large_answers_are_compressed_for_those_who_can_read_it(shared_node):
         chunk, rest = rest.split(b"\r\n", 1)[1][:size], rest.split(b"\r\n", 1)[1][size + 2:]
         chunks += chunk
     assert len(json.loads(gzip.decompress(chunks))["result"]["points"]) == 100
+
+
+@pytest.mark.parametrize("path,body", [("points/query", {"query": [1, 2, 3, 4]}), ("points/delete", {"points": [1]})], ids=["frequent", "routed"])
+@pytest.mark.parametrize("coding,compress", [("gzip", gzip.compress), ("deflate", zlib.compress)], ids=["gzip", "deflate"])
+def test_compressed_bodies_are_read(shared_node, coding, compress, path, body):
+    create(shared_node, f"z-{coding}-{path[7]}")
+    at, headers = f"/collections/z-{coding}-{path[7]}/{path}", {"Content-Encoding": coding}
+    code, answer = shared_node.request("POST", at, compress(json.dumps(body).encode()), headers)
+    assert code == 200, answer
+    code, answer = shared_node.request("POST", at, json.dumps(body).encode(), headers)
+    assert code == 400 and answer["status"]["error"].startswith("Format error in JSON body: "), answer
+    # What is small on the wire and too large for the node.
+    code, answer = shared_node.request("POST", at, compress(b" " * (33 << 20)), headers)
+    assert code == 400 and "is larger than allowed (limit: 33554432 bytes)" in answer["status"]["error"], answer
 
 
 @pytest.mark.parametrize("path", ["/collections/", "//collections", "/collections/%67z/", "/collections/gz///"])

@@ -97,7 +97,7 @@ pub struct ContextPair {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct DiscoverInput {
     pub target: Example,
-    #[serde(default, deserialize_with = "pairs")]
+    #[serde(deserialize_with = "pairs")]
     #[schemars(with = "Option<OneOrMany<ContextPair>>")]
     pub context: Vec<ContextPair>,
 }

@@ -54,7 +54,7 @@ impl Mmr {
             invalid.add(format!("{path}.diversity"), format!("value {d:?} invalid, must be from 0.0 to 1.0"));
         }
         if let Some(n) = self.candidates_limit {
-            invalid.within(&format!("{path}.candidates_limit"), n, 1, MMR_CANDIDATES_MAX);
+            invalid.within(&format!("{path}.candidates_limit"), n, 0, MMR_CANDIDATES_MAX);
         }
     }
 }

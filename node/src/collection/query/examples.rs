@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use quiver_api::point::{PointId, Vector};
-use quiver_api::query::{ContextPair, Example, LookupFrom, Query, RecommendInput, Strategy};
+use quiver_api::query::{ContextPair, Example, LookupFrom, Prefetch, Query, RecommendInput, Strategy};
 use quiver_api::shard_call::ShardQuery;
 
 use super::{Asking, other};
@@ -51,31 +53,63 @@ impl Vectors<'_> {
 }
 
 impl Asking<'_> {
-    /// The query with vectors in the place of ids, and the ids that it named of this collection.
+    /// The query with vectors in the place of ids.
     pub(super) async fn resolved(
         &self,
         query: Query,
         using: &str,
-        lookup: Option<LookupFrom>,
-    ) -> Result<(ShardQuery, Vec<PointId>)> {
-        let ids = named(&query);
-        let name = lookup.as_ref().and_then(|l| l.vector.as_deref()).unwrap_or(using);
-        let mut vectors = Vectors { name, found: HashMap::new() };
-        let mut elsewhere = false;
-        if !ids.is_empty() {
-            let wanted = ids.clone();
-            vectors.found = match &lookup {
-                None => self.collection.vectors_of(wanted, name, self.deadline).await?,
-                Some(lookup) => {
-                    let other = other(self.registry, &lookup.collection)?;
-                    let other = other.among(lookup.shard_key.as_ref(), ApiError::bad_request)?;
-                    elsewhere = other.name() != self.collection.name();
-                    other.vectors_of(wanted, name, self.deadline).await?
-                }
-            };
+        lookup: Option<&LookupFrom>,
+    ) -> Result<ShardQuery> {
+        let vectors = self.vectors_of(named(&query), using, lookup).await?;
+        with_vectors(query, &vectors)
+    }
+
+    async fn vectors_of<'a>(
+        &self,
+        ids: Vec<PointId>,
+        using: &'a str,
+        lookup: Option<&'a LookupFrom>,
+    ) -> Result<Vectors<'a>> {
+        let name = lookup.and_then(|l| l.vector.as_deref()).unwrap_or(using);
+        let found = match lookup {
+            _ if ids.is_empty() => HashMap::new(),
+            None => self.collection.vectors_of(ids, name, self.deadline).await?,
+            Some(lookup) => {
+                let other = other(self.registry, &lookup.collection)?;
+                let other = other.among(lookup.shard_key.as_ref(), ApiError::bad_request)?;
+                other.vectors_of(ids, name, self.deadline).await?
+            }
+        };
+        Ok(Vectors { name, found })
+    }
+
+    /// Fails if a point that the stage or anything inside it names is not there.
+    pub(super) fn find_named<'a>(&'a self, stage: &'a Prefetch) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let ids = stage.query.as_ref().map(named).unwrap_or_default();
+            let using = stage.using.as_deref().unwrap_or_default();
+            let vectors = self.vectors_of(ids.clone(), using, stage.lookup_from.as_ref()).await?;
+            ids.into_iter().try_for_each(|id| vectors.find(Example::Id(id)).map(drop))?;
+            for inner in stage.prefetches() {
+                self.find_named(inner).await?;
+            }
+            Ok(())
         }
-        let query = with_vectors(query, &vectors)?;
-        Ok((query, if elsewhere { Vec::new() } else { ids }))
+        .boxed()
+    }
+
+    /// The ids of this collection that the stage and all inside it name.
+    pub(super) fn named_here(&self, stage: &Prefetch) -> Vec<PointId> {
+        let elsewhere = stage.lookup_from.as_ref().is_some_and(|lookup| {
+            let other = self.registry.find(&lookup.collection);
+            other.is_none_or(|other| other.name() != self.collection.name())
+        });
+        let own = stage.query.as_ref().filter(|_| !elsewhere).map(named).unwrap_or_default();
+        let inner = stage.prefetches().iter().flat_map(|inner| self.named_here(inner));
+        let mut ids: Vec<PointId> = own.into_iter().chain(inner).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 }
 
@@ -84,6 +118,7 @@ fn named(query: &Query) -> Vec<PointId> {
     let mut examples: Vec<&Example> = Vec::new();
     match query {
         Query::Id(id) => return vec![*id],
+        Query::Diverse(example, _) => examples.push(example),
         Query::Recommend(r) => examples.extend([&r.positive, &r.negative].into_iter().flatten().flatten()),
         Query::Discover(d) => {
             examples.push(&d.target);

@@ -318,12 +318,12 @@ fn checked(e: Expression) -> Result<Checked> {
             let (scale, midpoint) = (scale.unwrap_or(1.0), midpoint.unwrap_or(0.5));
             if !(midpoint > 0.0 && midpoint < 1.0) {
                 return Err(ApiError::wrong_input(format!(
-                    "Validation failed: Decay midpoint should be between 0.0 and 1.0 (exclusive), got {midpoint}"
+                    "Validation failed: Decay midpoint should be between 0.0 and 1.0 (exclusive), got {midpoint}."
                 )));
             }
             if scale <= 0.0 {
                 return Err(ApiError::wrong_input(format!(
-                    "Validation failed: Decay scale should be non-zero positive, got {scale}"
+                    "Validation failed: Decay scale should be non-zero positive, got {scale}."
                 )));
             }
             Checked::Decay {
@@ -469,7 +469,7 @@ mod tests {
         check_error(json!({"pow": {"base": -1, "exponent": 0.5}}), &not_finite("-1^0.5 = NaN"));
         check_error(json!("$score[x]"), "Wrong input: Invalid score pattern: $score[x]");
         check_error(json!("a b"), "Format error in JSON body: Invalid json path: 'a b'");
-        let midpoint = "Decay midpoint should be between 0.0 and 1.0 (exclusive), got 1";
+        let midpoint = "Decay midpoint should be between 0.0 and 1.0 (exclusive), got 1.";
         check_error(
             json!({"lin_decay": {"x": 1, "midpoint": 1}}),
             &format!("Wrong input: Validation failed: {midpoint}"),

@@ -29,14 +29,14 @@ const POINTS_MAX: usize = 100_000;
 /// Further questions that leave out what is known.
 const FURTHER: usize = 6;
 
-/// Refuses what can't be meant.
-pub fn check(r: &QueryGroupsRequest, path: &str) -> Result<()> {
+/// Refuses values out of range.
+pub fn validate(r: &QueryGroupsRequest, path: &str) -> Result<()> {
     let mut invalid = Invalid::new();
     invalid.at_least(&format!("{path}group_size"), r.group_size, 1);
     invalid.at_least(&format!("{path}limit"), r.limit, 1);
     invalid.done()?;
     convert::path(&r.group_by)?;
-    plan::check(&r.query(), path)
+    plan::validate(&r.query(), path)
 }
 
 impl Asking<'_> {
@@ -49,7 +49,8 @@ impl Asking<'_> {
         let size = r.group_size.unwrap_or(GROUP_SIZE);
         let mut groups =
             Groups { limit: r.limit.unwrap_or(GROUPS), size, order: Vec::new(), hits: HashMap::new() };
-        let (mut stage, mut shown) = stage_of(r.query());
+        let (stage, mut shown) = stage_of(r.query());
+        let mut stage = self.outermost(stage).await?;
         // Prefetches that would be enough for one list are to be enough for all groups.
         widen(&mut stage, size);
         stage.filter = both(stage.filter, Some(has_value(&r.group_by)));

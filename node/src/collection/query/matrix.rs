@@ -8,7 +8,7 @@ use quiver_api::shard_call::{ShardQuery, ShardSearch};
 use quiver_api::validate::Invalid;
 
 use super::{Asking, Shown, among, both};
-use crate::error::Result;
+use crate::error::{ApiError, Result};
 
 /// Points that are drawn, unless the request says otherwise.
 pub const SAMPLE: usize = 10;
@@ -22,9 +22,7 @@ const AT_ONCE: usize = 64;
 /// Refuses numbers that are out of range.
 pub fn check(r: &MatrixRequest, path: &str) -> Result<()> {
     let mut invalid = Invalid::new();
-    if let Some(sample) = r.sample {
-        invalid.within(&format!("{path}sample"), sample, 2, SAMPLE_MAX);
-    }
+    invalid.at_least(&format!("{path}sample"), r.sample, 2);
     invalid.at_least(&format!("{path}limit"), r.limit, 1);
     if let Some(filter) = &r.filter {
         filter.validate(&format!("{path}filter"), &mut invalid);
@@ -41,7 +39,11 @@ impl Asking<'_> {
         let has_vector = Conditions(vec![Condition::HasVector { has_vector: using.clone() }]);
         let filter = both(r.filter, Some(Filter { must: Some(has_vector), ..Filter::default() }));
         let with = (WithPayload::Bool(false), WithVector::Names(vec![using.clone()]));
-        let drawn = self.collection.sample(self.seed, filter, sample, with, self.deadline).await?;
+        let most = sample.min(SAMPLE_MAX + 1);
+        let drawn = self.collection.sample(self.seed, filter, most, with, self.deadline).await?;
+        if drawn.len() > SAMPLE_MAX {
+            return Err(ApiError::bad_request(format!("a sample has more than {SAMPLE_MAX} points")));
+        }
         let mut drawn: Vec<(PointId, Vector)> =
             drawn.into_iter().filter_map(|r| vector_of(r, &using)).collect();
         if drawn.len() < 2 {

@@ -27,6 +27,9 @@ impl Asking<'_> {
             WithVector::Names(names) => WithVector::Names(names.iter().chain([&using]).cloned().collect()),
         };
         search.limit = mmr.candidates_limit.unwrap_or(limit).min(MMR_CANDIDATES_MAX);
+        if search.limit == 0 {
+            return Ok(Vec::new());
+        }
         let found = self.collection.search(vec![(search, 0)], self.deadline).await?.pop().unwrap_or_default();
         let (diversity, count) = (mmr.diversity.unwrap_or(0.5), limit.saturating_add(offset));
         let work = move |_: &_| {

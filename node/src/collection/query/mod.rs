@@ -68,10 +68,12 @@ pub fn random_seed() -> u64 {
 
 /// A request as its outermost stage, and what is shown.
 pub fn stage_of(r: QueryRequest) -> (Prefetch, Shown) {
+    // Points that are drawn have no order that could be skipped along.
+    let drawn = r.query == Some(Query::Sample) && !r.has_prefetch();
     let shown = Shown {
         payload: r.with_payload.unwrap_or(WithPayload::Bool(false)),
         vectors: r.with_vector.unwrap_or(WithVector::Bool(false)),
-        offset: r.offset.unwrap_or(0),
+        offset: if drawn { 0 } else { r.offset.unwrap_or(0) },
     };
     let stage = Prefetch {
         prefetch: r.prefetch,
@@ -87,6 +89,22 @@ pub fn stage_of(r: QueryRequest) -> (Prefetch, Shown) {
 }
 
 impl Asking<'_> {
+    /// The outermost stage of a request, if it makes sense. A point that it names and nobody has is told before any
+    /// contradiction in it; none that it names, at whatever depth, is its answer.
+    pub async fn outermost(&self, mut stage: Prefetch) -> Result<Prefetch> {
+        let points = self.collection.points_about().and_then(|n| usize::try_from(n).ok());
+        plan::check_cost(&stage, points.unwrap_or(usize::MAX))?;
+        if let Err(contradiction) = plan::check(&stage) {
+            self.find_named(&stage).await?;
+            return Err(contradiction);
+        }
+        let named = self.named_here(&stage);
+        if !named.is_empty() {
+            stage.filter = Some(without(named, stage.filter));
+        }
+        Ok(stage)
+    }
+
     /// The points of a stage, best first. Every stage's filter holds for what is inside it too.
     pub fn answer(
         &self,
@@ -123,10 +141,11 @@ impl Asking<'_> {
                 let mut ids: Vec<PointId> = lists.iter().flatten().map(|p| p.id).collect();
                 ids.sort_unstable();
                 ids.dedup();
+                stage.query = query;
                 if ids.is_empty() {
+                    self.find_named(&stage).await?;
                     return Ok(Vec::new());
                 }
-                stage.query = query;
                 // So few points are compared one by one; the params are those of a search in all of them.
                 let idf = stage.params.take().and_then(|p| p.idf);
                 stage.params = Some(SearchParams { exact: true, idf, ..SearchParams::default() });
@@ -157,11 +176,11 @@ impl Asking<'_> {
             Some(Query::Diverse(nearest, mmr)) => (nearest.into(), Some(mmr)),
             Some(query) => (query, None),
         };
-        let (query, named) = self.resolved(query, &using, stage.lookup_from).await?;
+        let query = self.resolved(query, &using, stage.lookup_from.as_ref()).await?;
         let search = ShardSearch {
             using,
             query,
-            filter: if named.is_empty() { filter } else { Some(without(named, filter)) },
+            filter,
             params: stage.params.unwrap_or_default(),
             limit: all,
             score_threshold: stage.score_threshold,
