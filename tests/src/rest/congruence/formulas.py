@@ -9,15 +9,18 @@ from qdrant_client import models as m
 
 from . import values
 
-# Numbers in payloads, with the least that stands in for one that is missing; the rest of the fields are of other types.
+# Numbers in payloads, with what stands in for one that is missing.
 NUMBERS = {"f": 0.5, "n": 3, "obj.a": -1, "rows[0].x": 2}
+# Matches what the key has to hold.
+HELD = {"when": {"range": m.DatetimeRange(gte="1900-01-01T00:00:00Z")}, "place": {"geo_radius": m.GeoRadius(center=m.GeoPoint(lat=0, lon=0), radius=3e7)}}
 
 
 def usable(key: str) -> m.Filter:
-    """The key has one number or nothing at all: a list of two, a text or a null fail the whole query in both clients."""
-    one = m.Filter(must=[m.FieldCondition(key=key, range=m.Range(gte=-1e15)), m.FieldCondition(key=key, values_count=m.ValuesCount(gte=1, lte=1))])
+    """The key has one fitting value, or for numbers none at all: a list of two, a text or a null fail the whole query in both clients."""
+    held = m.FieldCondition(key=key, **HELD.get(key, {"range": m.Range(gte=-1e15)}))
+    one = m.Filter(must=[held, m.FieldCondition(key=key, values_count=m.ValuesCount(gte=1, lte=1))])
     none = m.Filter(must=[m.IsEmptyCondition(is_empty=m.PayloadField(key=key))], must_not=[m.IsNullCondition(is_null=m.PayloadField(key=key))])
-    return m.Filter(should=[one, none])
+    return one if key in HELD else m.Filter(should=[one, none])
 
 
 class Formula:
@@ -32,21 +35,10 @@ class Formula:
         return m.FormulaQuery(formula=self.expression, defaults=self.defaults or None)
 
     def filter(self) -> m.Filter | None:
-        """Points for which the formula has a value; sometimes one is missing, and both refuse."""
+        """Points for which the formula has a value; sometimes one has not, and both refuse."""
         if not self.keys:
             return None
-        wanted = [m.FieldCondition(key="place", values_count=m.ValuesCount(gte=1, lte=1)) if key == "place" else usable(key) for key in sorted(self.keys - {"when", "place"})]
-        wanted += [self.parses(key) for key in sorted(self.keys & {"when", "place"})]
-        return m.Filter(must=wanted)
-
-    @staticmethod
-    def parses(key: str) -> m.Filter:
-        one = m.FieldCondition(key=key, values_count=m.ValuesCount(gte=1, lte=1))
-        if key == "when":
-            right = m.FieldCondition(key=key, range=m.DatetimeRange(gte="1900-01-01T00:00:00Z"))
-        else:
-            right = m.FieldCondition(key=key, geo_radius=m.GeoRadius(center=m.GeoPoint(lat=0, lon=0), radius=3e7))
-        return m.Filter(must=[one, right])
+        return m.Filter(must=[usable(key) for key in sorted(self.keys)])
 
     def number(self, key: str | None = None) -> str:
         key = key or self.rng.choice(list(NUMBERS))

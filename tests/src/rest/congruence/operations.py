@@ -171,6 +171,16 @@ class Pair:
             self.both("create_vector_name", name, kind.late_config())
             self.schema.kinds[name] = kind
 
+    def modifier(self):
+        """IDF of a sparse vector goes on or off."""
+        if sparse := [name for name, kind in self.schema.kinds.items() if kind.kind == "sparse"]:
+            name = self.rng.choice(sparse)
+            kind = self.schema.kinds[name]
+            kind.idf = not kind.idf
+            self.last = f"IDF of {name} is {kind.idf}"
+            modifier = models.Modifier.IDF if kind.idf else models.Modifier.NONE
+            self.both("update_collection", sparse_vectors_config={name: models.SparseVectorParams(modifier=modifier)})
+
     def batch_step(self):
         """One operation of a batch; of ids that exist, as one that fails would stop the rest."""
         target = self.existing(3)
@@ -267,4 +277,4 @@ class Pair:
 
 
 WEIGHTS = {Pair.upsert: 11, Pair.delete: 5, Pair.set_payload: 6, Pair.overwrite_payload: 3, Pair.delete_payload: 3, Pair.clear_payload: 1, Pair.update_vectors: 4, Pair.delete_vectors: 2,
-           Pair.vector_names: 3, Pair.batch: 4, Pair.index: 6, Pair.scroll: 14, Pair.count: 9, Pair.retrieve: 5}
+           Pair.vector_names: 3, Pair.modifier: 1, Pair.batch: 4, Pair.index: 6, Pair.scroll: 14, Pair.count: 9, Pair.retrieve: 5}

@@ -49,7 +49,7 @@ class Queries:
 
     def __init__(self, rng: random.Random, schema: Schema, examples, answer, other: str | None):
         self.rng, self.schema, self.examples, self.answer, self.other = rng, schema, examples, answer, other
-        # While it is set, prefetches have no ids for examples, and no limits.
+        # While it is set, prefetches have no ids for examples, no limits, and lists for contexts.
         self.whole = False
 
     # --- queries of vectors
@@ -65,7 +65,7 @@ class Queries:
 
     def pairs(self, using: str, lookup, least: int = 1):
         made = [m.ContextPair(positive=self.example(using, lookup), negative=self.example(using, lookup)) for _ in range(self.rng.randint(least, 3))]
-        return made[0] if len(made) == 1 and self.rng.random() < 0.5 else made
+        return made[0] if len(made) == 1 and not self.whole and self.rng.random() < 0.5 else made
 
     def recommend(self, using: str, lookup, strategy):
         least = 1 if strategy in (None, m.RecommendStrategy.AVERAGE_VECTOR) or self.rng.random() < 0.7 else 0

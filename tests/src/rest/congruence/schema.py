@@ -31,7 +31,7 @@ class Kind:
         if self.kind == "multi":
             return [values.vector(rng, self.size) for _ in range(rng.randint(1, 4))]
         # Not in order, as both have to sort them. Values may be below zero, and then a score is.
-        indices = rng.sample(range(INDICES), rng.randint(1, 6))
+        indices = rng.sample(range(INDICES), rng.randint(1, 6) if rng.random() < 0.97 else 0)
         return models.SparseVector(indices=indices, values=[round(rng.gauss(0.6, 0.6), 3) or 0.5 for _ in indices])
 
     def on_disk(self, rng: random.Random) -> bool | None:

@@ -3,7 +3,8 @@
 Left out, as the in-memory client has it wrong or not at all:
 - `offset` of a sample: the client ignores it;
 - `params` of groups: the client drops them, so there is no corpus for IDF;
-- ids and limits in the prefetches of groups: the client does not look up the ones, and lifts the others to the size of the collection;
+- ids, limits and contexts of a single pair in the prefetches of groups: the client takes them as they are, but for the limits, which it lifts to the
+  size of the collection;
 - a score threshold of queries without scores (none, order_by, sample): the protocol refuses it, the client ignores it;
 - `using` beside fusion and formula: the protocol refuses it, the client ignores it;
 - MMR of points among which two are equally good: which comes first has no order, and decides what follows (`test_calls` has the ties that have one);
