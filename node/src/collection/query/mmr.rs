@@ -121,9 +121,10 @@ pub fn choose(candidates: &[(f32, &Vector)], distance: Distance, diversity: f32,
     let mut left: Vec<usize> = (0..candidates.len()).collect();
     let mut chosen: Vec<usize> = Vec::new();
     while chosen.len() < count && !left.is_empty() {
+        // The zero makes no difference of −0 and 0, which tie.
         let worth = |i: usize| match chosen.is_empty() {
-            true => relevant[i],
-            false => (1.0 - diversity) * relevant[i] - diversity * likest[i],
+            true => relevant[i] + 0.0,
+            false => (1.0 - diversity) * relevant[i] - diversity * likest[i] + 0.0,
         };
         let best = (0..left.len()).max_by(|a, b| worth(left[*a]).total_cmp(&worth(left[*b])));
         let next = left.swap_remove(best.unwrap_or_default());

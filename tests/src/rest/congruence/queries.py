@@ -2,6 +2,8 @@
 
 Left out, as the in-memory client has it wrong or not at all:
 - examples of `recommend` without the vector: the protocol passes over them, the client refuses;
+- a bare `should` or `min_should` in the filter of a query and in that of its prefetch: the client, as the original, makes alternatives of them, here
+  both have to hold as the protocol says; so every filter of a query is a `must` of the one that was drawn;
 - relevance feedback over sparse vectors and multivectors: the client has it for dense ones only;
 - a score threshold of a prefetch whose scores are not those of its distance, over Euclid and Manhattan: the client compares the wrong way round
   (qdrant-client issue 1370). Of the query itself the threshold is computed here, so there it is compared.
@@ -41,7 +43,7 @@ class Asked:
 
     def whole_filter(self) -> m.Filter | None:
         parts = [f for f in (self.filter, *self.needs) if f is not None]
-        return parts[0] if len(parts) == 1 else m.Filter(must=parts) if parts else None
+        return m.Filter(must=parts) if parts else None
 
 
 class Queries:
