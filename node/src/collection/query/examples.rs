@@ -77,6 +77,15 @@ impl Asking<'_> {
         let query = with_vectors(query, &vectors)?;
         Ok((query, if elsewhere { Vec::new() } else { ids }))
     }
+
+    /// The points that a query names and that are not to be found: none if they are those of another collection.
+    pub(super) fn excluded(&self, query: &Query, lookup: Option<&LookupFrom>) -> Result<Vec<PointId>> {
+        let elsewhere = match lookup {
+            Some(lookup) => other(self.registry, &lookup.collection)?.name() != self.collection.name(),
+            None => false,
+        };
+        Ok(if elsewhere { Vec::new() } else { named(query) })
+    }
 }
 
 /// The ids that a query names.

@@ -108,6 +108,12 @@ impl Asking<'_> {
         if inner.is_empty() {
             return self.leaf(stage, filter, shown).await;
         }
+        // What is not to be found takes no place in a prefetch either.
+        let named = match &stage.query {
+            Some(query) => self.excluded(query, stage.lookup_from.as_ref())?,
+            None => Vec::new(),
+        };
+        let filter = if named.is_empty() { filter } else { Some(without(named, filter)) };
         let asked = inner.into_iter().map(|p| self.answer(p, filter.clone(), Shown::nothing()));
         let lists: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
         match stage.query.take() {
