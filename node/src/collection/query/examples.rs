@@ -93,6 +93,7 @@ fn named(query: &Query) -> Vec<PointId> {
     let mut examples: Vec<&Example> = Vec::new();
     match query {
         Query::Id(id) => return vec![*id],
+        Query::Diverse(nearest, _) => examples.push(nearest),
         Query::Recommend(r) => examples.extend([&r.positive, &r.negative].into_iter().flatten().flatten()),
         Query::Discover(d) => {
             examples.push(&d.target);

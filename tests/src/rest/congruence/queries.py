@@ -5,6 +5,7 @@ Left out, as the in-memory client has it wrong or not at all:
 - a bare `should` or `min_should` in the filter of a query and in that of its prefetch: the client, as the original, makes alternatives of them, here
   both have to hold as the protocol says; so every filter of a query is a `must` of the one that was drawn;
 - relevance feedback over sparse vectors and multivectors: the client has it for dense ones only;
+- `lookup_from` of relevance feedback: the client looks up the ids in the collection itself;
 - a score threshold of a prefetch whose scores are not those of its distance, over Euclid and Manhattan: the client compares the wrong way round
   (qdrant-client issue 1370). Of the query itself the threshold is computed here, so there it is compared.
 """
@@ -108,7 +109,8 @@ class Queries:
             case 8:
                 asked.query = m.ContextQuery(context=self.pairs(using, lookup))
             case _:
-                asked.query = self.feedback(using, lookup)
+                asked.lookup = None
+                asked.query = self.feedback(using, None)
         asked.derived = draw > 3
         asked.lower_is_better = draw <= 3 and kind.lower_is_better()
         return asked
@@ -146,7 +148,7 @@ class Queries:
         return m.Prefetch(filter=values.filter(rng, self.schema.names()), limit=ALL) if not ordered else m.Prefetch(filter=m.Filter(must=[m.HasIdCondition(has_id=[1])]), limit=1)
 
     def distance_is_low(self, asked: Asked) -> bool:
-        return asked.prefetch is None and self.schema.kinds[asked.using or ""].lower_is_better()
+        return not isinstance(asked.query, (m.FusionQuery, m.RrfQuery, m.FormulaQuery)) and self.schema.kinds[asked.using or ""].lower_is_better()
 
     def merging(self, depth: int, root: m.Filter | None = None, whole: bool = False) -> Asked:
         """A query over prefetches: fusion, a formula, or a query of vectors that scores the prefetched points again."""
