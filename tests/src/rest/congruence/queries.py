@@ -5,7 +5,8 @@ Left out, as the in-memory client has it wrong or not at all:
 - a bare `should` or `min_should` in the filter of a query and in that of its prefetch: the client, as the original, makes alternatives of them, here
   both have to hold as the protocol says; so every filter of a query is a `must` of the one that was drawn;
 - relevance feedback over sparse vectors and multivectors: the client has it for dense ones only;
-- `lookup_from` of relevance feedback: the client looks up the ids in the collection itself;
+- `lookup_from` of relevance feedback, and ids in it over prefetches: the client looks them up in the collection itself, and lets them take places in
+  the prefetches;
 - a score threshold of a prefetch whose scores are not those of its distance, over Euclid and Manhattan: the client compares the wrong way round
   (qdrant-client issue 1370). Of the query itself the threshold is computed here, so there it is compared.
 """
@@ -52,7 +53,7 @@ class Queries:
 
     def __init__(self, rng: random.Random, schema: Schema, examples, answer, other: str | None):
         self.rng, self.schema, self.examples, self.answer, self.other = rng, schema, examples, answer, other
-        # While it is set, prefetches have no ids for examples, no limits, and lists for contexts.
+        # While it is set, examples are no ids, prefetches have no limits, and contexts are lists.
         self.whole = False
 
     # --- queries of vectors
@@ -158,6 +159,10 @@ class Queries:
         asked = Asked(filter=values.filter(rng, self.schema.names()) if rng.random() < 0.3 else None, derived=True)
         if draw >= 5:
             asked = self.of_vectors()
+            if isinstance(asked.query, m.RelevanceFeedbackQuery):
+                self.whole = True
+                asked.query = self.feedback(asked.using or "", None)
+                self.whole = outer or whole
         elif draw >= 3:
             formula = Formula(rng, self.schema.names(), count)
             asked.query = formula.query()
