@@ -46,7 +46,7 @@ pub enum Operation {
         condition: Option<Filter>,
     },
     Delete(Selection),
-    /// Adds or replaces the vectors given; a missing point is [`crate::Error::PointNotFound`].
+    /// Adds or replaces the vectors given; a missing point is [`crate::Error::PointNotFound`], and the others are written.
     UpdateVectors {
         points: Vec<(PointId, NamedVectors)>,
         condition: Option<Filter>,

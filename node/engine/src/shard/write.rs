@@ -38,6 +38,8 @@ pub(super) struct Group {
     /// Ids that the first `known` operations write (true) or delete (false).
     overlay: HashMap<PointId, bool>,
     known: usize,
+    /// The first id of the operation in hand that does not exist.
+    missing: Option<PointId>,
 }
 
 /// An operation in the log that is not applied yet.
@@ -127,10 +129,17 @@ impl Shard {
             if needs_state(&op) || group.bytes > BATCH_BYTES {
                 self.commit(&mut writer, &mut group, told);
             }
-            match self.resolve(&writer, &mut group, op, &config) {
-                Ok(None) => group.other.push((done, Ok(Applied { seq: 0 }))),
-                Ok(Some(op)) => self.append_in_steps(&mut writer, &mut group, op, done, told),
-                Err(e) => group.other.push((done, Err(e))),
+            group.missing = None;
+            match (self.resolve(&writer, &mut group, op, &config), group.missing) {
+                (Ok(None), None) => group.other.push((done, Ok(Applied { seq: 0 }))),
+                (Ok(None), Some(id)) => group.other.push((done, Err(Error::PointNotFound(id)))),
+                (Ok(Some(op)), None) => self.append_in_steps(&mut writer, &mut group, op, done, told),
+                (Ok(Some(op)), Some(id)) => {
+                    // The points that exist are written all the same.
+                    let done: Done = Box::new(move |r| done(r.and(Err(Error::PointNotFound(id)))));
+                    self.append_in_steps(&mut writer, &mut group, op, done, told);
+                }
+                (Err(e), _) => group.other.push((done, Err(e))),
             }
         }
         self.commit(&mut writer, &mut group, told);
@@ -245,8 +254,8 @@ impl Shard {
                 }
                 LogOp::Delete(ids)
             }
-            Operation::UpdateVectors { points, condition } => {
-                exist(writer, group, points.iter().map(|(id, _)| *id))?;
+            Operation::UpdateVectors { mut points, condition } => {
+                keep_existing(writer, group, &mut points, |(id, _)| *id);
                 let points = self.admit_vectors(points, condition.as_ref())?;
                 if points.is_empty() {
                     return Ok(None);
@@ -288,8 +297,8 @@ impl Shard {
         select: Selection,
     ) -> Result<Option<Vec<PointId>>> {
         let ids = match select {
-            Selection::Ids(ids) => {
-                exist(writer, group, ids.iter().copied())?;
+            Selection::Ids(mut ids) => {
+                keep_existing(writer, group, &mut ids, |id| *id);
                 ids
             }
             Selection::Filter(filter) => self.whole().ids_matching(&filter, &Cancel::new())?,
@@ -398,12 +407,13 @@ fn refuse(writer: &mut MutexGuard<'_, Writer>, ops: Vec<Logged>, error: &Error, 
     told.extend(ops.into_iter().filter_map(|logged| Some((logged.done?, Err(again())))));
 }
 
-/// Every one of the ids exists once the group is applied.
-fn exist(
+/// Leaves the points that exist once the group is applied, and notes the first that does not.
+fn keep_existing<T>(
     writer: &MutexGuard<'_, Writer>,
     group: &mut Group,
-    ids: impl Iterator<Item = PointId>,
-) -> Result<()> {
+    points: &mut Vec<T>,
+    id_of: fn(&T) -> PointId,
+) {
     for logged in &group.ops[group.known..] {
         match &logged.op {
             LogOp::Upsert(points) => group.overlay.extend(points.iter().map(|p| (p.id, true))),
@@ -412,12 +422,15 @@ fn exist(
         }
     }
     group.known = group.ops.len();
-    for id in ids {
-        if !group.overlay.get(&id).copied().unwrap_or_else(|| writer.state.contains(id)) {
-            return Err(Error::PointNotFound(id));
+    let Group { overlay, missing, .. } = group;
+    points.retain(|point| {
+        let id = id_of(point);
+        let exists = overlay.get(&id).copied().unwrap_or_else(|| writer.state.contains(id));
+        if !exists {
+            missing.get_or_insert(id);
         }
-    }
-    Ok(())
+        exists
+    });
 }
 
 /// Whether a point that is being written passes a filter.

@@ -4,7 +4,7 @@ use quiver_api::collections::Distance;
 use quiver_api::point::{ScoredPoint, Vector, Vectors};
 use quiver_api::points::WithVector;
 use quiver_api::query::{MMR_CANDIDATES_MAX, Mmr};
-use quiver_api::shard_call::ShardSearch;
+use quiver_api::shard_call::{ShardQuery, ShardSearch};
 use quiver_engine::vector::SparseRow;
 
 use super::Asking;
@@ -26,6 +26,11 @@ impl Asking<'_> {
             WithVector::Bool(false) => WithVector::Names(vec![using.clone()]),
             WithVector::Names(names) => WithVector::Names(names.iter().chain([&using]).cloned().collect()),
         };
+        // Candidates are found by IDF, but how near they are to the query is measured as between them: without.
+        let sparse = match &search.query {
+            ShardQuery::Nearest(Vector::Sparse { indices, values }) => Some(in_order(indices, values)),
+            _ => None,
+        };
         search.limit = mmr.candidates_limit.unwrap_or(limit).min(MMR_CANDIDATES_MAX);
         if search.limit == 0 {
             return Ok(Vec::new());
@@ -33,14 +38,25 @@ impl Asking<'_> {
         let found = self.collection.search(vec![(search, 0)], self.deadline).await?.pop().unwrap_or_default();
         let (diversity, count) = (mmr.diversity.unwrap_or(0.5), limit.saturating_add(offset));
         let work = move |_: &_| {
-            let candidates: Vec<(f32, &Vector)> =
-                found.iter().filter_map(|p| Some((p.score, vector_of(p, &using)?))).collect();
+            let candidates: Vec<(f32, &Vector)> = found
+                .iter()
+                .filter_map(|p| Some((p.score, vector_of(p, &using)?)))
+                .map(|(score, v)| (sparse.as_ref().map_or(score, |q| similarity(q, v, distance)), v))
+                .collect();
             let chosen = choose(&candidates, distance, diversity, count);
             let mut found: Vec<Option<ScoredPoint>> = found.into_iter().map(Some).collect();
             chosen.into_iter().skip(offset).filter_map(|i| found[i].take()).map(|p| only(p, &shown)).collect()
         };
         Ok(self.collection.node.pools.search.run("Search", self.deadline, work).await?)
     }
+}
+
+/// A sparse vector of a query, with its indices as ascending as those of stored ones.
+fn in_order(indices: &[u32], values: &[f32]) -> Vector {
+    let mut pairs: Vec<(u32, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
+    pairs.sort_unstable_by_key(|(index, _)| *index);
+    let (indices, values) = pairs.into_iter().unzip();
+    Vector::Sparse { indices, values }
 }
 
 /// The vector that was searched by; every point that was found has it.
@@ -108,9 +124,10 @@ pub fn choose(candidates: &[(f32, &Vector)], distance: Distance, diversity: f32,
     let mut left: Vec<usize> = (0..candidates.len()).collect();
     let mut chosen: Vec<usize> = Vec::new();
     while chosen.len() < count && !left.is_empty() {
+        // The zero makes no difference of −0 and 0, which tie.
         let worth = |i: usize| match chosen.is_empty() {
-            true => relevant[i],
-            false => (1.0 - diversity) * relevant[i] - diversity * likest[i],
+            true => relevant[i] + 0.0,
+            false => (1.0 - diversity) * relevant[i] - diversity * likest[i] + 0.0,
         };
         let best = (0..left.len()).max_by(|a, b| worth(left[*a]).total_cmp(&worth(left[*b])));
         let next = left.swap_remove(best.unwrap_or_default());

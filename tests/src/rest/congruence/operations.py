@@ -1,55 +1,21 @@
-"""One random operation at a time, done to both clients; reads are compared at once.
+"""Random writes and plain reads, done to both clients; reads are compared at once. Queries are in `searches`.
 
 Where the in-memory client itself departs from the protocol, the generator leaves the case out and says so here:
 - set_payload with a null at the top level: the protocol removes the key, the client keeps a null;
 - update_mode inside a batch: the client drops it;
-- update_mode for a point that was deleted: the client takes it for one that is still there.
+- update_mode for a point that was deleted: the client takes it for one that is still there;
+- creating a vector name again with the same configuration: the protocol says yes, the client refuses;
+- dropping a vector name beside the unnamed vector: the client refuses whatever the name is.
 """
 import random
-from contextlib import contextmanager
 
-import numpy as np
 from qdrant_client import models
 
 from . import values
+from .compare import Differs, same_record
+from .schema import LATE, Schema
 
-TOLERANCE = 2e-4
 EVERYTHING = 10_000
-
-
-class Differs(AssertionError):
-    """The two clients disagree; the text says on what."""
-
-
-def same_number(a: float, b: float) -> bool:
-    return abs(a - b) <= TOLERANCE * max(1.0, abs(a), abs(b))
-
-
-def same_json(a, b) -> bool:
-    """Equality as JSON has it: 1, 1.0 and true are three values."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same_json(a[k], b[k]) for k in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(same_json, a, b))
-    return type(a) is type(b) and a == b
-
-
-def as_named(vector) -> dict:
-    if vector is None:
-        return {}
-    return vector if isinstance(vector, dict) else {"": vector}
-
-
-def same_vectors(a, b) -> bool:
-    a, b = as_named(a), as_named(b)
-    return a.keys() == b.keys() and all(np.allclose(a[k], b[k], atol=1e-4, rtol=1e-4) for k in a)
-
-
-def same_record(ours, theirs, what: str) -> None:
-    if not same_json(ours.payload, theirs.payload):
-        raise Differs(f"{what}: point {ours.id} has the payload {ours.payload}, should have {theirs.payload}")
-    if not same_vectors(ours.vector, theirs.vector):
-        raise Differs(f"{what}: point {ours.id} has the vectors {ours.vector}, should have {theirs.vector}")
 
 
 class Pair:
@@ -57,24 +23,20 @@ class Pair:
 
     def __init__(self, rng: random.Random, node, remote, local, name: str):
         self.rng, self.node, self.remote, self.local, self.name = rng, node, remote, local, name
-        self.last, self.written = "", set()
-        if rng.random() < 0.5:
-            self.sizes = {"": rng.randint(3, 12)}
-            params = models.VectorParams(size=self.sizes[""], distance=rng.choice(values.DISTANCES), on_disk=rng.random() < 0.5)
-            self.distances = {"": params.distance}
-        else:
-            self.sizes = {n: rng.randint(3, 12) for n in ["text", "image", "x-1"][: rng.randint(1, 3)]}
-            params = {n: models.VectorParams(size=s, distance=rng.choice(values.DISTANCES)) for n, s in self.sizes.items()}
-            self.distances = {n: p.distance for n, p in params.items()}
-        self.names = list(self.sizes)
-        local.create_collection(name, vectors_config=params)
+        self.last, self.written, self.schema, self.dropped = "", set(), Schema(rng), set()
+        params = self.schema.params(rng)
+        local.create_collection(name, **params)
         # Small settings, so that segments are sealed, indexed, merged and vacuumed while the operations run.
         remote.create_collection(
-            name, vectors_config=params, shard_number=rng.choice([1, 1, 2, 3]),
+            name, **params, shard_number=rng.choice([1, 1, 2, 3]),
             hnsw_config=models.HnswConfigDiff(m=16, ef_construct=64, full_scan_threshold=10),
             optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1, max_segment_size=rng.choice([None, 20]), vacuum_min_vector_number=100,
                                                           deleted_threshold=0.1, default_segment_number=rng.choice([0, 1, 2]), flush_interval_sec=1),
         )
+
+    @property
+    def names(self) -> list[str]:
+        return self.schema.names()
 
     # --- both clients
 
@@ -91,53 +53,61 @@ class Pair:
             raise Differs(f"{self.last}: the node says {errors[0] or 'yes'!r}, the in-memory client {errors[1] or 'yes'!r}")
         return None if errors[0] else answers
 
+    def there(self, wanted: models.Filter | None = None) -> list:
+        """The ids of the points that exist, or of those that match."""
+        return [r.id for r in self.local.scroll(self.name, scroll_filter=wanted, limit=EVERYTHING, with_payload=False)[0]]
+
     def some_ids(self, most: int) -> list:
         """Mostly ids that exist."""
-        there = [r.id for r in self.local.scroll(self.name, limit=EVERYTHING, with_payload=False)[0]]
+        there = self.there()
         pool = there if there and self.rng.random() < 0.9 else values.IDS
         return self.rng.sample(pool, min(len(pool), self.rng.randint(1, most)))
 
     def existing(self, most: int):
-        """Ids that exist, or a filter; None while the collection is empty."""
+        """Ids of which mostly all exist, or a filter; None while the collection is empty."""
         if self.rng.random() < 0.35:
             return values.filter(self.rng, self.names)
-        there = [r.id for r in self.local.scroll(self.name, limit=EVERYTHING, with_payload=False)[0]]
-        return self.rng.sample(there, min(len(there), self.rng.randint(1, most))) if there else None
-
-    def vectors(self):
-        if self.names == [""]:
-            return values.vector(self.rng, self.sizes[""])
-        keep = [n for n in self.names if self.rng.random() < 0.8]
-        return {n: values.vector(self.rng, self.sizes[n]) for n in keep}
+        there = self.there()
+        chosen = self.rng.sample(there, min(len(there), self.rng.randint(1, most)))
+        if chosen and self.rng.random() < 0.04:
+            # One that is missing is an error, but the others are written.
+            chosen.insert(self.rng.randint(0, len(chosen)), 777)
+        return chosen or None
 
     def points(self, most: int) -> list[models.PointStruct]:
         ids = [self.rng.choice(values.IDS) for _ in range(self.rng.randint(1, most))]
         self.written.update(ids)
-        return [models.PointStruct(id=i, vector=self.vectors(), payload=values.payload(self.rng)) for i in ids]
+        return [models.PointStruct(id=i, vector=self.schema.vectors(self.rng), payload=values.payload(self.rng)) for i in ids]
 
     # --- writes
 
     def upsert(self, most: int = 40):
-        options = {}
-        if self.rng.random() < 0.15:
-            options["update_mode"] = self.rng.choice([models.UpdateMode.INSERT_ONLY, models.UpdateMode.UPDATE_ONLY])
+        # Something is written first: some queries of the in-memory client fail where there was never a point.
+        options, first = {}, not self.written
+        if not first and self.rng.random() < 0.15:
+            options["update_mode"] = self.rng.choice(list(models.UpdateMode))
         if self.rng.random() < 0.1:
             options["update_filter"] = values.filter(self.rng, self.names)
-        deleted = self.written - {r.id for r in self.local.scroll(self.name, limit=EVERYTHING, with_payload=False)[0]}
+        deleted = self.written - set(self.there())
         points = self.points(most)
         if "update_mode" in options:
-            points = [p for p in points if p.id not in deleted] or [models.PointStruct(id=500, vector=self.vectors(), payload={})]
-        if self.names == [""] and self.rng.random() < 0.4:
-            points = models.Batch(ids=[p.id for p in points], vectors=[p.vector for p in points], payloads=[p.payload for p in points])
-        elif self.rng.random() < 0.3:
-            full = [{n: values.vector(self.rng, s) for n, s in self.sizes.items()} for _ in points]
-            if self.names != [""]:
-                points = models.Batch(ids=[p.id for p in points], vectors={n: [v[n] for v in full] for n in self.names}, payloads=[p.payload for p in points])
+            points = [p for p in points if p.id not in deleted] or [models.PointStruct(id=500, vector=self.schema.vectors(self.rng), payload={})]
+        if self.rng.random() < 0.3:
+            points = self.by_column(points)
         self.last = f"upsert {options}"
         self.both("upsert", points, **options)
 
+    def by_column(self, points: list[models.PointStruct]) -> models.Batch:
+        if self.schema.bare():
+            columns = [p.vector for p in points]
+        else:
+            columns = {n: [kind.make(self.rng) for _ in points] for n, kind in self.schema.kinds.items() if self.rng.random() < 0.9}
+        return models.Batch(ids=[p.id for p in points], vectors=columns, payloads=[p.payload for p in points])
+
     def delete(self):
         chosen = self.some_ids(6) if self.rng.random() < 0.85 else values.filter(self.rng, self.names)
+        if self.rng.random() < 0.3:
+            chosen = models.FilterSelector(filter=chosen) if isinstance(chosen, models.Filter) else models.PointIdsList(points=chosen)
         self.last = f"delete {chosen}"
         self.both("delete", chosen)
 
@@ -166,31 +136,82 @@ class Pair:
         if chosen is not None:
             self.both("clear_payload", chosen)
 
+    def vectors_of(self, ids: list) -> list[models.PointVectors]:
+        name = self.rng.choice(self.names)
+        return [models.PointVectors(id=i, vector=self.schema.vectors(self.rng) or {name: self.schema.kinds[name].make(self.rng)}) for i in ids]
+
     def update_vectors(self):
-        there = [i for i in self.some_ids(6)]
-        made = [models.PointVectors(id=i, vector=self.vectors() or {self.names[0]: values.vector(self.rng, self.sizes[self.names[0]])}) for i in there]
-        existing = {r.id for r in self.local.retrieve(self.name, there, with_payload=False)}
-        made = [m for m in made if m.id in existing]
-        self.last = f"update_vectors of {[m.id for m in made]}"
+        there = self.there()
+        made = self.vectors_of(self.rng.sample(there, min(len(there), self.rng.randint(1, 6))))
+        if made and self.rng.random() < 0.05:
+            made.insert(self.rng.randint(0, len(made)), self.vectors_of([777])[0])
+        options = {"update_filter": values.filter(self.rng, self.names)} if self.rng.random() < 0.2 else {}
+        self.last = f"update_vectors of {[m.id for m in made]} {options}"
         if made:
-            self.both("update_vectors", made)
+            self.both("update_vectors", made, **options)
 
     def delete_vectors(self):
         chosen = self.existing(4)
-        names = [self.rng.choice(self.names)]
+        names = self.rng.sample(self.names, self.rng.randint(1, min(2, len(self.names))))
         self.last = f"delete_vectors {names} of {chosen}"
         if chosen is not None:
             self.both("delete_vectors", names, chosen)
 
+    def vector_names(self):
+        """A named vector is added, or one that was added is dropped with all its values."""
+        if "" in self.names:
+            return
+        name = self.rng.choice(LATE)
+        if name in self.names:
+            self.last = f"drop the vector {name}"
+            self.both("delete_vector_name", name)
+            del self.schema.kinds[name]
+        else:
+            kind = Schema.late(self.rng)
+            self.last = f"add the vector {name}: {kind}"
+            self.both("create_vector_name", name, kind.late_config())
+            self.schema.kinds[name] = kind
+
+    def modifier(self):
+        """IDF of a sparse vector goes on or off."""
+        if sparse := [name for name, kind in self.schema.kinds.items() if kind.kind == "sparse"]:
+            name = self.rng.choice(sparse)
+            kind = self.schema.kinds[name]
+            kind.idf = not kind.idf
+            self.last = f"IDF of {name} is {kind.idf}"
+            modifier = models.Modifier.IDF if kind.idf else models.Modifier.NONE
+            self.both("update_collection", sparse_vectors_config={name: models.SparseVectorParams(modifier=modifier)})
+
+    def batch_step(self):
+        """One operation of a batch; of ids that exist, as one that fails would stop the rest."""
+        target = self.existing(3)
+        while target is None or (isinstance(target, list) and 777 in target):
+            target = values.filter(self.rng, self.names)
+        at = {"filter": target} if isinstance(target, models.Filter) else {"points": target}
+        match self.rng.randrange(9):
+            case 0:
+                filtered = {"update_filter": values.filter(self.rng, self.names)} if self.rng.random() < 0.3 else {}
+                return models.UpsertOperation(upsert=models.PointsList(points=self.points(5), **filtered))
+            case 1:
+                return models.UpsertOperation(upsert=models.PointsBatch(batch=self.by_column(self.points(5))))
+            case 2:
+                return models.SetPayloadOperation(set_payload=models.SetPayload(payload={"n": 3, "kw": "red"}, key=self.rng.choice([None, None, "obj", "rows[]"]), **at))
+            case 3:
+                return models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=values.payload(self.rng), **at))
+            case 4:
+                return models.DeletePayloadOperation(delete_payload=models.DeletePayload(keys=["f"], **at))
+            case 5:
+                return models.ClearPayloadOperation(clear_payload=models.FilterSelector(filter=target) if "filter" in at else models.PointIdsList(points=target))
+            case 6:
+                return models.DeleteVectorsOperation(delete_vectors=models.DeleteVectors(vector=[self.rng.choice(self.names)], **at))
+            case 7:
+                return models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=self.vectors_of(self.there()[:3]) or self.vectors_of([777])))
+            case _:
+                return models.DeleteOperation(delete=models.FilterSelector(filter=target) if "filter" in at else models.PointIdsList(points=target))
+
     def batch(self):
-        """Several operations in one request; ids that exist, as one that fails would stop the rest."""
-        steps = [models.UpsertOperation(upsert=models.PointsList(points=self.points(5)))]
-        if ids := self.existing(3):
-            target = {"filter": ids} if isinstance(ids, models.Filter) else {"points": ids}
-            steps.append(models.SetPayloadOperation(set_payload=models.SetPayload(payload={"n": 3, "kw": "red"}, **target)))
-            steps.append(models.DeletePayloadOperation(delete_payload=models.DeletePayload(keys=["f"], **target)))
-        if self.rng.random() < 0.5:
-            steps.append(models.DeleteOperation(delete=models.PointIdsList(points=self.some_ids(2))))
+        """Several operations in one request. A point may be deleted in one and be missing in the next, which stops both clients there."""
+        steps = [self.batch_step() for _ in range(self.rng.randint(1, 4))]
         self.last = f"batch {steps}"
         self.both("batch_update_points", steps)
 
@@ -204,20 +225,6 @@ class Pair:
         else:
             self.last = f"drop index {key}"
             self.remote.delete_payload_index(self.name, key)
-
-    def facet(self):
-        """Of a key that has a fitting index. The in-memory client counts values of every type, an index those of its own."""
-        kinds = {"keyword": str, "integer": int, "bool": bool, "uuid": str}
-        key = self.rng.choice([k for k, kind in values.INDEXABLE.items() if isinstance(kind, str) and kind in kinds])
-        kind, wanted, limit = values.INDEXABLE[key], self.maybe_filter(), self.rng.choice([1, 3, 10, 100])
-        exact = self.rng.random() < 0.5
-        self.last = f"facet {key} {wanted} {limit} {exact}"
-        self.remote.create_payload_index(self.name, key, kind)
-        ours = self.remote.facet(self.name, key, facet_filter=wanted, limit=limit, exact=exact).hits
-        theirs = self.local.facet(self.name, key, facet_filter=wanted, limit=EVERYTHING).hits
-        theirs = [h for h in theirs if type(h.value) is kinds[kind] and (kind != "uuid" or h.value in values.UUIDS)][:limit]
-        if [(h.value, h.count) for h in ours] != [(h.value, h.count) for h in theirs]:
-            raise Differs(f"{self.last}: {ours}, should be {theirs}")
 
     # --- reads
 
@@ -254,85 +261,6 @@ class Pair:
             for i in ours:
                 same_record(ours[i], theirs[i], self.last)
 
-    def request(self) -> dict:
-        """A random search. Few points and a large hnsw_ef: the graph has no excuse to miss one."""
-        using = self.rng.choice(self.names)
-        draw = self.rng.random()
-        query = values.vector(self.rng, self.sizes[using]) if draw < 0.85 else self.some_ids(1)[0] if draw < 0.95 else None
-        return {"query": query, "using": using or None, "filter": self.maybe_filter(), "limit": self.rng.choice([1, 3, 10, 300]),
-                "offset": self.rng.choice([None, None, 1, 7]), "with_payload": values.selector(self.rng), "with_vector": self.rng.choice([False, True, self.names[:1]]),
-                "score_threshold": round(self.rng.uniform(-1, 3), 2) if query is not None and self.rng.random() < 0.2 else None,
-                "params": models.SearchParams(hnsw_ef=512, exact=self.rng.random() < 0.3)}
-
-    def all_scored(self, asked: dict):
-        """Every point that may be answered, best first, from the in-memory client."""
-        return self.local.query_points(self.name, query=asked["query"], using=asked["using"], query_filter=asked["filter"], limit=EVERYTHING,
-                                       with_payload=asked["with_payload"], with_vectors=asked["with_vector"]).points
-
-    def same_hits(self, ours: list, asked: dict, what: str) -> None:
-        """Ties have no order, so: each hit has the score it should have, and the scores are the best that there are."""
-        reference = self.all_scored(asked)
-        start, threshold = asked["offset"] or 0, asked["score_threshold"]
-        if asked["query"] is None:
-            reference = sorted(reference, key=lambda p: (isinstance(p.id, str), p.id))
-            if [p.id for p in ours] != [p.id for p in reference[start : start + asked["limit"]]]:
-                raise Differs(f"{what}: {[p.id for p in ours]}, should be {[p.id for p in reference[start : start + asked['limit']]]}")
-        known = {p.id: p for p in reference}
-        if len({p.id for p in ours}) != len(ours):
-            raise Differs(f"{what}: a point is answered twice")
-        for hit in ours:
-            if hit.id not in known:
-                raise Differs(f"{what}: point {hit.id} may not be answered; {self.local.retrieve(self.name, [hit.id])}")
-            if not same_number(hit.score, known[hit.id].score):
-                raise Differs(f"{what}: point {hit.id} scores {hit.score}, should score {known[hit.id].score}")
-            same_record(hit, known[hit.id], what)
-        far_side = (lambda s: s - threshold) if self.distances[asked["using"] or ""] in values.DISTANCES[:2] else (lambda s: threshold - s)
-        sure = [p.score for p in reference if threshold is None or far_side(p.score) > TOLERANCE]
-        doubtful = sum(1 for p in reference if threshold is not None and abs(far_side(p.score)) <= TOLERANCE)
-        want = sure[start : start + asked["limit"]]
-        if not len(want) <= len(ours) <= len(want) + doubtful:
-            raise Differs(f"{what}: {len(ours)} hits, should be {len(want)}; the best missing: {[p for p in reference if p.id not in {h.id for h in ours}][:2]}")
-        for hit, score in zip(ours, want):
-            if not doubtful and not same_number(hit.score, score):
-                raise Differs(f"{what}: scores {[h.score for h in ours]}, should be {want}")
-
-    def query(self):
-        asked = self.request()
-        self.last = f"query {asked}"
-        if not self.refused_alike(asked):
-            ours = self.remote.query_points(self.name, query=asked["query"], using=asked["using"], query_filter=asked["filter"], limit=asked["limit"], offset=asked["offset"],
-                                            with_payload=asked["with_payload"], with_vectors=asked["with_vector"], score_threshold=asked["score_threshold"], search_params=asked["params"]).points
-            self.same_hits(ours, asked, self.last)
-
-    def refused_alike(self, asked: dict) -> bool:
-        answers = self.both("query_points", query=asked["query"], using=asked["using"], query_filter=asked["filter"], limit=1)
-        return answers is None
-
-    def query_batch(self):
-        requests = [asked for asked in (self.request() for _ in range(self.rng.randint(0, 4))) if not isinstance(asked["query"], (int, str))]
-        self.last = f"query_batch {requests}"
-        ours = self.remote.query_batch_points(self.name, [models.QueryRequest(**asked) for asked in requests])
-        if len(ours) != len(requests):
-            raise Differs(f"{self.last}: {len(ours)} answers to {len(requests)} requests")
-        for answer, asked in zip(ours, requests):
-            self.same_hits(answer.points, asked, self.last)
-
-    def search(self):
-        """The older form of a search, which the newest clients no longer send."""
-        asked = self.request()
-        self.last = f"search {asked}"
-        if not isinstance(asked["query"], list):
-            return
-        vector = asked["query"] if asked["using"] is None else {"name": asked["using"], "vector": asked["query"]}
-        body = {"vector": vector, **{k: v for k, v in asked.items() if k not in ("query", "using")}}
-        body = {k: v.model_dump(by_alias=True, exclude_none=True, mode="json") if hasattr(v, "model_dump") else v for k, v in body.items() if v is not None}
-        batch = self.rng.random() < 0.3
-        code, answer = self.node.request("POST", f"/collections/{self.name}/points/search{'/batch' if batch else ''}", {"searches": [body]} if batch else body)
-        if code != 200:
-            raise Differs(f"{self.last}: {code} {answer}")
-        found = answer["result"][0] if batch else answer["result"]
-        self.same_hits([models.ScoredPoint(**hit) for hit in found], asked, self.last)
-
     def everything(self):
         """The whole collection, in pages."""
         self.last = "the whole collection"
@@ -349,29 +277,5 @@ class Pair:
             same_record(a, b, self.last)
 
 
-WEIGHTS = {Pair.upsert: 12, Pair.delete: 5, Pair.set_payload: 6, Pair.overwrite_payload: 3, Pair.delete_payload: 3, Pair.clear_payload: 1, Pair.update_vectors: 4,
-           Pair.delete_vectors: 2, Pair.batch: 3, Pair.index: 6, Pair.facet: 4, Pair.scroll: 16, Pair.count: 10, Pair.retrieve: 5, Pair.query: 16, Pair.query_batch: 3, Pair.search: 6}
-
-
-@contextmanager
-def told(pair: Pair, seed: int, step: int):
-    """Says which seed and which step, whatever goes wrong."""
-    try:
-        yield
-    except Exception as error:
-        raise AssertionError(f"seed {seed}, step {step}: {error if isinstance(error, Differs) else f'{pair.last}: {error!r}'}") from (None if isinstance(error, Differs) else error)
-
-
-def run(pair: Pair, seed: int, steps: int, middle=None) -> None:
-    """`steps` operations from a seed; `middle` is done once half-way."""
-    operations, weights = list(WEIGHTS), list(WEIGHTS.values())
-    for step in range(steps):
-        with told(pair, seed, step):
-            if step == steps // 2 and middle:
-                middle()
-            if step % 40 == 0:
-                pair.upsert(most=200)
-            else:
-                pair.rng.choices(operations, weights)[0](pair)
-    with told(pair, seed, steps):
-        pair.everything()
+WEIGHTS = {Pair.upsert: 11, Pair.delete: 5, Pair.set_payload: 6, Pair.overwrite_payload: 3, Pair.delete_payload: 3, Pair.clear_payload: 1, Pair.update_vectors: 4, Pair.delete_vectors: 2,
+           Pair.vector_names: 3, Pair.modifier: 1, Pair.batch: 4, Pair.index: 6, Pair.scroll: 14, Pair.count: 9, Pair.retrieve: 5}

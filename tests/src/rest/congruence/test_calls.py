@@ -18,7 +18,7 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from . import values
-from .operations import as_named, same_json
+from .compare import as_named, same_json
 
 EVERYTHING, FLAT = 10_000, m.VectorParams(size=3, distance=m.Distance.DOT)
 NAMED = {"text": m.VectorParams(size=4, distance=m.Distance.COSINE), "image": m.VectorParams(size=3, distance=m.Distance.DOT),

@@ -7,9 +7,10 @@ from harness import limits
 from harness.node import Node
 from qdrant_client import QdrantClient
 
-from .operations import Pair, run
+from .machine import run
+from .searches import Searches
 
-SEEDS = limits.pick(200, 400)
+SEEDS = limits.pick(200, 1000)
 STEPS = 100
 
 
@@ -26,7 +27,7 @@ def test_same_answers(congruent_node, seed):
     remote = QdrantClient(url=node.url, timeout=60, check_compatibility=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pair = Pair(random.Random(seed), node, remote, QdrantClient(":memory:"), name)
+        pair = Searches(random.Random(seed), node, remote, QdrantClient(":memory:"), name)
 
         def power_cut():
             node.kill()

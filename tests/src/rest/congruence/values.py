@@ -144,18 +144,31 @@ KIND = {"kw": "kw", "tags": "kw", "n": "n", "f": "f", "flag": "flag", "when": "w
         "rows[].y": "kw", "rows[0].x": "n", "tags[]": "kw", "tags[1]": "kw", "obj.deep.er": "n", '"odd key"': "kw", "x": "n", "y": "kw"}
 
 
+def inside_nested(rng: random.Random, names: list[str]):
+    """Filters within count as they do outside; conditions on the point itself never match."""
+    draw = rng.random()
+    if draw < 0.3:
+        return models.HasIdCondition(has_id=rng.sample(IDS, 60))
+    if draw < 0.5:
+        return models.HasVectorCondition(has_vector=rng.choice(names))
+    some = [field(rng, key, KIND[key]) for key in ["x", "y", "x"]]
+    return models.Filter(min_should=models.MinShould(conditions=some, min_count=rng.randint(1, 3))) if draw < 0.75 else models.Filter(should=some[:2], must_not=some[2:])
+
+
 def condition(rng: random.Random, names: list[str], depth: int):
     draw = rng.random()
     if draw < 0.08:
         return models.HasIdCondition(has_id=rng.sample(IDS, rng.randint(0, 30)))
     if draw < 0.12:
-        return models.HasVectorCondition(has_vector=rng.choice(names))
+        return models.HasVectorCondition(has_vector=rng.choice([*names, "nowhere"]))
     if draw < 0.14:
         total = rng.randint(1, 4)
         return models.SliceCondition(slice=models.Slice(total=total, index=rng.randrange(total)))
     if draw < 0.25:
-        # `has_id` and `has_vector` never match inside; fields are those of one element.
+        # Fields are those of one element.
         inner = [field(rng, key, KIND[key]) for key in rng.choices(["x", "y"], k=rng.randint(1, 2))]
+        if rng.random() < 0.2:
+            inner.append(inside_nested(rng, names))
         part = rng.choice(["must", "should", "must_not"])
         return models.NestedCondition(nested=models.Nested(key=rng.choice(["rows", "rows[]"]), filter=models.Filter(**{part: inner})))
     if draw < 0.36 and depth < 2:
