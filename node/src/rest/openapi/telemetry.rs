@@ -127,7 +127,7 @@ pub struct CollectionsTelemetry {
 #[serde(untagged)]
 pub enum CollectionTelemetryEnum {
     Full(Box<CollectionTelemetry>),
-    Aggregated(CollectionsAggregatedTelemetry),
+    Aggregated(Box<CollectionsAggregatedTelemetry>),
 }
 
 #[derive(JsonSchema)]
@@ -474,11 +474,13 @@ pub struct RequestsTelemetry {
     pub grpc: ResponsesTelemetry,
 }
 
+/// By endpoint and status.
+type Responses = BTreeMap<String, BTreeMap<String, OperationDurationStatistics>>;
+
 #[derive(JsonSchema)]
 pub struct ResponsesTelemetry {
-    pub responses: BTreeMap<String, BTreeMap<String, OperationDurationStatistics>>,
-    pub per_collection_responses:
-        Option<BTreeMap<String, BTreeMap<String, BTreeMap<String, OperationDurationStatistics>>>>,
+    pub responses: Responses,
+    pub per_collection_responses: Option<BTreeMap<String, Responses>>,
 }
 
 #[derive(JsonSchema)]
