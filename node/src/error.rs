@@ -56,7 +56,12 @@ impl ApiError {
 
     /// 422: the body parses and a value is out of range.
     pub fn invalid(invalid: &Invalid) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("Validation error in JSON body: {invalid}"))
+        Self::invalid_in("JSON body", invalid)
+    }
+
+    /// 422: the same of another part of a request.
+    pub fn invalid_in(part: &str, invalid: &Invalid) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, format!("Validation error in {part}: {invalid}"))
     }
 
     /// 404.

@@ -97,7 +97,15 @@ pub async fn count_requests(State(requests): State<Arc<Requests>>, request: Requ
 
 /// The route as the protocol writes it.
 fn endpoint(matched: &str) -> String {
-    matched.replace("{name}", "{collection_name}")
+    const NAMES: [(&str, &str); 6] = [
+        ("{name}", "{collection_name}"),
+        ("{field}", "{field_name}"),
+        ("{vector}", "{vector_name}"),
+        ("{snapshot}", "{snapshot_name}"),
+        ("{shard}", "{shard_id}"),
+        ("{peer}", "{peer_id}"),
+    ];
+    NAMES.iter().fold(matched.to_owned(), |path, (ours, theirs)| path.replace(ours, theirs))
 }
 
 /// Snapshots of one collection since the start, and those under way.
@@ -215,6 +223,30 @@ pub fn encode(prefix: Option<&str>, scrape: Scrape, requests: &Requests) -> Stri
     let mut out = String::new();
     if text::encode(&mut out, &registry).is_err() {
         let _ = writeln!(out, "# the numbers could not be printed");
+    }
+    with_whole_names(&out)
+}
+
+/// Says of counters what they are by the names that their values have: the library leaves out the `_total`, as a later format of the
+/// text does, and readers of this one would know them by no type.
+fn with_whole_names(text: &str) -> String {
+    let counter = |line: &str| {
+        let name = line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?;
+        (!name.ends_with("_total")).then(|| name.to_owned())
+    };
+    let counters: Vec<String> = text.lines().filter_map(counter).collect();
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let described = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
+        let split = described.and_then(|rest| rest.split_once(' '));
+        match split.filter(|(name, _)| counters.iter().any(|c| c == name)) {
+            Some((name, rest)) => {
+                let _ = writeln!(out, "{}{name}_total {rest}", &line[.."# HELP ".len()]);
+            }
+            None => {
+                let _ = writeln!(out, "{line}");
+            }
+        }
     }
     out
 }
@@ -481,5 +513,9 @@ mod tests {
     #[test]
     fn routes_are_named_as_the_protocol_names_them() {
         assert_eq!(endpoint("/collections/{name}/points"), "/collections/{collection_name}/points");
+        assert_eq!(
+            endpoint("/collections/{name}/shards/{shard}/snapshots/{snapshot}"),
+            "/collections/{collection_name}/shards/{shard_id}/snapshots/{snapshot_name}"
+        );
     }
 }

@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use crate::aliases::{AliasAction, AliasDescription, ChangeAliases};
 use crate::quantization::{QuantizationConfig, QuantizationUpdate};
 use crate::shard_key::Keyed;
 use crate::sparse::{CreateSparseVector, Datatype, SparseVectorParams};
@@ -73,7 +74,7 @@ pub struct HnswDiff {
     pub m: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_construct: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "full_scan_threshold_kb")]
     pub full_scan_threshold: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_indexing_threads: Option<usize>,
@@ -123,11 +124,11 @@ pub struct OptimizersDiff {
     pub vacuum_min_vector_number: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_segment_number: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_segment_size_kb")]
     pub max_segment_size: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "memmap_threshold_kb")]
     pub memmap_threshold: Option<usize>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "indexing_threshold_kb")]
     pub indexing_threshold: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flush_interval_sec: Option<u64>,
@@ -365,6 +366,7 @@ impl VectorParams {
 #[serde(default)]
 pub struct UpdateCollection {
     pub vectors: Option<BTreeMap<String, VectorUpdate>>,
+    #[serde(alias = "optimizer_config")]
     pub optimizers_config: Option<OptimizersDiff>,
     pub params: Option<ParamsUpdate>,
     pub hnsw_config: Option<HnswDiff>,
@@ -511,8 +513,34 @@ pub enum Memory {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct CreateIndex {
     pub field_name: String,
-    #[serde(alias = "field_type")]
+    #[serde(default, alias = "field_type", deserialize_with = "of_its_kind")]
     pub field_schema: Option<FieldSchema>,
+}
+
+/// A schema without what only indexes of other types have, as with other fields that nobody knows: clients refuse it in answers.
+fn of_its_kind<'de, D: Deserializer<'de>>(d: D) -> Result<Option<FieldSchema>, D::Error> {
+    let schema = Option::<FieldSchema>::deserialize(d)?;
+    Ok(schema.map(|schema| match schema {
+        FieldSchema::Params(params) => FieldSchema::Params(params.of_its_kind()),
+        name => name,
+    }))
+}
+
+impl FieldParams {
+    fn of_its_kind(self) -> Self {
+        use FieldType as T;
+        let kind = self.kind;
+        let is = |kinds: &[FieldType]| kinds.contains(&kind);
+        Self {
+            lookup: self.lookup.filter(|_| is(&[T::Integer])),
+            range: self.range.filter(|_| is(&[T::Integer])),
+            is_tenant: self.is_tenant.filter(|_| is(&[T::Keyword, T::Uuid])),
+            is_principal: self.is_principal.filter(|_| is(&[T::Integer, T::Float, T::Datetime])),
+            prefix: self.prefix.filter(|_| is(&[T::Keyword])),
+            text: if is(&[T::Text]) { self.text } else { TextParams::default() },
+            ..self
+        }
+    }
 }
 
 impl CreateIndex {
@@ -538,28 +566,6 @@ impl CreateIndex {
 pub enum CreateVector {
     Dense(VectorParams),
     Sparse(CreateSparseVector),
-}
-
-/// Body of POST `/collections/aliases`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-pub struct ChangeAliases {
-    pub actions: Vec<AliasAction>,
-}
-
-/// One change of aliases; those of one request apply in order and all together.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AliasAction {
-    CreateAlias { collection_name: String, alias_name: String },
-    DeleteAlias { alias_name: String },
-    RenameAlias { old_alias_name: String, new_alias_name: String },
-}
-
-/// An alias in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AliasDescription {
-    pub alias_name: String,
-    pub collection_name: String,
 }
 
 /// A snapshot in a list.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aliases;
 pub mod cluster_operations;
 pub mod collections;
 pub mod document;

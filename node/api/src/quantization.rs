@@ -9,13 +9,43 @@ use crate::collections::Memory;
 use crate::validate::Invalid;
 
 /// Quantization of a collection or a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum QuantizationConfig {
     Scalar(ScalarQuantization),
     Product(ProductQuantization),
     Binary(BinaryQuantization),
     Turbo(TurboQuantization),
+}
+
+/// Their names, in the order in which they are looked for.
+const KINDS: [&str; 4] = ["scalar", "product", "binary", "turbo"];
+
+impl<'de> Deserialize<'de> for QuantizationConfig {
+    /// The first kind that is there. Whatever stands beside it is passed over, as other fields that nobody knows.
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let Value::Object(mut given) = Value::deserialize(d)? else {
+            return Err(de::Error::custom(
+                "data did not match any variant of untagged enum QuantizationConfig",
+            ));
+        };
+        let Some(kind) = KINDS.into_iter().find(|kind| given.contains_key(*kind)) else {
+            return Err(match given.keys().next() {
+                Some(other) => de::Error::unknown_variant(other, &KINDS),
+                None => {
+                    de::Error::custom("data did not match any variant of untagged enum QuantizationConfig")
+                }
+            });
+        };
+        let given = given.remove(kind).unwrap_or_default();
+        let read = match kind {
+            "scalar" => serde_json::from_value(given).map(Self::Scalar),
+            "product" => serde_json::from_value(given).map(Self::Product),
+            "binary" => serde_json::from_value(given).map(Self::Binary),
+            _ => serde_json::from_value(given).map(Self::Turbo),
+        };
+        read.map_err(de::Error::custom)
+    }
 }
 
 /// One byte a dimension.

@@ -78,6 +78,16 @@ impl StrictMode {
         for (name, value) in positive {
             invalid.at_least(&format!("{path}.{name}"), value, 1);
         }
+        for (vector, limits) in self.multivector_config.iter().flatten() {
+            invalid.at_least(
+                &format!("{path}.multivector_config.{vector}.max_vectors"),
+                limits.max_vectors,
+                1,
+            );
+        }
+        for (vector, limits) in self.sparse_config.iter().flatten() {
+            invalid.at_least(&format!("{path}.sparse_config.{vector}.max_length"), limits.max_length, 1);
+        }
         if let Some(percent) = self.max_resident_memory_percent {
             invalid.within(&format!("{path}.max_resident_memory_percent"), percent, 1, 100);
         }

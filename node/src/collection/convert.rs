@@ -394,16 +394,14 @@ pub fn wire_sparse_params(p: &SparseParams) -> SparseVectorParams {
 /// One vector's parameters.
 pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
     let datatype = match p.datatype {
-        None | Some(WireDatatype::Float32) => Datatype::Float32,
+        // Kept as it was sent, which is nearer than four bits a number.
+        None | Some(WireDatatype::Float32 | WireDatatype::Turbo4) => Datatype::Float32,
         Some(WireDatatype::Float16) => Datatype::Float16,
         // What is stored would have to be the numbers as they were sent, which Cosine doesn't keep.
         Some(WireDatatype::Uint8) if p.distance == api::Distance::Cosine => {
             return Err(ApiError::not_served("the datatype uint8 with the distance Cosine"));
         }
         Some(WireDatatype::Uint8) => Datatype::Uint8,
-        Some(WireDatatype::Turbo4) => {
-            return Err(ApiError::not_served("the datatype turbo4 of dense vectors"));
-        }
     };
     Ok(VectorParams {
         size: p.size,

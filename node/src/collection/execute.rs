@@ -328,7 +328,8 @@ pub(super) fn info(shard: &Shard, view: &View) -> ShardInfo {
         deferred: stats.deferred,
         vectors: stats.vectors,
         indexed_vectors: stats.indexed_vectors,
-        segments: stats.segments,
+        // What a shard writes into is a segment too, also before anything is there.
+        segments: stats.segments.max(1),
         status: status.into(),
         optimizer_error: stats.optimizer_error,
         queue: stats.queue,

@@ -8,6 +8,7 @@ pub mod execute;
 pub mod facet;
 pub mod field_index;
 pub mod info;
+pub mod name;
 pub mod optimizations;
 pub mod optimizer;
 pub mod quantization;

@@ -20,6 +20,7 @@ use quiver_engine::wal::WalIdentity;
 use uuid::Uuid;
 
 use super::convert::{self, Defaults};
+use super::name::{check_asked_name, check_name};
 use super::shard_keys::{self, Slot};
 use super::sparse::{self, Configured};
 use super::{Collection, Definition, Route};
@@ -32,7 +33,6 @@ use crate::pool::Deadline;
 
 pub const DEFINITION: &str = "collection.json";
 const ALIASES: &str = "aliases.json";
-const NAME_BYTES_MAX: usize = 255;
 /// More shards of one collection on one node help nobody.
 pub const SHARDS_MAX: u32 = 1024;
 
@@ -159,9 +159,9 @@ impl Registry {
 
     /// A collection by its name or alias.
     pub fn get(&self, name: &str) -> Result<Arc<Collection>> {
-        self.find(name).ok_or_else(|| match name_without(name, |_| false) {
-            // No collection has such a name, and it would fill the answer.
-            Err(too_long) => too_long,
+        self.find(name).ok_or_else(|| match check_asked_name(name) {
+            // No collection has such a name.
+            Err(wrong) => wrong,
             Ok(()) => ApiError::no_collection(name),
         })
     }
@@ -514,31 +514,6 @@ fn create_shards(
     }
     atomic::write_json(&**disk, &dir.join(DEFINITION), definition)?;
     Ok(shards)
-}
-
-/// What a collection may be called.
-pub fn check_name(name: &str) -> Result<()> {
-    const REFUSED: [char; 9] = ['<', '>', ':', '"', '/', '\\', '|', '?', '*'];
-    name_without(name, |c| c.is_control() || REFUSED.contains(&c))
-}
-
-/// What may be asked for as a collection: names that are refused for new ones only are let through.
-pub fn check_asked_name(name: &str) -> Result<()> {
-    name_without(name, char::is_control)
-}
-
-fn name_without(name: &str, refused: impl Fn(char) -> bool) -> Result<()> {
-    let invalid = |text: String| {
-        let text = format!("Validation error in path parameters: [name: {text}]");
-        Err(ApiError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, text))
-    };
-    if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return invalid(format!("must be from 1 to {NAME_BYTES_MAX} characters"));
-    }
-    match name.chars().find(|c| refused(*c)) {
-        Some(c) => invalid(format!("collection name cannot contain \"{c}\" char")),
-        None => Ok(()),
-    }
 }
 
 fn merge(settings: &mut CreateCollection, change: UpdateCollection) -> Result<()> {

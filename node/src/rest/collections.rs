@@ -1,6 +1,7 @@
 //! Collections, aliases, payload indexes, named vectors.
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use quiver_api::collections::{
     ChangeAliases, CreateCollection, CreateIndex, CreateVector, UpdateCollection, validate_vector_name,
@@ -8,6 +9,7 @@ use quiver_api::collections::{
 use quiver_api::points::{UpdateResult, UpdateStatus};
 use quiver_api::shard_call::ShardWrite;
 use quiver_api::validate::Invalid;
+use quiver_engine::json_path::JsonPath;
 use serde_json::{Value, json};
 
 use super::AppState;
@@ -16,8 +18,8 @@ use crate::auth::Access;
 use crate::cluster::allowed::{Allowed, Change};
 use crate::cluster::managed::peer_id;
 use crate::collection::info::shown;
+use crate::collection::name::{check_asked_name, wrong_name};
 use crate::collection::optimizations::Shown;
-use crate::collection::registry::check_asked_name;
 use crate::collection::{Place, aliases as names, convert};
 use crate::error::{ApiError, Result};
 use crate::finish::{however_long, to_the_end};
@@ -90,6 +92,7 @@ pub async fn remove(
     at: Started,
 ) -> Response {
     let result = async {
+        check_asked_name(&name)?;
         state.registry.allowed(&Change::Delete)?;
         let registry = state.registry.clone();
         let work = async move { registry.drop_collection(&name, however_long()).await };
@@ -105,6 +108,7 @@ pub async fn change_aliases(
     Body(body): Body<ChangeAliases>,
 ) -> Response {
     let result = async {
+        body.validate(wrong_name)?;
         state.registry.allowed(&Change::Aliases)?;
         let registry = state.registry.clone();
         let work = async move {
@@ -222,7 +226,9 @@ pub async fn drop_index(
     at: Started,
 ) -> Response {
     let result = async {
-        convert::path(&field)?;
+        JsonPath::parse(&field).map_err(|e| {
+            ApiError::new(StatusCode::BAD_REQUEST, format!("Deserialize error in path parameters: {e}"))
+        })?;
         let collection = state.registry.get(&name)?;
         state.registry.allowed(&Change::DropIndex(&field))?;
         let deadline = options.deadline(&state);
@@ -240,8 +246,9 @@ pub async fn create_vector(
     Body(body): Body<CreateVector>,
 ) -> Response {
     let result = async {
-        let mut invalid = Invalid::new();
-        validate_vector_name(&vector, "vector_name", &mut invalid);
+        let (mut in_path, mut invalid) = (Invalid::new(), Invalid::new());
+        validate_vector_name(&vector, "vector_name", &mut in_path);
+        in_path.done().map_err(|invalid| ApiError::invalid_in("path parameters", &invalid))?;
         if let CreateVector::Dense(params) = &body {
             params.validate("dense", &mut invalid);
         }

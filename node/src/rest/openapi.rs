@@ -1,7 +1,9 @@
 //! `GET /openapi.json`: the document of this API, made of the table of operations and of the schemas that the wire types derive.
 
+mod reports;
 mod snapshots;
 mod table;
+mod telemetry;
 
 use std::sync::LazyLock;
 

@@ -161,7 +161,7 @@ async fn recover(
     let given = async {
         state.registry.allowed(&Change::Recover)?;
         let (collection, shard) = find(&state, &name, &shard)?;
-        snapshots::check_digest(body.checksum.as_deref())?;
+        snapshots::check_digest(body.checksum.as_deref(), "JSON body")?;
         let fetched = snapshots::fetched(&state, &body, "shards/{id}/snapshots/upload").await?;
         let (scratch, from) = match fetched {
             Some((scratch, from)) => (Some(scratch), from),

@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::{Stream, StreamExt};
+use quiver_api::validate::Invalid;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
@@ -215,7 +216,7 @@ async fn upload(
 ) -> Response {
     let result = async {
         state.registry.allowed(&Change::Recover)?;
-        crate::collection::registry::check_name(&name)?;
+        crate::collection::name::check_name(&name)?;
         received(&state, &options, request).await
     };
     let (scratch, from) = match result.await {
@@ -238,7 +239,7 @@ pub(super) async fn received(
     options: &Options,
     request: Request,
 ) -> Result<(Scratch, Kept)> {
-    check_digest(options.checksum.as_deref())?;
+    check_digest(options.checksum.as_deref(), "query parameters")?;
     let scratch = state.snapshots.scratch()?;
     let path = scratch.path().join("uploaded");
     let multipart = Multipart::from_request(request, state).await;
@@ -316,8 +317,8 @@ async fn recover(
 ) -> Response {
     let result: Result<_> = async {
         state.registry.allowed(&Change::Recover)?;
-        crate::collection::registry::check_name(&name)?;
-        check_digest(body.checksum.as_deref())?;
+        crate::collection::name::check_name(&name)?;
+        check_digest(body.checksum.as_deref(), "JSON body")?;
         if let Some((scratch, fetched)) = fetched(&state, &body, "snapshots/upload").await? {
             return Ok((Some(scratch), fetched));
         }
@@ -360,10 +361,12 @@ pub(super) async fn fetched(
     Ok(Some((scratch, Kept::Archive(path))))
 }
 
-pub(super) fn check_digest(checksum: Option<&str>) -> Result<()> {
+/// `part` is the part of the request that it stands in.
+pub(super) fn check_digest(checksum: Option<&str>, part: &str) -> Result<()> {
     let fine = |c: &str| c.len() == 64 && c.bytes().all(|b| b.is_ascii_hexdigit());
     if checksum.is_none_or(fine) {
         return Ok(());
     }
-    Err(quiver_api::validate::Invalid::one("checksum", "must be 64 hexadecimal digits, a SHA-256").into())
+    let invalid = Invalid::one("checksum", "must be 64 hexadecimal digits, a SHA-256");
+    Err(ApiError::invalid_in(part, &invalid))
 }

@@ -96,7 +96,8 @@ pub fn unpack(disk: &dyn Disk, archive: &Path, dir: &Path, cancel: &Cancel) -> R
     let size_max = disk.size(archive).map_err(io(format!("looking at {}", archive.display())))?;
     let mut tar =
         tar::Archive::new(stdio::BufReader::with_capacity(PIECE_BYTES, Reader::open(disk, archive)?));
-    let mut entries = tar.entries().map_err(malformed)?;
+    // As they are: names and links in entries of their own are of any length, and none of ours needs one.
+    let mut entries = tar.entries().map_err(malformed)?.raw(true);
     let manifest = match entries.next() {
         Some(first) => read_manifest(first.map_err(malformed)?)?,
         None => return Err(SnapshotError::Malformed("the archive is empty".into())),

@@ -318,6 +318,9 @@ impl Catalog {
         if !path.starts_with(&root) && !path.starts_with(&self.root) {
             return Err(outside());
         }
+        if let Some(kept) = self.by_collection(path, &root) {
+            return Ok(kept);
+        }
         // Links are followed before the folders are compared.
         let real = std::fs::canonicalize(path)
             .map_err(|_| SnapshotError::BadInput(format!("Snapshot file \"{rest}\" does not exist")))?;
@@ -328,13 +331,24 @@ impl Catalog {
         Ok(Kept::at(real))
     }
 
+    /// A snapshot at `<root>/<collection>/<name>`, where the protocol's servers have it: folders have other names here.
+    fn by_collection(&self, path: &Path, root: &Path) -> Option<Kept> {
+        let below = path.strip_prefix(root).or_else(|_| path.strip_prefix(&self.root)).ok()?;
+        let (owner, name) = below.to_str()?.split_once('/')?;
+        self.find(owner, name).ok()
+    }
+
     /// Compares a tar with the digest that the client gave, or that lies beside it.
     pub fn check(&self, file: &Path, given: Option<&str>, cancel: &Cancel) -> Result<()> {
         let Some(expected) = given.map(str::to_string).or_else(|| self.read_small(&beside(file))) else {
             return Ok(());
         };
         let actual = file_digest(&*self.disk, file, cancel)?;
-        if actual == expected { Ok(()) } else { Err(SnapshotError::Checksum { expected, actual }) }
+        if actual.eq_ignore_ascii_case(&expected) {
+            Ok(())
+        } else {
+            Err(SnapshotError::Checksum { expected, actual })
+        }
     }
 }
 

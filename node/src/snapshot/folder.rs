@@ -117,7 +117,7 @@ impl Folder {
         }
         if let Some(expected) = given {
             let actual = linked.checksum(disk, cancel)?;
-            if actual != expected {
+            if !actual.eq_ignore_ascii_case(expected) {
                 return Err(SnapshotError::Checksum { expected: expected.to_owned(), actual });
             }
         }

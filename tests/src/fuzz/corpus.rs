@@ -36,3 +36,18 @@ fn filters_give_what_their_definition_gives() -> anyhow::Result<()> {
 fn records_of_the_log_are_read_or_refused() -> anyhow::Result<()> {
     check("log", targets::log::run)
 }
+
+#[test]
+fn filters_as_clients_write_them_are_read_and_give_what_their_definition_gives() -> anyhow::Result<()> {
+    check("wire", targets::wire::run)
+}
+
+#[test]
+fn archives_are_unpacked_as_they_say_or_refused() -> anyhow::Result<()> {
+    check("archives", targets::archives::run)
+}
+
+#[test]
+fn tokens_allow_what_they_say_or_nothing() -> anyhow::Result<()> {
+    check("tokens", targets::tokens::run)
+}

@@ -18,7 +18,7 @@ def client(shared_node):
 def test_defaults_are_the_documented_ones(client):
     client.create_collection("d", vectors_config=PARAMS)
     info = client.get_collection("d")
-    assert info.status == models.CollectionStatus.GREEN and info.points_count == 0
+    assert info.status == models.CollectionStatus.GREEN and info.points_count == 0 and info.segments_count == 1
     assert info.config.params.model_dump(exclude_none=True, mode="json") == {
         "vectors": {"size": 4, "distance": "Dot"}, "shard_number": 1, "replication_factor": 1, "write_consistency_factor": 1, "on_disk_payload": True}
     hnsw, optimizers = info.config.hnsw_config, info.config.optimizer_config

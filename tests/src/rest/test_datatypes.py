@@ -1,8 +1,4 @@
 """Vectors of float16 and uint8 are answered and compared as the numbers that the datatype can say."""
-import json
-import urllib.error
-import urllib.request
-
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient
@@ -75,10 +71,10 @@ def test_answers_and_scores_are_those_of_what_is_stored(client, datatype, distan
             np.testing.assert_allclose([p.score for p in found], [of[p.id] for p in found], rtol=2e-3, atol=2e-3)
 
 
-def test_other_datatypes_are_refused(shared_node):
+def test_turbo4_is_shown_and_answers_with_numbers_as_near_as_it_has_to(shared_node):
     # The client may not know the name.
-    body = json.dumps({"vectors": {"size": 2, "distance": "Dot", "datatype": "turbo4"}}).encode()
-    request = urllib.request.Request(f"{shared_node.url}/collections/turbo", body, {"Content-Type": "application/json"}, method="PUT")
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request)
-    assert "the datatype turbo4 of dense vectors is not supported by this version" in refused.value.read().decode()
+    vectors = {"size": 2, "distance": "Dot", "datatype": "turbo4"}
+    assert shared_node.request("PUT", "/collections/turbo", {"vectors": vectors})[0] == 200
+    assert shared_node.request("GET", "/collections/turbo")[1]["result"]["config"]["params"]["vectors"] == vectors
+    assert shared_node.request("PUT", "/collections/turbo/points?wait=true", {"points": [{"id": 1, "vector": [0.1, -3]}]})[0] == 200
+    assert shared_node.request("GET", "/collections/turbo/points/1")[1]["result"]["vector"] == pytest.approx([0.1, -3], rel=0.1)

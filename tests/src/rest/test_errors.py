@@ -49,6 +49,18 @@ TABLE = [
     ("PUT", "/collections/c/index?wait=true", {"field_name": "a", "field_schema": {"type": "integer", "lookup": False, "range": False}}, 422, "Validation error in JSON body: ", "the 'lookup' and 'range' capabilities can't be both disabled"),
     ("POST", "/collections/aliases", {"actions": [{"rename_alias": {"old_alias_name": "zz", "new_alias_name": "yy"}}]}, 404, "Not found: Alias zz does not exists!", ""),
     ("PATCH", "/collections/c", {"vectors": {"zzz": {"on_disk": True}}}, 400, "Wrong input: Not existing vector name error: zzz", ""),
+    ("GET", "/collections/a%2Fb", None, 422, "Validation error in path parameters: [name: collection name cannot contain \"/\" char]", ""),
+    ("GET", "/collections/a%2Fb/exists", None, 422, "Validation error in path parameters: [name: collection name cannot contain \"/\" char]", ""),
+    ("DELETE", "/collections/a%2Fb", None, 422, "Validation error in path parameters: [name: collection name cannot contain \"/\" char]", ""),
+    ("PUT", f"/collections/c/vectors/{'x' * 201}", {"dense": {"size": 4, "distance": "Dot"}}, 422, "Validation error in path parameters: [vector_name: vector name must be at most 200 bytes long]", ""),
+    ("DELETE", "/collections/c/index/a%20b?wait=true", None, 400, "Deserialize error in path parameters: Invalid json path: 'a b'", ""),
+    ("POST", "/collections/aliases", {"actions": [{"create_alias": {"collection_name": "c", "alias_name": "a:b"}}]}, 422, "Validation error in JSON body: [actions[0].create_alias.alias_name: collection name cannot contain \":\" char]", ""),
+    ("POST", "/collections/aliases", {"actions": [{"delete_alias": {"alias_name": "a:b"}}, {"rename_alias": {"old_alias_name": "a", "new_alias_name": ""}}]}, 422, "Validation error in JSON body: [actions[1].rename_alias.new_alias_name: must be from 1 to 255 characters]", ""),
+    ("POST", "/collections/c/snapshots/upload?checksum=abc", b"", 422, "Validation error in query parameters: [checksum: ", ""),
+    ("PUT", "/collections/c/snapshots/recover", {"location": "file:///x", "checksum": "abc"}, 422, "Validation error in JSON body: [checksum: ", ""),
+    ("PATCH", "/collections/c", {"strict_mode_config": {"multivector_config": {"m": {"max_vectors": 0}}}}, 422, "Validation error in JSON body: [strict_mode_config.multivector_config.m.max_vectors: value 0 invalid, must be 1 or larger]", ""),
+    ("PATCH", "/collections/c", {"strict_mode_config": {"sparse_config": {"s": {"max_length": 0}}}}, 422, "Validation error in JSON body: [strict_mode_config.sparse_config.s.max_length: value 0 invalid, must be 1 or larger]", ""),
+    ("PUT", "/collections/new", {"vectors": {"size": 4, "distance": "Dot"}, "quantization_config": {}}, 400, "Format error in JSON body: data did not match any variant of untagged enum QuantizationConfig", ""),
     ("PUT", "/collections/c/snapshots/recover", {"location": "file:///whatever.snapshot"}, 403, "Forbidden: ", "must be inside the snapshots directory"),
 ]
 

@@ -83,6 +83,19 @@ def test_parameters_are_echoed_as_they_were_given_and_survive_a_restart(client, 
         shared_node.start()
 
 
+@pytest.mark.parametrize("given, kept", [
+    ({"type": "keyword", "lookup": True, "range": False, "is_principal": True, "is_tenant": True, "tokenizer": "word"}, {"type": "keyword", "is_tenant": True}),
+    ({"type": "integer", "is_tenant": True, "prefix": True, "lookup": True, "nobody": 1}, {"type": "integer", "lookup": True}),
+    ({"type": "text", "is_tenant": True, "lowercase": False}, {"type": "text", "lowercase": False}),
+    ({"type": "geo", "is_principal": True, "on_disk": True}, {"type": "geo", "on_disk": True}),
+])
+def test_parameters_of_other_types_are_passed_over(client, shared_node, given, kept):
+    """Clients refuse answers with fields that a type doesn't have."""
+    assert shared_node.request("PUT", "/collections/f/index?wait=true", {"field_name": "k", "field_schema": given})[0] == 200
+    assert shared_node.request("GET", "/collections/f")[1]["result"]["payload_schema"]["k"]["params"] == kept
+    client.get_collection("f")
+
+
 REFUSED = [
     ("/points/scroll", {"filter": {"must": {"key": "a", "geo_radius": {"center": {"lat": 152.5, "lon": 1.0}, "radius": 1}}}}, 400,
      "Format error in JSON body: Wrong format of GeoPoint payload: expected `lat` = 152.5 within [-90;90] and `lon` = 1 within [-180;180]"),

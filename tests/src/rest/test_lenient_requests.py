@@ -98,3 +98,20 @@ def test_what_is_read_from_files_is_not_pinned(people, method, path, body, where
 def test_indexes_may_be_pinned(people):
     body = {"vectors": SIZE | {"memory": "cached", "hnsw_config": PINNED}, "sparse_vectors": {"s": {"index": PINNED}}, "payload": {"memory": "cold"}}
     assert people.request("PUT", "/collections/placed", body)[0] == 200
+
+
+@pytest.mark.parametrize("given,shown", [
+    ({"hnsw_config": {"full_scan_threshold_kb": 20}}, ("hnsw_config", "full_scan_threshold", 20)),
+    ({"optimizers_config": {"max_segment_size_kb": 5}}, ("optimizer_config", "max_segment_size", 5)),
+    ({"optimizers_config": {"memmap_threshold_kb": 6}}, ("optimizer_config", "memmap_threshold", 6)),
+    ({"optimizers_config": {"indexing_threshold_kb": 7}}, ("optimizer_config", "indexing_threshold", 7)),
+    ({"optimizer_config": {"indexing_threshold": 8}}, ("optimizer_config", "indexing_threshold", 8)),
+    ({"quantization_config": {"binary": {"always_ram": True}, "nobody": 1}}, ("quantization_config", "binary", {"always_ram": True})),
+])
+def test_settings_have_second_spellings_and_fields_that_nobody_knows(shared_node, given, shown):
+    vectors, (part, field, value) = {"vectors": {"size": 2, "distance": "Dot"}}, shown
+    for first, then in ((vectors | given, {}), (vectors, given)):
+        shared_node.request("DELETE", "/collections/spelled")
+        assert shared_node.request("PUT", "/collections/spelled", first)[0] == 200
+        assert shared_node.request("PATCH", "/collections/spelled", then)[0] == 200
+        assert shared_node.request("GET", "/collections/spelled")[1]["result"]["config"][part][field] == value

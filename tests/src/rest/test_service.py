@@ -78,9 +78,13 @@ def test_metrics_have_the_names_people_know(start):
     node = start()
     create(node)
     node.request("PUT", "/collections/c/points?wait=true", POINT)
+    node.request("DELETE", "/collections/c/index/nothing")
     text = node.request("GET", "/metrics")[1]
     for name in ("app_info", "collections_total", "collection_points", "collection_vectors", "rest_responses_total", "rest_responses_duration_seconds_bucket", "memory_resident_bytes"):
         assert f"\n{name}" in "\n" + text, name
+    for counter in ("rest_responses_total", "snapshot_created_total", "process_minor_page_faults_total"):
+        assert f"\n# TYPE {counter} counter\n" in text and f"\n# HELP {counter} " in text, counter
+    assert 'endpoint="/collections/{collection_name}/index/{field_name}"' in text
 
 
 def test_telemetry_says_what_runs(start):

@@ -68,6 +68,20 @@ def test_a_shard_moves_to_another_node_as_a_file(start):
     assert ask(node, "GET", f"{SHARD}/snapshots") == []
 
 
+@pytest.mark.parametrize("spelled", [str.lower, str.upper])
+def test_a_snapshot_lies_where_its_collection_and_name_say(start, spelled):
+    """As clients of the protocol have it in their scripts: `<snapshots>/<collection>/<name>`."""
+    node = start()
+    create(node)
+    made = ask(node, "POST", "/collections/c/snapshots")
+    place = {"location": f"file://{node.folder}/snapshots/c/{made['name']}", "checksum": spelled(made["checksum"])}
+    assert ask(node, "PUT", "/collections/again/snapshots/recover", place) is True
+    assert contents(node, "again") == contents(node)
+    for other in (f"c/../c/{made['name']}x", "c/none.snapshot", f"none/{made['name']}"):
+        code, _ = node.request("PUT", "/collections/other/snapshots/recover", {"location": f"file://{node.folder}/snapshots/{other}"})
+        assert code in (400, 403), other
+
+
 def test_what_nobody_waits_for_is_done_all_the_same(start):
     node = start()
     create(node)

@@ -17,37 +17,37 @@ use quiver_engine::{Cancel, PointId, Result};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const PATHS: [&str; 8] = ["a", "b", "a[]", "a[0]", "o.x", "n[].x", "n", "none"];
-const WORDS: [&str; 6] =
+pub(super) const PATHS: [&str; 8] = ["a", "b", "a[]", "a[0]", "o.x", "n[].x", "n", "none"];
+pub(super) const WORDS: [&str; 6] =
     ["", "red", "redder", "2014-01-01T00:00:00Z", "550e8400-e29b-41d4-a716-446655440000", "ü"];
-const INTEGERS: [i64; 7] = [0, 1, 2, -3, i64::MAX, i64::MIN, 9_007_199_254_740_993];
-const FLOATS: [f64; 6] = [0.0, -0.0, 1.5, 1e300, -3.5, 9_007_199_254_740_992.0];
-const DEPTH_MAX: usize = 3;
+pub(super) const INTEGERS: [i64; 7] = [0, 1, 2, -3, i64::MAX, i64::MIN, 9_007_199_254_740_993];
+pub(super) const FLOATS: [f64; 6] = [0.0, -0.0, 1.5, 1e300, -3.5, 9_007_199_254_740_992.0];
+pub(super) const DEPTH_MAX: usize = 3;
 
 /// Choices, 0 after the last byte.
-struct Choices<'a>(&'a [u8]);
+pub(super) struct Choices<'a>(pub(super) &'a [u8]);
 
 impl Choices<'_> {
-    fn next(&mut self, n: usize) -> usize {
+    pub(super) fn next(&mut self, n: usize) -> usize {
         let (first, rest) = self.0.split_first().map_or((0, self.0), |(f, r)| (*f, r));
         self.0 = rest;
         usize::from(first) % n
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub(super) fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.next(all.len())]
     }
 
-    fn list<T>(&mut self, longest: usize, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
+    pub(super) fn list<T>(&mut self, longest: usize, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let n = self.next(longest + 1);
         (0..n).map(|_| one(self)).collect()
     }
 
-    fn path(&mut self) -> JsonPath {
+    pub(super) fn path(&mut self) -> JsonPath {
         JsonPath::parse(self.of(&PATHS)).expect("a path")
     }
 
-    fn scalar(&mut self) -> Value {
+    pub(super) fn scalar(&mut self) -> Value {
         match self.next(6) {
             0 => Value::Null,
             1 => self.next(2).eq(&1).into(),
@@ -58,7 +58,7 @@ impl Choices<'_> {
         }
     }
 
-    fn value(&mut self) -> Value {
+    pub(super) fn value(&mut self) -> Value {
         match self.next(5) {
             0 | 1 => self.scalar(),
             2 => self.list(3, Self::scalar).into(),
@@ -118,14 +118,14 @@ impl Choices<'_> {
     }
 }
 
-fn id(offset: u32) -> PointId {
+pub(super) fn id(offset: u32) -> PointId {
     match offset % 3 {
         0 => PointId::Uuid(Uuid::from_u128(offset.into())),
         _ => PointId::Num(offset.into()),
     }
 }
 
-struct Points {
+pub(super) struct Points {
     payloads: Vec<PayloadMap>,
     indexes: HashMap<JsonPath, FieldIndex>,
 }
@@ -168,6 +168,11 @@ impl Points {
             FieldType::Uuid,
         ];
         let keys = choices.list(4, |c| (c.path(), FieldSchema::plain(c.of(&kinds))));
+        Self::new(payloads, keys)
+    }
+
+    /// Points of these payloads, with these indexes.
+    pub(super) fn new(payloads: Vec<PayloadMap>, keys: Vec<(JsonPath, FieldSchema)>) -> Self {
         let each = || (0u32..).zip(&payloads).map(|(offset, payload)| Ok((offset, Cow::Borrowed(payload))));
         let build = |(key, schema): (JsonPath, FieldSchema)| {
             let index = FieldIndex::build(&schema, payloads.len() as u32, each(), &key)
@@ -182,15 +187,19 @@ impl Points {
 /// Evaluates one filter in both ways.
 pub fn run(data: &[u8]) {
     let mut choices = Choices(data);
-    let mut points = Points::chosen(&mut choices);
-    let filter = choices.filter(0);
+    let points = Points::chosen(&mut choices);
+    hold(points, &choices.filter(0));
+}
+
+/// The bitmap is what the definition gives, with indexes and without.
+pub(super) fn hold(mut points: Points, filter: &Filter) {
     let passes =
-        |p: &Points, o: u32| matches(&filter, id(o), &|name| p.has_vector(o, name), &p.payloads[o as usize]);
+        |p: &Points, o: u32| matches(filter, id(o), &|name| p.has_vector(o, name), &p.payloads[o as usize]);
     let expected: Bitset = (0..points.len()).map(|o| passes(&points, o)).collect();
     for _ in 0..2 {
-        let got = evaluate(&filter, &points, &Cancel::new()).expect("nothing fails in memory");
+        let got = evaluate(filter, &points, &Cancel::new()).expect("nothing fails in memory");
         assert_eq!(got.passing, expected, "{filter:?}");
-        let guess = estimate(&filter, &points).expect("nothing fails in memory");
+        let guess = estimate(filter, &points).expect("nothing fails in memory");
         let count = expected.count();
         assert!((guess.min..=guess.max).contains(&count), "{count} of {guess:?} {filter:?}");
         points.indexes.clear();

@@ -12,6 +12,11 @@ use quiver_api::quotas::{QuotaConfig, QuotaStatus};
 use quiver_api::shard_key::{CreateShardKey, DropShardKey};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use super::reports::{
+    ClusterStatus, CollectionClusterInfo, CollectionInfo, IssuesReport, OptimizationsResponse,
+    ShardKeysResponse,
+};
+use super::telemetry::{DistributedTelemetryData, TelemetryData};
 use crate::rest::snapshots::Recover;
 
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -41,11 +46,9 @@ pub(super) fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// A report that is put together where it is asked for has a name, and no type.
-macro_rules! report {
-    ($name:literal) => {
-        |_| json_schema!({"type": "object", "title": $name})
-    };
+/// This document, whose form a specification of its own has.
+fn openapi(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "title": "OpenApi"})
 }
 
 #[derive(JsonSchema)]
@@ -114,7 +117,7 @@ pub(super) const fn operation(
 
 pub(super) const OPERATIONS: &[Operation] = &[
     operation("GET", "/", "Title and version.", &[], None, Answer::Bare(of::<VersionInfo>)),
-    operation("GET", "/openapi.json", "This document.", &[], None, Answer::Bare(report!("OpenApi"))),
+    operation("GET", "/openapi.json", "This document.", &[], None, Answer::Bare(openapi)),
     operation("GET", "/healthz", "Whether the process runs.", &[], None, Answer::Text),
     operation("GET", "/livez", "Whether the process runs.", &[], None, Answer::Text),
     operation("GET", "/readyz", "Whether all shards can be asked.", &[], None, Answer::Text),
@@ -124,7 +127,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "What the node has done.",
         &["anonymize", "details_level", "per_collection", "timeout"],
         None,
-        Answer::Result(report!("Telemetry")),
+        Answer::Result(of::<TelemetryData>),
     ),
     operation(
         "GET",
@@ -134,7 +137,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         None,
         Answer::Text,
     ),
-    operation("GET", "/issues", "What could be better.", &[], None, Answer::Result(report!("Issues"))),
+    operation("GET", "/issues", "What could be better.", &[], None, Answer::Result(of::<IssuesReport>)),
     operation("DELETE", "/issues", "Forget what was reported.", &[], None, Answer::Result(of::<bool>)),
     operation(
         "GET",
@@ -142,7 +145,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "The state of the cluster of the original, which is always disabled here.",
         &[],
         None,
-        Answer::Result(report!("ClusterStatus")),
+        Answer::Result(of::<ClusterStatus>),
     ),
     operation(
         "GET",
@@ -150,7 +153,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "Shards and nodes of a node set.",
         &["details_level", "timeout"],
         None,
-        Answer::Result(report!("DistributedTelemetry")),
+        Answer::Result(of::<DistributedTelemetryData>),
     ),
     operation(
         "GET",
@@ -193,7 +196,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "What a collection is and holds.",
         &[],
         None,
-        Answer::Result(report!("CollectionInfo")),
+        Answer::Result(of::<CollectionInfo>),
     ),
     operation(
         "PUT",
@@ -241,7 +244,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "Shards of a collection, and where they are.",
         &[],
         None,
-        Answer::Result(report!("CollectionClusterInfo")),
+        Answer::Result(of::<CollectionClusterInfo>),
     ),
     operation(
         "POST",
@@ -257,7 +260,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "What the optimizer does and has done.",
         &["with", "completed_limit"],
         None,
-        Answer::Result(report!("Optimizations")),
+        Answer::Result(of::<OptimizationsResponse>),
     ),
     operation(
         "GET",
@@ -265,7 +268,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "Shard keys.",
         &[],
         None,
-        Answer::Result(report!("ShardKeys")),
+        Answer::Result(of::<ShardKeysResponse>),
     ),
     operation(
         "PUT",
