@@ -139,19 +139,10 @@ impl KubeRecords {
         let found = self.live(&record.name).await?;
         let mut shard = found.ok_or_else(|| RecordError::Refused(format!("{} is not there", record.name)))?;
         if shard.resource_version().as_deref() != Some(record.version.as_str()) {
-            let now = self.record(&shard);
-            let before = self.heard.borrow().as_ref().and_then(|all| all.get(&record.shard).cloned());
-            if let Some(now) = now.clone() {
+            if let Some(now) = self.record(&shard) {
                 self.change(|all| insert_newer(all, now));
             }
-            let planned_from = |b: &ShardRecord| b.version == record.version;
-            if !now
-                .zip(before.filter(planned_from))
-                .is_some_and(|(now, before)| now.says_the_same_as(&before))
-            {
-                return Err(RecordError::Conflict);
-            }
-            // Only its status is another one, which the operator writes whenever it sees something.
+            return Err(RecordError::Conflict);
         }
         // Only what a node may change; everything else stays as it was read.
         shard.spec.term = record.term;

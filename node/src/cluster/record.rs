@@ -65,11 +65,6 @@ impl ShardRecord {
         self.copies.iter().find(|c| c.id == self.primary)
     }
 
-    /// Whether two reads of the record differ in nothing but their version.
-    pub fn says_the_same_as(&self, other: &ShardRecord) -> bool {
-        *self == ShardRecord { version: self.version.clone(), ..other.clone() }
-    }
-
     /// As the protocol knows it.
     ///
     /// # Errors

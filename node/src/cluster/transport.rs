@@ -15,6 +15,9 @@ use super::lead::Cluster;
 use super::record::{RecordError, ShardRecord};
 use crate::replica::{Asked, Inbox, Input, Outside, Standing, wire};
 
+/// How often a swap is tried while the record itself is still the same.
+const SWAPS: usize = 4;
+
 /// The world around one copy.
 pub struct Transport {
     /// A node that stops doesn't wait for its copies.
@@ -107,7 +110,8 @@ impl Outside for Transport {
     }
 }
 
-/// Puts `next` in the place of the record of version `base`. `None`: there is another one.
+/// Puts `next` in the place of the record of version `base`. `None`: there is another one. The object around the record may
+/// change without it: its status, which the operator writes whenever it sees something.
 async fn replace(
     cluster: &Cluster,
     shard: u32,
@@ -115,14 +119,21 @@ async fn replace(
     next: &Record,
 ) -> Result<Option<ShardRecord>, RecordError> {
     let is_base = |r: &ShardRecord| u64::try_from(r.config_version) == Ok(base);
-    let found = match cluster.record(shard).filter(is_base) {
-        Some(known) => Some(known),
-        None => cluster.records.get(shard).await?.filter(is_base),
-    };
-    match found {
-        Some(before) => cluster.records.replace(before.changed(next)).await.map(Some),
-        None => Ok(None),
+    let mut known = cluster.record(shard).filter(is_base);
+    for _ in 0..SWAPS {
+        let before = match known.take() {
+            Some(known) => known,
+            None => match cluster.records.get(shard).await?.filter(is_base) {
+                Some(live) => live,
+                None => return Ok(None),
+            },
+        };
+        match cluster.records.replace(before.changed(next)).await {
+            Err(RecordError::Conflict) => {}
+            done => return done.map(Some),
+        }
     }
+    Err(RecordError::Conflict)
 }
 
 /// The record as the store has it.

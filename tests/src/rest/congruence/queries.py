@@ -4,6 +4,7 @@ Left out, as the in-memory client has it wrong or not at all:
 - examples of `recommend` without the vector: the protocol passes over them, the client refuses;
 - a bare `should` or `min_should` in the filter of a query and in that of its prefetch: the client, as the original, makes alternatives of them, here
   both have to hold as the protocol says; so every filter of a query is a `must` of the one that was drawn;
+- points of the collection itself that a prefetch names: none of them is in the whole answer, to the client only not in that prefetch's;
 - relevance feedback over sparse vectors and multivectors: the client has it for dense ones only;
 - `lookup_from` of relevance feedback, and ids in it over prefetches: the client looks them up in the collection itself, and lets them take places in
   the prefetches;
@@ -55,12 +56,14 @@ class Queries:
         self.rng, self.schema, self.examples, self.answer, self.other = rng, schema, examples, answer, other
         # While it is set, examples are no ids, prefetches have no limits, and contexts are lists.
         self.whole = False
+        # While a prefetch is drawn, which names no points of the collection.
+        self.inside = False
 
     # --- queries of vectors
 
     def example(self, using: str, lookup=None):
         """A vector, or a point that has one."""
-        if not self.whole and self.rng.random() < 0.5 and (ids := self.examples(using, lookup)):
+        if not self.whole and (lookup or not self.inside) and self.rng.random() < 0.5 and (ids := self.examples(using, lookup)):
             return self.rng.choice(ids)
         return self.schema.kinds[using].make(self.rng)
 
@@ -127,6 +130,13 @@ class Queries:
         return None if points is None else [p.score for p in points]
 
     def one_prefetch(self, depth: int, root: m.Filter | None, ordered: bool) -> m.Prefetch:
+        outer, self.inside = self.inside, True
+        try:
+            return self.draw_prefetch(depth, root, ordered)
+        finally:
+            self.inside = outer
+
+    def draw_prefetch(self, depth: int, root: m.Filter | None, ordered: bool) -> m.Prefetch:
         """`ordered`: the places of its points count, so no two may score alike."""
         rng = self.rng
         for _ in range(6):
