@@ -23,6 +23,17 @@ FACETS = {"keyword": str, "integer": int, "bool": bool, "uuid": str}
 ORDERED = {"n": "integer", "obj.a": "integer", "rows[].x": "integer", "f": "float", "when": "datetime"}
 
 
+def held(payload: dict, path: str) -> list:
+    """The values at a path such as `rows[].x`, those of arrays one by one."""
+    found = [payload]
+    for part in path.split("."):
+        name = part.removesuffix("[]")
+        found = [f[name] for f in found if isinstance(f, dict) and name in f]
+        if part.endswith("[]"):
+            found = [v for f in found if isinstance(f, list) for v in f]
+    return [v for f in found for v in (f if isinstance(f, list) else [f])]
+
+
 class Searches(Pair):
     """The collection of a pair, and in some a second one with the same vectors, of which examples and records are taken."""
 
@@ -214,9 +225,11 @@ class Searches(Pair):
         order = m.OrderBy(key=key, direction=self.rng.choice([None, *m.Direction]), start_from=start)
         self.last = f"order by {order} {wanted} {limit}"
         self.remote.create_payload_index(self.name, key, kind)
-        theirs = [(r.id, r.order_value) for r in self.local.scroll(self.name, order_by=order, scroll_filter=wanted, limit=EVERYTHING)[0]]
-        fits = {"integer": lambda v: type(v) is int and abs(v) < 10**15, "float": lambda v: abs(v) < 10**15, "datetime": lambda v: abs(v) > 10**15}[kind]
-        theirs = [(i, v) for i, v in theirs if fits(v)]
+        theirs = [(r, r.order_value) for r in self.local.scroll(self.name, order_by=order, scroll_filter=wanted, limit=EVERYTHING)[0]]
+        # To the client 1.0 and 1 are one value, and it tells whichever a point has first.
+        whole = lambda r, v: v == int(v) and any(type(h) is int and h == v for h in held(r.payload, key))  # noqa: E731
+        fits = {"integer": lambda r, v: abs(v) < 10**15 and whole(r, v), "float": lambda _, v: abs(v) < 10**15, "datetime": lambda _, v: abs(v) > 10**15}[kind]
+        theirs = [(r.id, v) for r, v in theirs if fits(r, v)]
         for ours in (self.remote.scroll(self.name, order_by=order, scroll_filter=wanted, limit=limit)[0],
                      self.remote.query_points(self.name, query=m.OrderByQuery(order_by=order), query_filter=wanted, limit=limit).points):
             found = [(r.id, r.order_value) for r in ours]

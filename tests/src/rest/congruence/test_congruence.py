@@ -11,7 +11,7 @@ from .machine import run
 from .searches import Searches
 
 SEEDS = limits.pick(200, 1000)
-STEPS = 100
+STEPS = limits.pick(60, 100)
 
 
 @pytest.fixture(scope="module")
