@@ -11,6 +11,8 @@ from . import values
 
 # Numbers in payloads, with what stands in for one that is missing.
 NUMBERS = {"f": 0.5, "n": 3, "obj.a": -1, "rows[0].x": 2}
+# Two names of one score, so a default of either is that of both; to the in-memory client only where it is written alike.
+FIRST = ("$score", "$score[0]")
 # Matches what the key has to hold.
 HELD = {"when": {"range": m.DatetimeRange(gte="1900-01-01T00:00:00Z")}, "place": {"geo_radius": m.GeoRadius(center=m.GeoPoint(lat=0, lon=0), radius=3e7)}}
 
@@ -51,6 +53,8 @@ class Formula:
         name = self.rng.choice(["$score", *(f"$score[{n}]" for n in range(self.prefetches + 1))])
         if self.rng.random() < 0.3:
             self.defaults[name] = self.rng.choice([7.5, -1, 0])
+            if name in FIRST:
+                self.defaults |= dict.fromkeys(FIRST, self.defaults[name])
         return name
 
     def leaf(self):
