@@ -486,7 +486,7 @@ mod tests {
                 "snapshot_creation_running{id=\"docs\"} 1",
                 "snapshot_recovery_running{id=\"docs\"} 0",
                 "collection_shard_transfer_incoming{id=\"docs\"} 0",
-                "# TYPE process_major_page_faults counter",
+                "# TYPE process_major_page_faults_total counter",
                 "rest_responses_total{method=\"GET\",endpoint=\"/collections\",status=\"200\"} 2",
                 "rest_responses_total{method=\"GET\",endpoint=\"/collections\",status=\"404\"} 1",
                 "rest_responses_avg_duration_seconds{method=\"GET\",endpoint=\"/collections\",status=\"200\"} 0.004",

@@ -1,6 +1,8 @@
 //! Who leads: one function over a Lease. Safety doesn't rest on it (the API server refuses stale writes to shard
 //! records); it keeps two operators from doing the same work.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder};
@@ -10,6 +12,8 @@ use tokio::task::JoinHandle;
 const NAME: &str = "quiver-operator";
 const SECONDS: u64 = 15;
 const GRACE: u64 = 5;
+/// Between two attempts to ask for it.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// The Lease while this process holds it.
 pub struct Held {
@@ -31,9 +35,20 @@ impl Held {
     }
 }
 
-/// Waits until this process leads.
-pub async fn lead(client: Client, namespace: &str, identity: &str) -> anyhow::Result<Held> {
-    let manager = LeaseManagerBuilder::new(client, NAME)
+/// Waits until this process leads. An API server that is away is waited for: a process that ended would be started again
+/// later and later.
+pub async fn lead(client: &Client, namespace: &str, identity: &str) -> Held {
+    loop {
+        match ask(client, namespace, identity).await {
+            Ok(held) => return held,
+            Err(e) => tracing::warn!("the Lease can't be had: {e:#}"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn ask(client: &Client, namespace: &str, identity: &str) -> anyhow::Result<Held> {
+    let manager = LeaseManagerBuilder::new(client.clone(), NAME)
         .with_namespace(namespace)
         .with_identity(identity)
         .with_duration(SECONDS)

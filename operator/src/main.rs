@@ -123,7 +123,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     let identity =
         options.identity.unwrap_or_else(|| format!("quiver-operator-{}", uuid::Uuid::new_v4().simple()));
     let metrics = Arc::new(Metrics::default());
-    let admin = tokio::spawn(admin::serve(options.listen, metrics.clone()));
+    let mut admin = tokio::spawn(admin::serve(options.listen, metrics.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node_image = options.node_image,
@@ -135,34 +135,39 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         "quiver-operator"
     );
     let stop = signals()?.shared();
-    let leads = async {
-        if options.no_leader_election {
-            return Ok(None);
-        }
-        lease::lead(client.clone(), &options.namespace, &identity).await.map(Some)
-    };
-    let mut lease = tokio::select! {
-        lease = leads => lease?,
-        () = stop.clone() => return Ok(()),
-        ended = admin => return ended.context("health and metrics")?,
-    };
-    metrics.leads(true);
     let defaults = Defaults { node_image: options.node_image, pull_policy: options.node_image_pull_policy };
-    let ctx = Arc::new(Context::new(client, defaults, metrics, &identity));
-    let work = controller::run(ctx, &options.watch_namespaces, stop);
-    match &mut lease {
-        None => work.await,
+    loop {
+        let turn = async {
+            if options.no_leader_election {
+                return None;
+            }
+            Some(lease::lead(&client, &options.namespace, &identity).await)
+        };
+        let lease = tokio::select! {
+            lease = turn => lease,
+            () = stop.clone() => return Ok(()),
+            ended = &mut admin => return ended.context("health and metrics")?,
+        };
+        metrics.leads(true);
+        let ctx = Arc::new(Context::new(client.clone(), defaults.clone(), metrics.clone(), &identity));
+        let work = controller::run(ctx, &options.watch_namespaces, stop.clone());
+        let Some(mut lease) = lease else {
+            work.await;
+            break;
+        };
         // Without a graceful end: what runs must not write beside a new leader.
-        Some(lease) => tokio::select! {
-            () = work => {}
-            () = lease.lost() => anyhow::bail!("the Lease was lost: another operator may act now, so this one ends"),
-        },
+        tokio::select! {
+            () = work => {
+                tracing::info!("stopped");
+                return lease.release().await;
+            }
+            () = lease.lost() => {}
+        }
+        metrics.leads(false);
+        tracing::warn!("the Lease was lost: another operator may act now, and this one waits for its turn");
     }
     tracing::info!("stopped");
-    match lease {
-        Some(lease) => lease.release().await,
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Done when the process is asked to end.

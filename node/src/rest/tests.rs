@@ -188,7 +188,7 @@ async fn settings_that_are_out_of_range_are_named() {
         node.check(create, body, (400, &format!("Format error in JSON body: {text}"))).await;
     }
     let vector = format!("PUT /collections/c/vectors/{}", "n".repeat(201));
-    let long = "Validation error in JSON body: [vector_name: vector name must be at most 200 bytes long]";
+    let long = "Validation error in path parameters: [vector_name: vector name must be at most 200 bytes long]";
     node.check(&vector, r#"{"dense":{"size":4,"distance":"Dot"}}"#, (422, long)).await;
 }
 
@@ -532,7 +532,7 @@ async fn every_kind_of_quantization_is_taken_shown_changed_and_switched_off() {
     }
     let wrong = r#"{"vectors":{},"quantization_config":{"product":{"compression":"x3"}}}"#;
     let text = "Format error in JSON body: unknown variant `x3`, expected one of `x4`, `x8`, `x16`, `x32`, `x64` \
-                at line 1 column 66";
+                at line 1 column 69";
     node.check("PUT /collections/d", wrong, (400, text)).await;
     let wrong = r#"{"quantization_config":{"turbo":{"bits":3}}}"#;
     let (code, text) = node.raw("PATCH /collections/c0", wrong).await;

@@ -1,4 +1,5 @@
 """Several operators, an operator of some namespaces only, namespaces that go. Runs after test_operator.py, on what that leaves."""
+import json
 import signal
 
 import pytest
@@ -17,7 +18,7 @@ def snapshot(name: str, collection: str, namespace: str) -> dict:
     return {"apiVersion": "quiver.dev/v1alpha1", "kind": "VectorSnapshot", "metadata": {"name": name, "namespace": namespace}, "spec": {"collectionRef": {"name": collection}}}
 
 
-def test_second_operator_waits_and_takes_over_when_the_first_dies(operator, chart, tmp_path):
+def test_second_operator_waits_takes_over_when_the_first_dies_and_lives_on_without_the_lease(operator, chart, tmp_path):
     wait_until(operator.leads, 60, "the first leads", 0.2)
     second = Operator(chart, tmp_path, "second", free_port()).start()
     try:
@@ -25,6 +26,12 @@ def test_second_operator_waits_and_takes_over_when_the_first_dies(operator, char
         operator.stop(signal.SIGKILL)
         # A Lease of 15 seconds that nobody gave back.
         wait_until(second.leads, 60, "the second leads", 0.2)
+        # Somebody takes the Lease away, and doesn't renew it: a process that ended would be started again later and later.
+        taken = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 5}}
+        k.kubectl("patch", "lease", "quiver-operator", "-n", SYSTEM, "--type=merge", "-p", json.dumps(taken))
+        wait_until(lambda: not second.leads(), 60, "the second sees that the Lease is lost", 0.2)
+        wait_until(second.leads, 60, "it leads again", 0.2)
+        assert second.process.poll() is None
         k.apply(k.collection("heir", SPACE, nodes=1, shards=1))
         wait_until(lambda: made("statefulset", "heir"), 30, "the StatefulSet of heir", 0.2)
         assert k.get("lease", "quiver-operator", SYSTEM)["spec"]["holderIdentity"] == "second"
