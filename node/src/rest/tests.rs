@@ -188,7 +188,8 @@ async fn settings_that_are_out_of_range_are_named() {
         node.check(create, body, (400, &format!("Format error in JSON body: {text}"))).await;
     }
     let vector = format!("PUT /collections/c/vectors/{}", "n".repeat(201));
-    let long = "Validation error in path parameters: [vector_name: vector name must be at most 200 bytes long]";
+    let long =
+        "Validation error in path parameters: [vector_name: vector name must be at most 200 bytes long]";
     node.check(&vector, r#"{"dense":{"size":4,"distance":"Dot"}}"#, (422, long)).await;
 }
 
