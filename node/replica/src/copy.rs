@@ -315,7 +315,7 @@ impl Copy {
         match event {
             Event::Write | Event::Writes(_) => out.push(Action::Refused(Refused::NotPrimary)),
             Event::Received { from, message: Message::Open { term, session } } if term >= self.term() => {
-                self.hello(from, session, out);
+                self.hello(from, (term, session), out);
             }
             Event::Received { from, message: Message::Append(append) } => {
                 self.refuse(from, append.session, Refusal::IoError, out);

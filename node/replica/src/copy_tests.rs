@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::log::{Log, Position};
-use crate::message::{Append, Hello, Message, Refusal};
+use crate::message::{Append, Envelope, Hello, Message, Refusal};
 use crate::record::{Boot, Change, CopyId, Record};
 use crate::{Action, Copy, Denied, Event, Refused, Settings, Unfit};
 
@@ -107,6 +107,17 @@ fn a_primary_that_lacks_what_is_committed_gives_up() {
     let events = [seen(record(), true), hello(3, 2, false)];
     let copy = check(Settings::default(), &events, &[Action::StepDown, Action::Report(Unfit::Damaged)]);
     assert_eq!(copy.strong_read(0), Err(Denied::NotPrimary));
+}
+
+#[test]
+fn a_damaged_copy_says_so_to_whoever_leads_later() {
+    let asked = said(Message::Open { term: 9, session: 4 });
+    let events = [seen(record(), true), hello(3, 2, false), asked];
+    let last = Position::default();
+    let told = Hello { term: 9, session: 4, last, commit: 0, damaged: true };
+    let sent = Action::Send(Envelope { from: A, to: B, message: Message::Hello(told) });
+    let copy = check(Settings::default(), &events, &[sent]);
+    assert_eq!(copy.term(), 2, "it promises nothing");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::lease::Grant;
 use crate::log::{Mismatch, Position};
 use crate::message::{Append, Hello, Message, Refusal};
 use crate::record::CopyId;
-use crate::{Rule, Seq, Time};
+use crate::{Rule, Seq, Term, Time};
 
 /// An answer that waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,15 +30,16 @@ impl Copy {
     pub(crate) fn on_open(&mut self, from: CopyId, session: u64, out: &mut Vec<Action>) {
         if let Role::Follower(follower) = &mut self.role {
             follower.owed = None;
-            self.hello(from, session, out);
+            self.hello(from, (self.term(), session), out);
         }
     }
 
-    pub(crate) fn hello(&self, to: CopyId, session: u64, out: &mut Vec<Action>) {
+    /// Answers in the term that was asked in: one that is of no use promises nothing, and is heard by whoever leads now.
+    pub(crate) fn hello(&self, to: CopyId, (term, session): (Term, u64), out: &mut Vec<Action>) {
         let last = self.log.position(self.log.durable());
         let commit = self.log.commit().min(last.seq);
         let damaged = self.unfit.is_some();
-        self.say(to, Message::Hello(Hello { term: self.term(), session, last, commit, damaged }), out);
+        self.say(to, Message::Hello(Hello { term, session, last, commit, damaged }), out);
     }
 
     /// Entries or a heartbeat of the primary of this copy's term.

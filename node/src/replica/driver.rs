@@ -9,7 +9,7 @@ use quiver_engine::shard::Shard;
 use quiver_engine::shard::replicated::{LogTail, NotCommitted};
 use quiver_engine::wal;
 use quiver_replica::log::{Log, Position, Run};
-use quiver_replica::message::{Envelope, Message};
+use quiver_replica::message::{Envelope, Message, Refusal};
 use quiver_replica::record::CopyId;
 use quiver_replica::{Action, Copy, Denied, Event, Seq, Time};
 
@@ -113,7 +113,10 @@ impl<O: Outside> Driver<O> {
                 if to != self.parts.id {
                     return;
                 }
-                self.heard.insert(from, self.now());
+                // One that only says that it is of no use is as good as silent.
+                if !is_of_no_use(&message) {
+                    self.heard.insert(from, self.now());
+                }
                 let session = if let Message::Append(append) = &message { append.session } else { 0 };
                 self.incoming = (from, session, entries);
                 self.step(Event::Received { from, message });
@@ -372,6 +375,15 @@ impl<O: Outside> Driver<O> {
     fn disk_failed(&mut self, why: &dyn std::fmt::Display) {
         tracing::error!("a copy's disk failed: {why}");
         self.events.push_back(Event::DiskFailed);
+    }
+}
+
+/// Whether a copy says with it that its disk failed, or that its data is damaged.
+fn is_of_no_use(message: &Message) -> bool {
+    match message {
+        Message::Refuse { reason, .. } => *reason == Refusal::IoError,
+        Message::Hello(hello) => hello.damaged,
+        _ => false,
     }
 }
 
