@@ -24,7 +24,7 @@ use world::{Breakage, CALM, World};
 
 /// How old a read that is called fresh may be: its time by the slowest clock, and the longest that a message can take here,
 /// including a pause of who gets it.
-const STALE: u64 = 3_000 * 1000 / 800 + 2_500 + 12_000;
+const STALE: u64 = 3_000 * 1000 / 800 + 2_500 + 110_000;
 
 /// One run of one seed.
 fn run(seed: u64, broken: Breakage) -> (World, Result<(), String>) {
@@ -91,7 +91,7 @@ fn a_broken_node_is_found_out() {
     assert!(check_broken("no fsync", Breakage { no_fsync: true, ..none }, 100));
     assert!(check_broken("stale strong reads", Breakage { stale_strong_reads: true, ..none }, 100));
     assert!(check_broken("blind retry", Breakage { blind_retry: true, ..none }, 100));
-    assert!(check_broken("files that come late", Breakage { late_installs: true, ..none }, 2_000));
+    assert!(check_broken("files that come late", Breakage { late_installs: true, ..none }, 10_000));
 }
 
 /// Rules without which some seed of the first two thousand is judged wrong.
@@ -140,7 +140,7 @@ fn rules_left_out_are_found_out() {
         check_broken(&format!("without {rule:?}"), broken, seeds)
     };
     for rule in SEEN {
-        assert!(left_out(rule, 2_000), "nobody notices that {rule:?} is left out");
+        assert!(left_out(rule, 10_000), "nobody notices that {rule:?} is left out");
     }
     for rule in UNSEEN.into_iter().filter(|_| many) {
         left_out(rule, 1_000);
