@@ -32,6 +32,23 @@ pub struct FileEntry {
     pub crc32c: u32,
 }
 
+impl FileEntry {
+    /// The entry of `<prefix>.<extension>` among those of a manifest.
+    pub fn find<'a>(files: &'a [FileEntry], prefix: &str, extension: &str) -> Option<&'a FileEntry> {
+        let name = format!("{prefix}.{extension}");
+        files.iter().find(|file| file.name == name)
+    }
+
+    /// The same, of a file that has to be there.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it isn't listed.
+    pub fn require<'a>(files: &'a [FileEntry], prefix: &str, extension: &str) -> Result<&'a FileEntry> {
+        Self::find(files, prefix, extension)
+            .ok_or_else(|| Error::corrupt(format!("{prefix}.{extension}"), "not in the manifest"))
+    }
+}
+
 /// Writes one sealed file. Dropped before `finish`, it leaves a file that no reader accepts.
 pub struct SealedWriter {
     file: Box<dyn File>,

@@ -119,10 +119,7 @@ impl SegmentMulti {
         spec: &VectorSpec,
         files: &[FileEntry],
     ) -> Result<Self> {
-        let name = format!("{prefix}.multi");
-        let entry = files.iter().find(|file| file.name == name);
-        let entry = entry.ok_or_else(|| Error::corrupt(&name, "not in the manifest"))?;
-        let file = SealedFile::open_entry(disk, dir, entry, KIND)?;
+        let file = SealedFile::open_entry(disk, dir, FileEntry::require(files, prefix, "multi")?, KIND)?;
         let header: &[u32] = cast::numbers(file.checked(0..HEADER_BYTES)?)?;
         let (len, rows, present) = (header[1], header[2], header[3]);
         if header[0] != FORMAT || file.len() != HEADER_BYTES + (u64::from(len) + 1) * 4 {
@@ -132,7 +129,7 @@ impl SegmentMulti {
         if opened.len() != rows {
             return Err(file.corrupt("another number of rows"));
         }
-        let graph = files.iter().find(|file| file.name == format!("{prefix}.maxsim"));
+        let graph = FileEntry::find(files, prefix, "maxsim");
         let graph_file =
             graph.map(|entry| SealedFile::open_entry(disk, dir, entry, GRAPH_KIND)).transpose()?;
         let (graph, loading) = (OnceLock::new(), Mutex::new(()));

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::{Posting, SparseSource, whole_word};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::file::{Disk, FileEntry, SealedFile, cast};
 use crate::vector::SparseRow;
 
@@ -34,17 +34,12 @@ pub struct SegmentSparse {
     dimensions: u64,
 }
 
-fn file_of<'a>(files: &'a [FileEntry], prefix: &str, extension: &str) -> Result<&'a FileEntry> {
-    let name = format!("{prefix}.{extension}");
-    let found = files.iter().find(|file| file.name == name);
-    found.ok_or_else(|| Error::corrupt(name, "not in the manifest"))
-}
-
 impl SegmentSparse {
     /// Opens what [`super::SparseBuilder::write`] wrote; `files` may name other files too.
     pub fn open(disk: &dyn Disk, dir: &Path, prefix: &str, files: &[FileEntry]) -> Result<Self> {
-        let rows = SealedFile::open_entry(disk, dir, file_of(files, prefix, "rows")?, ROWS_KIND)?;
-        let postings = SealedFile::open_entry(disk, dir, file_of(files, prefix, "postings")?, POSTINGS_KIND)?;
+        let rows = SealedFile::open_entry(disk, dir, FileEntry::require(files, prefix, "rows")?, ROWS_KIND)?;
+        let postings =
+            SealedFile::open_entry(disk, dir, FileEntry::require(files, prefix, "postings")?, POSTINGS_KIND)?;
         let of_rows: &[u32] = cast::numbers(rows.checked(0..HEADER_BYTES)?)?;
         let of_postings: &[u32] = cast::numbers(postings.checked(0..HEADER_BYTES)?)?;
         if of_rows[0] != FORMAT || of_postings[0] != FORMAT {

@@ -20,7 +20,7 @@ pub use builder::{GraphPlan, VectorsBuilder};
 
 use crate::config::{Distance, HnswConfig, Quantization};
 use crate::distance::Examples;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::file::{Disk, FileEntry, SealedFile};
 use crate::hnsw::Graph;
 use crate::hnsw::inline::InlineLinks;
@@ -147,15 +147,12 @@ impl SegmentVectors {
         spec: &VectorSpec,
         files: &[FileEntry],
     ) -> Result<Self> {
-        let named = |extension: &str| {
-            let name = format!("{prefix}.{extension}");
-            files.iter().find(|file| file.name == name)
-        };
         let sealed = |extension: &str, kind| {
-            named(extension).map(|entry| SealedFile::open_entry(disk, dir, entry, kind)).transpose()
+            FileEntry::find(files, prefix, extension)
+                .map(|entry| SealedFile::open_entry(disk, dir, entry, kind))
+                .transpose()
         };
-        let raw =
-            named("raw").ok_or_else(|| Error::corrupt(format!("{prefix}.raw"), "not in the manifest"))?;
+        let raw = FileEntry::require(files, prefix, "raw")?;
         Ok(Self {
             spec: *spec,
             raw: RawRows::open(disk, dir, raw, spec)?,

@@ -5,6 +5,7 @@ use crate::bitset::Bitset;
 use crate::cancel::Cancel;
 use crate::config::{BinaryEncoding, Compression, TurboBits};
 use crate::distance::{TopK, scan_f32};
+use crate::error::Error;
 use crate::file::RealDisk;
 use crate::hnsw::SearchContext;
 use crate::query::{Plan, QuantizationSearch};
