@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use super::tests::pool;
 use super::{Done, GraphThreads, Shard, ShardLimits, ShardOptions, Watermarks};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, HnswConfig, HnswDiff, OptimizerConfig, VectorParams};
@@ -34,10 +35,6 @@ fn options(limits: ShardLimits) -> ShardOptions {
 
 fn create(dir: &Path, limits: ShardLimits, config: CollectionConfig) -> Shard {
     Shard::create(Arc::new(RealDisk), dir, options(limits), config).expect("creates")
-}
-
-fn pool() -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads")
 }
 
 fn vector(n: u64) -> Vec<f32> {

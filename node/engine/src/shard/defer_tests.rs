@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Shard, ShardOptions, Watermarks};
+use super::Shard;
+use super::tests::{options, pool};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, OptimizerConfig, VectorParams};
 use crate::file::SimDisk;
@@ -27,14 +28,6 @@ fn config(threads: Option<usize>) -> CollectionConfig {
         },
         ..CollectionConfig::default()
     }
-}
-
-fn options() -> ShardOptions {
-    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
-}
-
-fn pool() -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads")
 }
 
 fn shard(threads: Option<usize>) -> (Arc<SimDisk>, Shard) {

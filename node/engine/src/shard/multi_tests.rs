@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Shard, ShardOptions, Watermarks};
+use super::Shard;
+use super::tests::options;
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, OptimizerConfig, VectorParams};
 use crate::distance::{Rule, normalize};
@@ -52,10 +53,6 @@ fn shard(dir: &std::path::Path, distance: Distance) -> Shard {
         ..CollectionConfig::default()
     };
     Shard::create(Arc::new(RealDisk), dir, options(), config).expect("creates")
-}
-
-fn options() -> ShardOptions {
-    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
 /// What the shard has to hold, as it was sent.

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Shard, ShardOptions, Watermarks};
+use super::Shard;
+use super::tests::options;
 use crate::cancel::Cancel;
 use crate::config::{
     CollectionConfig, Compression, Distance, Quantization, QuantizationDiff, TurboBits, VectorParams,
@@ -25,10 +26,6 @@ fn config(collection: Option<Quantization>, vector: Option<QuantizationDiff>) ->
         quantization: collection,
         ..CollectionConfig::default()
     }
-}
-
-fn options() -> ShardOptions {
-    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
 fn upsert() -> Operation {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Shard, ShardOptions, Watermarks};
+use super::Shard;
+use super::tests::options;
 use crate::cancel::Cancel;
 use crate::config::{
     CollectionConfig, Distance, FieldSchema, FieldType, OptimizerConfig, SparseParams, VectorParams,
@@ -53,10 +54,6 @@ impl Random {
 
 fn path(text: &str) -> JsonPath {
     JsonPath::parse(text).expect("a path")
-}
-
-fn options() -> ShardOptions {
-    ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
 fn config() -> CollectionConfig {

@@ -56,11 +56,11 @@ fn config() -> CollectionConfig {
     }
 }
 
-fn options() -> ShardOptions {
+pub(super) fn options() -> ShardOptions {
     ShardOptions { watermarks: Watermarks::OFF, ..ShardOptions::default() }
 }
 
-fn pool() -> rayon::ThreadPool {
+pub(super) fn pool() -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads")
 }
 
