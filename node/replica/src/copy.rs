@@ -88,9 +88,7 @@ pub enum Event {
     },
     /// A request to change the record failed for sure, or nobody knows what became of it.
     Unanswered,
-    /// A client's write, resolved to ids and absolute values.
-    Write,
-    /// So many of them at once, which go out together. All are taken or none.
+    /// So many writes of clients, resolved to ids and absolute values, which go out together. All are taken or none.
     Writes(u64),
     /// A copy that a write or a strong read waits for hasn't answered for too long.
     Silent(CopyId),
@@ -294,7 +292,6 @@ impl Copy {
             Event::NoSpace { from, session } => self.refuse(from, session, Refusal::NoSpace, out),
             Event::Record { record, live } => self.on_record(now, record, live, out),
             Event::Unanswered => out.push(Action::Fetch),
-            Event::Write => self.on_write(now, 1, out),
             Event::Writes(count) => self.on_write(now, count, out),
             Event::Silent(id) => self.remove(id, out),
             Event::Connected(id) => self.open(id, out),
@@ -313,7 +310,7 @@ impl Copy {
     /// A copy that is of no use says so to whoever asks, and promises nothing.
     fn step_unfit(&mut self, event: Event, out: &mut Vec<Action>) {
         match event {
-            Event::Write | Event::Writes(_) => out.push(Action::Refused(Refused::NotPrimary)),
+            Event::Writes(_) => out.push(Action::Refused(Refused::NotPrimary)),
             Event::Received { from, message: Message::Open { term, session } } if term >= self.term() => {
                 self.hello(from, (term, session), out);
             }

@@ -59,7 +59,7 @@ fn check(settings: Settings, events: &[Event], expected: &[Action]) -> Copy {
 #[test]
 fn a_write_is_committed_when_both_disks_have_it() {
     let settings = Settings::default();
-    let lead = [seen(record(), true), hello(0, 0, false), Event::Write];
+    let lead = [seen(record(), true), hello(0, 0, false), Event::Writes(1)];
     let with = |more: &[Event]| [&lead, more].concat();
     check(settings, &lead, &[Action::Accepted(1), Action::Write { cut: None, after: 0, last: 1 }]);
     check(settings, &with(&[ack(1)]), &[]);
@@ -71,10 +71,10 @@ fn a_write_is_committed_when_both_disks_have_it() {
 #[test]
 fn writes_are_refused_before_they_reach_the_log() {
     let settings = Settings { min_in_sync: 3, ..Settings::default() };
-    check(settings, &[Event::Write], &[Action::Refused(Refused::NotPrimary)]);
-    check(settings, &[seen(record(), true), Event::Write], &[Action::Refused(Refused::TooFewInSync)]);
+    check(settings, &[Event::Writes(1)], &[Action::Refused(Refused::NotPrimary)]);
+    check(settings, &[seen(record(), true), Event::Writes(1)], &[Action::Refused(Refused::TooFewInSync)]);
     let settings = Settings { waiting: 1, ..Settings::default() };
-    let writes = [seen(record(), true), Event::Write, Event::Write];
+    let writes = [seen(record(), true), Event::Writes(1), Event::Writes(1)];
     check(settings, &writes, &[Action::Refused(Refused::TooManyWaiting)]);
 }
 
@@ -82,12 +82,12 @@ fn writes_are_refused_before_they_reach_the_log() {
 fn only_a_primary_whose_own_disk_follows_removes_a_silent_copy() {
     let removed = Arc::new(record().with(&Change::Remove(B)).expect("the removal is legal"));
     let swap = Action::Swap { base: record().config_version, next: removed };
-    let waits = [seen(record(), true), Event::Write, Event::Silent(B)];
+    let waits = [seen(record(), true), Event::Writes(1), Event::Silent(B)];
     check(Settings::default(), &waits, &[]);
-    let synced = [seen(record(), true), Event::Write, durable(1), Event::Silent(B)];
+    let synced = [seen(record(), true), Event::Writes(1), durable(1), Event::Silent(B)];
     check(Settings::default(), &synced, &[swap]);
     check(Settings { min_in_sync: 2, ..Settings::default() }, &synced, &[]);
-    let failed = [seen(record(), true), Event::Write, Event::DiskFailed, Event::Silent(B)];
+    let failed = [seen(record(), true), Event::Writes(1), Event::DiskFailed, Event::Silent(B)];
     check(Settings::default(), &failed, &[]);
 }
 
@@ -129,7 +129,7 @@ fn a_copy_whose_disk_went_back_or_is_damaged_is_removed() {
     let back = [
         seen(record(), true),
         hello(0, 0, false),
-        Event::Write,
+        Event::Writes(1),
         durable(1),
         ack(1),
         said(Message::Refuse { term: 2, session: 1, reason: Refusal::Mismatch }),

@@ -264,7 +264,7 @@ impl State {
                 let term = self.nodes[i].copy.term();
                 let entry = Entry { term, value: self.writes };
                 let seq = self.nodes[i].copy.log().last() + 1;
-                self.step(bounds, i, Event::Write, &[(seq, entry)]);
+                self.step(bounds, i, Event::Writes(1), &[(seq, entry)]);
             }
             Move::Sync(i) => self.sync(bounds, i),
             Move::Open(i, j) => self.open(bounds, i, j),

@@ -235,7 +235,7 @@ impl Node {
                 let (before, seq) = (copy.log().last(), copy.log().last() + 1);
                 let entry = Entry { term: copy.term(), register: call.register, value: call.value };
                 self.waiting.insert(seq, call);
-                self.step(now, Event::Write, (seq, &[entry]), wants);
+                self.step(now, Event::Writes(1), (seq, &[entry]), wants);
                 let accepted = self.copy.as_ref().is_some_and(|c| c.log().last() > before);
                 if !accepted {
                     self.waiting.remove(&seq);
