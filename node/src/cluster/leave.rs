@@ -33,8 +33,8 @@ impl Cluster {
                 tracing::info!(shard, "not handed over: {e}");
             }
         }
-        let handing = || !self.shared(|c| c.leads()).is_empty();
-        if !nodes.is_empty() && !wait(HAND_OVER, || !handing()).await {
+        let handed_over = || self.shared(|c| c.leads()).is_empty();
+        if !nodes.is_empty() && !wait(HAND_OVER, handed_over).await {
             tracing::warn!("not all shards were handed over in time");
         }
         let following = self.shared(|c| c.state() == CopyState::Following);
@@ -104,9 +104,14 @@ impl Cluster {
         self.say_goodbye(shard, record).await;
     }
 
+    /// The record as it is known now, or as it was seen before.
+    fn newest(&self, shard: u32, seen: &ShardRecord) -> ShardRecord {
+        self.record(shard).unwrap_or_else(|| seen.clone())
+    }
+
     /// Whether the copy leads that the newest record names, as its node says.
     async fn is_led(&self, shard: u32, record: &ShardRecord) -> bool {
-        let newest = self.record(shard).unwrap_or_else(|| record.clone());
+        let newest = self.newest(shard, record);
         let Some(leader) = newest.leader() else { return false };
         let leads =
             |s: &NodeStatus| s.shards.iter().any(|c| c.copy_id == leader.id && c.state == CopyState::Leading);
@@ -114,8 +119,8 @@ impl Cluster {
     }
 
     async fn say_goodbye(&self, shard: u32, record: &ShardRecord) {
-        let leader = self.record(shard).unwrap_or_else(|| record.clone());
-        let (Some(leads), Some(own)) = (leader.leader(), leader.copy_of(self.pod())) else { return };
+        let newest = self.newest(shard, record);
+        let (Some(leads), Some(own)) = (newest.leader(), newest.copy_of(self.pod())) else { return };
         let Some(address) = self.addresses.of(&leads.pod) else { return };
         let url = self.client.url(&address, &format!("/internal/shards/{shard}/leaves/{}", own.id));
         let said = self.client.client().post(url).timeout(ASK).send().await;
