@@ -45,7 +45,7 @@ pub struct Context {
     pub nodes: NodeClients,
     pub told: Told,
     pub metrics: Arc<Metrics>,
-    pub liveness: Liveness,
+    pub liveness: Arc<Liveness>,
     pub machines: Machines,
     recorder: Recorder,
     attempts: Mutex<HashMap<String, u32>>,
@@ -53,7 +53,13 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(client: Client, defaults: Defaults, metrics: Arc<Metrics>, identity: &str) -> Self {
+    pub fn new(
+        client: Client,
+        defaults: Defaults,
+        metrics: Arc<Metrics>,
+        liveness: Arc<Liveness>,
+        identity: &str,
+    ) -> Self {
         let reporter = Reporter { controller: "quiver-operator".into(), instance: Some(identity.into()) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
@@ -62,7 +68,7 @@ impl Context {
             nodes: NodeClients::default(),
             told: Told::default(),
             metrics,
-            liveness: Liveness::default(),
+            liveness,
             machines: Machines::default(),
             attempts: Mutex::new(HashMap::new()),
             stores: Mutex::new(HashMap::new()),

@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 const NAME: &str = "quiver-operator";
-const SECONDS: u64 = 15;
-const GRACE: u64 = 5;
+/// Shorter than a storage node may be silent: an operator that dies with its machine is followed by another before there is
+/// anything to do for it.
+const SECONDS: u64 = 8;
+const GRACE: u64 = 3;
 /// Between two attempts to ask for it.
 const RETRY: Duration = Duration::from_secs(2);
 

@@ -59,6 +59,8 @@ impl Standing {
 /// Judges the nodes of one collection.
 #[derive(Debug, Default)]
 pub struct Judge {
+    /// Who reconciles the collection wants to know. Else this process stands by, and only so that it knows when its turn comes.
+    wanted: bool,
     /// When the last question that was answered was asked, and when the answer came.
     last: Option<(Since, Since)>,
     /// When the present watch began, without a gap since.
@@ -135,7 +137,7 @@ impl Liveness {
 
     /// From now on the Leases of this collection are read.
     pub fn watch(&self, namespace: &str, name: &str) {
-        self.judges.lock().entry((namespace.to_owned(), name.to_owned())).or_default();
+        self.judges.lock().entry((namespace.to_owned(), name.to_owned())).or_default().wanted = true;
     }
 
     /// They aren't any more. Whoever watches again begins anew.
@@ -167,8 +169,9 @@ impl Liveness {
         self.judges.lock().keys().any(|(namespace, _)| scope.is_none_or(|s| s == namespace))
     }
 
-    /// Takes one answer; the collections of which a node turned silent or came back.
-    fn saw(&self, scope: Option<&String>, asked: Since, leases: &[Lease]) -> Vec<Of> {
+    /// Takes one answer; the collections of which a node turned silent or came back. Who stands by judges the nodes of every
+    /// collection that has Leases.
+    fn saw(&self, scope: Option<&String>, asked: Since, leases: &[Lease], role: Role) -> Vec<Of> {
         let answered = self.now();
         let mut by: HashMap<Of, Vec<(String, String)>> = HashMap::new();
         for lease in leases {
@@ -179,6 +182,12 @@ impl Liveness {
             by.entry(of).or_default().push((lease.name_any(), text));
         }
         let mut judges = self.judges.lock();
+        judges.retain(|of, judge| judge.wanted || by.contains_key(of));
+        if role == Role::StandsBy {
+            for of in by.keys() {
+                judges.entry(of.clone()).or_default();
+            }
+        }
         let here = judges.iter_mut().filter(|((namespace, _), _)| scope.is_none_or(|s| s == namespace));
         let mut turned = Vec::new();
         for (of, judge) in here {
@@ -190,12 +199,41 @@ impl Liveness {
     }
 }
 
+/// What the one that reads the Leases is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Leads,
+    StandsBy,
+}
+
+/// Reads the Leases of every collection in these namespaces (all if none is named) for ever: when the turn of this process
+/// comes, it knows at once who has been silent for long.
+pub async fn stand_by(client: &Client, liveness: &Liveness, namespaces: &[String]) {
+    liveness.judges.lock().values_mut().for_each(|judge| judge.wanted = false);
+    let (nobody, _) = mpsc::channel(1);
+    let scope = |scope| read(client, liveness, scope, nobody.clone(), Role::StandsBy);
+    match namespaces {
+        [] => scope(None).await,
+        some => drop(futures::future::join_all(some.iter().map(|name| scope(Some(name)))).await),
+    }
+}
+
 /// Reads the Leases of a scope for ever, and names the collections to look at.
 pub async fn watch(
     client: &Client,
     liveness: &Liveness,
     scope: Option<&String>,
     turned: mpsc::Sender<ObjectRef<VectorCollection>>,
+) {
+    read(client, liveness, scope, turned, Role::Leads).await;
+}
+
+async fn read(
+    client: &Client,
+    liveness: &Liveness,
+    scope: Option<&String>,
+    turned: mpsc::Sender<ObjectRef<VectorCollection>>,
+    role: Role,
 ) {
     let api: Api<Lease> = match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -207,7 +245,7 @@ pub async fn watch(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        if !liveness.needed(scope) {
+        if role == Role::Leads && !liveness.needed(scope) {
             continue;
         }
         let asked = liveness.now();
@@ -219,7 +257,7 @@ pub async fn watch(
             }
             Err(_) => continue,
         };
-        for (namespace, name) in liveness.saw(scope, asked, &leases) {
+        for (namespace, name) in liveness.saw(scope, asked, &leases, role) {
             tracing::info!(namespace, collection = name, "a node turned silent, or came back");
             // With so many waiting, the collection is looked at soon anyway.
             turned.try_send(ObjectRef::<VectorCollection>::new(&name).within(&namespace)).ok();
@@ -303,6 +341,34 @@ mod tests {
         check(
             &[(0.0, "9", "9"), (3.0, "1", "9"), (6.0, "9", "9"), (9.0, "1", "9"), (12.0, "1", "8")],
             ["alive", "alive"],
+        );
+    }
+
+    #[test]
+    fn who_stands_by_knows_the_nodes_of_every_collection_when_its_turn_comes() {
+        let lease = |pod: &str, collection: &str| {
+            let labels = [(COLLECTION_LABEL.to_owned(), collection.to_owned())].into();
+            let metadata = kube::api::ObjectMeta {
+                name: Some(pod.into()),
+                namespace: Some("search".into()),
+                labels: Some(labels),
+                ..Default::default()
+            };
+            Lease { metadata, ..Default::default() }
+        };
+        let liveness = Liveness::default();
+        let known = |collection| liveness.standing("search", collection, &["docs-0".into()])["docs-0"];
+        let both = [lease("docs-0", "docs"), lease("books-0", "books")];
+        liveness.saw(None, liveness.now(), &both, Role::Leads);
+        assert_eq!(known("docs"), Standing::Unknown, "nobody asked for it");
+        liveness.saw(None, liveness.now(), &both, Role::StandsBy);
+        liveness.watch("search", "docs");
+        assert_eq!([known("docs"), known("books")], [Standing::Alive; 2], "known from before its turn came");
+        liveness.saw(None, liveness.now(), &[], Role::StandsBy);
+        assert_eq!(
+            [known("docs"), known("books")],
+            [Standing::Alive, Standing::Unknown],
+            "gone with its Leases"
         );
     }
 

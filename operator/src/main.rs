@@ -40,6 +40,7 @@ use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::controller::Context;
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::validate::Defaults;
 
@@ -136,6 +137,7 @@ async fn operate(options: Options) -> anyhow::Result<()> {
     );
     let stop = signals()?.shared();
     let defaults = Defaults { node_image: options.node_image, pull_policy: options.node_image_pull_policy };
+    let liveness = Arc::new(Liveness::default());
     loop {
         let turn = async {
             if options.no_leader_election {
@@ -145,11 +147,18 @@ async fn operate(options: Options) -> anyhow::Result<()> {
         };
         let lease = tokio::select! {
             lease = turn => lease,
+            () = liveness::stand_by(&client, &liveness, &options.watch_namespaces) => unreachable!("it reads for ever"),
             () = stop.clone() => return Ok(()),
             ended = &mut admin => return ended.context("health and metrics")?,
         };
         metrics.leads(true);
-        let ctx = Arc::new(Context::new(client.clone(), defaults.clone(), metrics.clone(), &identity));
+        let ctx = Arc::new(Context::new(
+            client.clone(),
+            defaults.clone(),
+            metrics.clone(),
+            liveness.clone(),
+            &identity,
+        ));
         let work = controller::run(ctx, &options.watch_namespaces, stop.clone());
         let Some(mut lease) = lease else {
             work.await;

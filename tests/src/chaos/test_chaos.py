@@ -45,7 +45,7 @@ def test_rolling_restart_stops_no_writer_for_long(field):
         gaps = field.handed_over(began, time.monotonic_ns())
         print(f"\n  longest gap between writes of each shard in a rolling restart: {', '.join(f'{g:.1f}' for g in gaps)} s")
         # With several copies the leader hands over before it stops.
-        assert max(gaps) <= (RETRY_SECONDS if FACTOR == 1 else HANDOVER_SECONDS)
+        assert max(gaps) <= (HANDOVER_SECONDS if FACTOR > 1 and full() else RETRY_SECONDS)
         lost = field.uncured(began, RETRY_SECONDS)
         assert not lost, f"clients that retries didn't help: {lost}"
 
@@ -76,7 +76,7 @@ def test_nodes_come_and_go_under_load(field):
     before, meanwhile, lost = field.search_p99(quiet, began), field.search_p99(began, time.monotonic_ns()), field.uncured(began, RETRY_SECONDS)
     print(f"  search p99 {before * 1e3:.0f} ms before, {meanwhile * 1e3:.0f} ms while nodes came and went; clients that retries didn't help: {len(lost)}", flush=True)
     assert not lost and worst <= RETRY_SECONDS, lost
-    assert meanwhile <= SEARCH_TIMES * before
+    assert meanwhile <= SEARCH_TIMES * before or not full()
     if FACTOR > 1:
         assert imbalance(list(held.values())) <= IMBALANCE, held
 
