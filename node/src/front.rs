@@ -21,6 +21,7 @@ use crate::auth::Access;
 use crate::clock;
 use crate::rest::AppState;
 use crate::rest::hot::{self, Call};
+use crate::unread;
 
 /// The service of the public port.
 #[derive(Clone)]
@@ -41,6 +42,17 @@ impl Front {
 
     /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let version = parts.version;
+        let (body, unread) = unread::watch(&parts.headers, body);
+        let mut response = self.answered(Request::from_parts(parts, body)).await;
+        if let Some(unread) = unread {
+            unread.read(version, &mut response).await;
+        }
+        response
+    }
+
+    async fn answered(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let call = hot::call_of(&parts.method, parts.uri.path());
         let call = call.and_then(|call| Some((call, self.access(&call, &parts.headers)?)));

@@ -26,6 +26,7 @@ pub mod shutdown;
 pub mod snapshot;
 pub mod telemetry;
 pub mod transfer;
+pub mod unread;
 pub mod workers;
 
 /// Version of the protocol that is spoken, as clients check it.

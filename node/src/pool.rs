@@ -72,6 +72,9 @@ impl Deadline {
     }
 }
 
+/// A thread with it gets a tenth of the processor beside one without.
+const BACKGROUND_NICENESS: i32 = 10;
+
 /// Threads for one kind of work, with a bounded queue.
 #[derive(Clone)]
 pub struct Pool {
@@ -83,8 +86,28 @@ pub struct Pool {
 impl Pool {
     /// `threads` threads, and at most `waiting_max` pieces of work beside those that are running.
     pub fn new(name: &'static str, threads: usize, waiting_max: usize) -> anyhow::Result<Self> {
+        Self::with(name, threads, waiting_max, |_| {})
+    }
+
+    /// The same for work that nobody waits for: where processors are short, its threads leave them to those who answer requests.
+    pub fn in_background(name: &'static str, threads: usize, waiting_max: usize) -> anyhow::Result<Self> {
+        Self::with(name, threads, waiting_max, |_| {
+            // On Linux the call is about the thread alone. Threads that can't be made nicer work all the same.
+            if let Err(e) = rustix::process::nice(BACKGROUND_NICENESS) {
+                tracing::debug!("a thread keeps its priority: {e}");
+            }
+        })
+    }
+
+    fn with(
+        name: &'static str,
+        threads: usize,
+        waiting_max: usize,
+        start: impl Fn(usize) + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
+            .start_handler(start)
             .thread_name(move |i| format!("{name}-{i}"))
             .panic_handler(|_| tracing::error!("a task of a pool panicked"))
             .build()?;
@@ -236,7 +259,7 @@ impl Pools {
         Ok(Self {
             search: Pool::new("search", or(settings.max_search_threads, cores), settings.search_queue_size)?,
             update: Pool::new("update", or(settings.max_update_threads, update), settings.update_queue_size)?,
-            optimize: Pool::new("optimize", optimizers, 1024)?,
+            optimize: Pool::in_background("optimize", optimizers, 1024)?,
         })
     }
 }
@@ -260,6 +283,15 @@ mod tests {
             Err::<(), _>(PoolError::Panicked)
         );
         assert_eq!(pool.run("Search", soon(), |_| 1).await, Ok(1), "the pool survives a panic");
+    }
+
+    #[tokio::test]
+    async fn work_in_the_background_leaves_processors_to_others() {
+        let niceness = |_: &Cancel| rustix::process::getpriority_process(None).ok();
+        let pools = Pools::new(&Performance::default(), false).expect("threads start");
+        let mine = pools.search.run("Search", soon(), niceness).await.expect("done").expect("a number");
+        let behind = pools.optimize.run("Optimize", soon(), niceness).await;
+        assert_eq!(behind, Ok(Some((mine + BACKGROUND_NICENESS).min(19))));
     }
 
     #[tokio::test]

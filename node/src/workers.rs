@@ -218,7 +218,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use axum::Router;
-    use axum::routing::get;
+    use axum::http::StatusCode;
+    use axum::routing::{get, put};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -232,6 +233,8 @@ mod tests {
         address: SocketAddr,
         shutdown: Shutdown,
         served: tokio::task::JoinHandle<Result<()>>,
+        /// Told when a request was refused.
+        refused: Arc<Notify>,
         _folder: tempfile::TempDir,
     }
 
@@ -243,13 +246,19 @@ mod tests {
         let registry = Registry::new(node.clone());
         let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir());
         let state = AppState { registry, snapshots: snapshots.expect("a folder of snapshots") };
-        let routes = Router::new().route("/", get(|| async { "here" }));
+        let refused = Arc::new(Notify::new());
+        let seen = refused.clone();
+        let refuse = move |uri: axum::http::Uri| {
+            seen.notify_one();
+            async move { (StatusCode::FORBIDDEN, uri.to_string()) }
+        };
+        let routes = Router::new().route("/", get(|| async { "here" })).route("/refused/{n}", put(refuse));
         let front = Front::new(state, routes, Some(tokio::runtime::Handle::current()));
         let listener = crate::server::listen("127.0.0.1", 0).await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let shutdown = Shutdown::default();
         let served = tokio::spawn(serve(listener, front, options, shutdown.clone(), 2));
-        Served { address, shutdown, served, _folder: folder }
+        Served { address, shutdown, served, refused, _folder: folder }
     }
 
     fn options() -> Options {
@@ -271,7 +280,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stopped_server_finishes_and_goes() {
-        let Served { address, shutdown, served, _folder } = start(options()).await;
+        let Served { address, shutdown, served, _folder, .. } = start(options()).await;
         for _ in 0..20 {
             assert!(ask(address).await.ends_with("here"));
         }
@@ -280,9 +289,48 @@ mod tests {
         assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
     }
 
+    /// Reads an answer to the end of its body, of which its head says how long it is.
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut read = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&read);
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if length.and_then(|l| l.parse().ok()).is_some_and(|length: usize| body.len() >= length) {
+                    return text.into_owned();
+                }
+            }
+            assert_ne!(stream.read_buf(&mut read).await.expect("read"), 0, "closed after {read:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_that_is_refused_by_its_head_does_not_end_the_connection() {
+        let Served { address, shutdown, served, refused, _folder } = start(options()).await;
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        for n in 0..3 {
+            let head = format!("PUT /refused/{n} HTTP/1.1\r\nhost: x\r\ncontent-length: 6\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("sent");
+            refused.notified().await;
+            stream.write_all(b"[1, 2]").await.expect("sent");
+            let answer = answer(&mut stream).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 403") && answer.ends_with(&format!("/refused/{n}")),
+                "{answer}"
+            );
+            assert!(!answer.contains("connection: close"), "{answer}");
+        }
+        let large = format!("PUT /refused/4 HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 9 << 20);
+        stream.write_all(large.as_bytes()).await.expect("sent");
+        let answer = answer(&mut stream).await;
+        assert!(answer.contains("connection: close"), "nobody reads megabytes for nothing: {answer}");
+        shutdown.begin();
+        served.await.expect("joined").expect("stopped");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn connections_above_the_limit_are_closed() {
-        let Served { address, shutdown, served, _folder } =
+        let Served { address, shutdown, served, _folder, .. } =
             start(Options { connections_max: 1, ..options() }).await;
         let mut first = TcpStream::connect(address).await.expect("connected");
         first.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
@@ -296,7 +344,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn who_sends_no_request_is_not_waited_for() {
-        let Served { address, shutdown, served, _folder } =
+        let Served { address, shutdown, served, _folder, .. } =
             start(Options { first_request: Duration::from_millis(20), ..options() }).await;
         let mut silent = TcpStream::connect(address).await.expect("connected");
         let mut nothing = Vec::new();

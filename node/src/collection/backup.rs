@@ -37,8 +37,8 @@ pub async fn create(
     let work = move |cancel: &Cancel| -> Result<Description> {
         let scratch = catalog.scratch()?;
         let at = now();
-        let name = unused(&catalog, &collection.name(), name_of(&collection.definition.load(), at));
-        let manifest = linked(&*disk, scratch.path(), &collection, None, name, at)?;
+        let reserved = catalog.reserve(&collection.name(), &name_of(&collection.definition.load(), at));
+        let manifest = linked(&*disk, scratch.path(), &collection, None, reserved.name().to_owned(), at)?;
         Ok(catalog.add(manifest, &scratch, cancel)?)
     };
     let made = registry.node.pools.update.run("Create snapshot", deadline, work).await??;
@@ -89,13 +89,6 @@ pub(super) fn dated(at: Timestamp) -> impl std::fmt::Display {
 /// What a snapshot of a collection is called.
 pub(super) fn name_of(definition: &Definition, at: Timestamp) -> String {
     format!("{}-{}-{}", safe(&definition.name), peer(definition), dated(at))
-}
-
-/// Names are by the second; a second snapshot in one gets a number.
-pub(super) fn unused(catalog: &Catalog, owner: &str, name: String) -> String {
-    let stem = name.trim_end_matches(".snapshot").to_owned();
-    let numbered = (1..1000).map(|i| format!("{stem}-{i}.snapshot"));
-    std::iter::once(name.clone()).chain(numbered).find(|n| catalog.find(owner, n).is_err()).unwrap_or(name)
 }
 
 /// A collection's name as part of a file name.

@@ -14,7 +14,7 @@ use quiver_engine::shard::{Shard, ShardOptions};
 use quiver_engine::wal::WalIdentity;
 use uuid::Uuid;
 
-use super::backup::{dated, linked, now, safe, unpack, unused};
+use super::backup::{dated, linked, now, safe, unpack};
 use super::registry::{DEFINITION, Registry, shard_dir};
 use super::{Collection, Definition, Place, Route, call_local, convert};
 use crate::error::{ApiError, Result};
@@ -67,7 +67,9 @@ pub async fn create(
     let work = move |cancel: &Cancel| -> Result<Description> {
         let scratch = catalog.scratch()?;
         let owner = of_shard(&collection.name(), shard);
-        let manifest = link_one(&*disk, &scratch, &collection, shard, |name| unused(&catalog, &owner, name))?;
+        let mut reserved = None;
+        let reserve = |name: String| reserved.insert(catalog.reserve(&owner, &name)).name().to_owned();
+        let manifest = link_one(&*disk, &scratch, &collection, shard, reserve)?;
         let name = crate::snapshot::name::SafeName::parse(&manifest.name)?;
         let contents = Folder::new(scratch.path(), manifest)?.into();
         Ok(catalog.add_to(&owner, name, contents, &scratch, cancel)?)
@@ -101,12 +103,12 @@ fn link_one(
     scratch: &Scratch,
     collection: &Collection,
     shard: u32,
-    unused: impl FnOnce(String) -> String,
+    reserve: impl FnOnce(String) -> String,
 ) -> Result<SnapshotManifest> {
     // It may have gone since the request was looked at.
     collection.local_shard(shard)?;
     let at = now();
-    let name = unused(format!("{}-shard-{shard}-{}", safe(&collection.name()), dated(at)));
+    let name = reserve(format!("{}-shard-{shard}-{}", safe(&collection.name()), dated(at)));
     linked(disk, scratch.path(), collection, Some(shard), name, at)
 }
 

@@ -8,7 +8,7 @@ use quiver_engine::Cancel;
 use quiver_engine::file::Disk;
 
 use super::Collection;
-use super::backup::{dated, linked, name_of, now, unused};
+use super::backup::{dated, linked, name_of, now};
 use super::registry::Registry;
 use crate::error::Result;
 use crate::pool::Deadline;
@@ -37,9 +37,9 @@ pub async fn create(registry: &Arc<Registry>, catalog: &Catalog, deadline: Deadl
         }
         config.collections_aliases = names.aliases.clone();
         config.collections_aliases.retain(|_, to| config.collections_mapping.contains_key(to));
-        let name = unused(&catalog, STORAGE, format!("full-snapshot-{}", dated(at)));
+        let reserved = catalog.reserve(STORAGE, &format!("full-snapshot-{}", dated(at)));
         let contents = Contents::Storage(StorageFolder::new(scratch.path(), &config, folders)?);
-        Ok(catalog.add_to(STORAGE, SafeName::parse(&name)?, contents, &scratch, cancel)?)
+        Ok(catalog.add_to(STORAGE, SafeName::parse(reserved.name())?, contents, &scratch, cancel)?)
     };
     registry.node.pools.update.run("Create snapshot", deadline, work).await?
 }

@@ -137,6 +137,11 @@ impl Catalog {
         self.root.join(format!("c-{escaped}"))
     }
 
+    /// Where a snapshot of this name is kept.
+    pub(super) fn place(&self, owner: &str, name: &str) -> PathBuf {
+        self.folder(owner).join(name)
+    }
+
     /// Folders of owners that have, or had, snapshots.
     pub(super) fn folders(&self) -> Result<Vec<PathBuf>> {
         let names = self.disk.list(&self.root).map_err(io(format!("listing {}", self.root.display())))?;

@@ -3,7 +3,7 @@
 //! A snapshot is there as soon as its files are linked. Whoever needs its digests (a download) makes them if the
 //! background has not come to it yet. A snapshot that is deleted meanwhile stops the work, and nothing of it is noted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Shared {
     /// There may be a snapshot without a checksum.
     pub(super) wake: Notify,
     running: Mutex<Running>,
+    /// Where snapshots in the making will be.
+    pub(super) reserved: Mutex<HashSet<PathBuf>>,
 }
 
 /// What is being read.
@@ -41,7 +43,12 @@ struct Running {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), wake: Notify::new(), running: Mutex::default() }
+        Self {
+            turn: Semaphore::new(1),
+            wake: Notify::new(),
+            running: Mutex::default(),
+            reserved: Mutex::default(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod folder;
 pub mod hash;
 pub mod layout;
 pub mod name;
+pub mod reserved;
 pub mod storage;
 pub mod store;
 #[cfg(test)]

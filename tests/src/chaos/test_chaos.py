@@ -50,6 +50,21 @@ def test_rolling_restart_stops_no_writer_for_long(field):
         assert not lost, f"clients that retries didn't help: {lost}"
 
 
+def test_a_drained_machine_stops_no_writer_for_long(field):
+    """What `kubectl drain` evicts hands over before it goes; when the machine is back, its copies catch up."""
+    pod, began = field.pod(0), time.monotonic_ns()
+    try:
+        k.kubectl("drain", pod.machine, f"--pod-selector=quiver.dev/collection={NAME}", "--delete-emptydir-data", "--timeout=120s", seconds=150)
+        field.hold(10)
+    finally:
+        k.kubectl("uncordon", pod.machine)
+    field.wait_settled(time.monotonic_ns())
+    gaps, lost = field.handed_over(began, time.monotonic_ns()), field.uncured(began, RETRY_SECONDS)
+    print(f"\n  longest gap between writes of each shard while a machine was drained: {', '.join(f'{g:.1f}' for g in gaps)} s")
+    assert max(gaps) <= (HANDOVER_SECONDS if FACTOR > 1 and full() else RETRY_SECONDS)
+    assert not lost, f"clients that retries didn't help: {lost}"
+
+
 def test_it_comes_back_after_every_fault(field, seed):
     print()
     for fault in schedule(field, seed, FAULTS, FACTOR):
