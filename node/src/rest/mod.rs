@@ -7,6 +7,7 @@ mod coding;
 #[cfg(test)]
 mod collection_tests;
 mod collections;
+mod download;
 mod extract;
 mod facet;
 mod groups;

@@ -3,10 +3,15 @@ one or the new one."""
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
+from harness import cache
 from harness.node import Node, wait_until
 
 SHARD = "/collections/c/shards/1"
@@ -66,6 +71,50 @@ def test_a_shard_moves_to_another_node_as_a_file(start):
     assert 0 < len(moved) < 40 and contents(other) == contents(node)
     assert ask(node, "DELETE", f"{SHARD}/snapshots/{made['name']}") is True
     assert ask(node, "GET", f"{SHARD}/snapshots") == []
+
+
+def kept(node, path) -> Path:
+    """Where the node keeps the snapshot that is downloaded there."""
+    found = (node.folder / "snapshots").rglob(path.rsplit("/", 1)[-1])
+    # A snapshot of the storage may hold one of the same name.
+    return min(found, key=lambda at: len(at.parts))
+
+
+def download(node, path, **headers):
+    """Code, headers and bytes of a download."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(node.url + path, headers=headers)) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def test_a_download_goes_on_where_it_ended(start):
+    node = start()
+    create(node, points=3000)
+    paths = [f"{at}/snapshots/{ask(node, 'POST', f'{at}/snapshots')['name']}" for at in ("/collections/c", SHARD, "")]
+    code, headers, whole = download(node, paths[0])
+    (kept(node, paths[0]).parent / "single.snapshot").write_bytes(whole)
+    for path in [*paths, "/collections/c/snapshots/single.snapshot"]:
+        code, headers, whole = download(node, path)
+        tag, size = headers["ETag"], len(whole)
+        assert (code, headers["Accept-Ranges"], headers["Content-Length"]) == (200, "bytes", str(size))
+        for asked, of in [("1000-", (1000, size)), ("0-0", (0, 1)), ("-700", (size - 700, size)), (f"5-{size * 2}", (5, size))]:
+            code, headers, part = download(node, path, Range=f"bytes={asked}")
+            assert (code, headers["Content-Range"], headers["ETag"]) == (206, f"bytes {of[0]}-{of[1] - 1}/{size}", tag)
+            assert (part, headers["Content-Length"]) == (whole[of[0]:of[1]], str(of[1] - of[0]))
+        code, headers, part = download(node, path, Range=f"bytes={size}-")
+        assert (code, headers["Content-Range"], part) == (416, f"bytes */{size}", b"")
+        assert download(node, path, **{"Range": "bytes=9-", "If-Range": '"another"'})[2] == whole
+        assert download(node, path, **{"Range": "bytes=9-", "If-Range": tag})[2] == whole[9:]
+        begun = node.folder / "begun"
+        begun.write_bytes(whole[:12_345])
+        cache.debian({"curl": "curl"})
+        subprocess.run(["curl", "-sf", "-C", "-", "-o", begun, node.url + path], check=True)
+        assert begun.read_bytes() == whole
+    # It is made anew by each request, so no part of it fits to another.
+    code, headers, _ = download(node, f"{SHARD}/snapshot", Range="bytes=5-")
+    assert (code, headers["Accept-Ranges"], headers["Content-Range"]) == (200, None, None)
 
 
 @pytest.mark.parametrize("spelled", [str.lower, str.upper])
