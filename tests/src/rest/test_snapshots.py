@@ -3,6 +3,7 @@ one or the new one."""
 import hashlib
 import io
 import json
+import re
 import subprocess
 import tarfile
 import threading
@@ -22,10 +23,14 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 def start(tmp_path):
     nodes = []
 
-    def started(folder="node"):
-        nodes.append(Node(tmp_path / folder).start())
+    def made(folder):
+        nodes.append(Node(tmp_path / folder))
         return nodes[-1]
 
+    def started(folder="node"):
+        return made(folder).start()
+
+    started.made = made
     yield started
     for node in nodes:
         node.kill()
@@ -129,6 +134,53 @@ def test_a_snapshot_lies_where_its_collection_and_name_say(start, spelled):
     for other in (f"c/../c/{made['name']}x", "c/none.snapshot", f"none/{made['name']}"):
         code, _ = node.request("PUT", "/collections/other/snapshots/recover", {"location": f"file://{node.folder}/snapshots/{other}"})
         assert code in (400, 403), other
+
+
+def test_a_node_starts_with_the_snapshots_that_its_command_line_names(start, tmp_path):
+    node = start()
+    for name in ("c", "d"):
+        create(node, name)
+    ask(node, "POST", "/collections/aliases", {"actions": [{"create_alias": {"collection_name": "c", "alias_name": "al"}}]})
+    full = kept(node, ask(node, "POST", "/snapshots")["name"])
+    one = kept(node, ask(node, "POST", "/collections/c/snapshots")["name"])
+    files = {tmp_path / "full.tar": f"/snapshots/{full.name}", tmp_path / "one.tar": f"/collections/c/snapshots/{one.name}"}
+    for file, path in files.items():
+        file.write_bytes(node.request("GET", path, decode=False)[1])
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "full.tar").read_bytes()[:-3000])
+    whole = {name: contents(node) for name in ("al", "c", "d")}
+    for i, (args, expected) in enumerate([
+        (["--storage-snapshot", str(tmp_path / "full.tar")], whole),
+        (["--storage-snapshot", str(full)], whole),
+        (["--snapshot", f"{tmp_path / 'one.tar'}:e", "--collection-snapshot", f"{one}:f"], {"e": contents(node), "f": contents(node)}),
+    ]):
+        other = start.made(f"other{i}")
+        other.args = args
+        other.start()
+        assert {name: contents(other, name) for name in expected} == expected
+        assert sorted(c["name"] for c in ask(other, "GET", "/collections")["collections"]) == sorted(expected.keys() - {"al"})
+        fill(other, min(expected.keys() - {"al"}), range(100), "new")
+        other.stop()
+        with pytest.raises(RuntimeError, match="exists: --force-snapshot replaces it"):
+            other.start()
+        other.args = []
+        other.start()
+        assert len(contents(other, min(expected.keys() - {"al"}))) == 100, "what was refused changed nothing"
+        other.stop()
+        other.args = [*args, "-f"]
+        other.start()
+        assert {name: contents(other, name) for name in expected} == expected
+    for args, text in [
+        (["--snapshot", str(one)], "it has to be PATH:NAME"),
+        (["--snapshot", f"{one}:a/b"], "the collection `a/b`"),
+        (["--snapshot", f"{tmp_path / 'none'}:a"], "recovering the collection `a`"),
+        (["--storage-snapshot", str(tmp_path / "cut.tar")], "--storage-snapshot "),
+        (["--storage-snapshot", str(tmp_path / "one.tar")], "--storage-snapshot "),
+        (["--storage-snapshot", str(full), "--snapshot", f"{one}:e"], "cannot be used with"),
+    ]:
+        other = start.made("refused")
+        other.args = args
+        with pytest.raises(RuntimeError, match=re.escape(text)):
+            other.start()
 
 
 def test_what_nobody_waits_for_is_done_all_the_same(start):
