@@ -69,3 +69,43 @@ pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     let json = HeaderValue::from_static("application/json");
     (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, json)], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_gets_a_coding_that_it_accepts_and_reads_what_was_answered() {
+        let plain = "again and again ".repeat(1000);
+        let check = async |accepted: &str, expected: Option<&str>| {
+            let accepted = HeaderValue::from_str(accepted).expect("a value");
+            let response = compressed(&accepted, plain.clone().into_response()).await;
+            let coding = response.headers().get(header::CONTENT_ENCODING).cloned();
+            assert_eq!(
+                coding.as_ref().map(HeaderValue::as_bytes),
+                expected.map(str::as_bytes),
+                "{accepted:?}"
+            );
+            let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("memory");
+            let mut read = String::new();
+            match expected {
+                Some("br") => brotli::Decompressor::new(&bytes[..], 4096).read_to_string(&mut read),
+                Some("zstd") => zstd::Decoder::new(&bytes[..]).expect("memory").read_to_string(&mut read),
+                Some(_) => flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut read),
+                None => (&bytes[..]).read_to_string(&mut read),
+            }
+            .expect("a text");
+            assert!(read == plain, "{accepted:?}");
+        };
+        check("gzip", Some("gzip")).await;
+        check("br", Some("br")).await;
+        check("zstd", Some("zstd")).await;
+        check("gzip, deflate, br", Some("br")).await;
+        check("gzip, deflate, br, zstd", Some("zstd")).await;
+        check("br;q=0.1, gzip;q=0.9", Some("gzip")).await;
+        check("identity", None).await;
+        check("x", None).await;
+    }
+}

@@ -114,11 +114,6 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Shard temporarily unavailable: {text}"))
     }
 
-    /// 400 for what the protocol has and this version doesn't serve yet.
-    pub fn not_served(what: &str) -> Self {
-        Self::bad_request(format!("{what} is not supported by this version"))
-    }
-
     /// As it travels between nodes.
     pub fn to_shard_error(&self) -> ShardError {
         ShardError { code: self.code.as_u16(), error: self.text.clone() }

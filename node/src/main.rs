@@ -12,6 +12,7 @@ use axum::Router;
 use clap::Parser;
 use quiver_node::cluster::managed;
 use quiver_node::collection::registry::Registry;
+use quiver_node::collection::startup::FromSnapshots;
 use quiver_node::collection::{optimizer, scrub};
 use quiver_node::config::{self, Flags, Loaded, LogFormat};
 use quiver_node::front::Front;
@@ -47,6 +48,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(20);
 struct Cli {
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    snapshots: FromSnapshots,
     #[command(subcommand)]
     command: Option<transfer::Command>,
 }
@@ -76,10 +79,10 @@ fn start() -> Result<()> {
     if loaded.settings.service.max_workers > 0 {
         runtime.worker_threads(loaded.settings.service.max_workers);
     }
-    runtime.enable_all().build().context("starting the runtime")?.block_on(run(loaded))
+    runtime.enable_all().build().context("starting the runtime")?.block_on(run(loaded, cli.snapshots))
 }
 
-async fn run(loaded: Loaded) -> Result<()> {
+async fn run(loaded: Loaded, from: FromSnapshots) -> Result<()> {
     for key in &loaded.without_effect {
         tracing::warn!("{key} has no effect here");
     }
@@ -97,8 +100,11 @@ async fn run(loaded: Loaded) -> Result<()> {
     let served = serve(listener, state.clone(), routes, shutdown.clone());
     let working = async {
         match node.settings.cluster.enabled {
-            true => run_managed(state).await,
-            false => run_alone(state).await,
+            true if from.is_empty() => run_managed(state).await,
+            true => Err(anyhow!(
+                "what a pod starts with its VectorCollection says: spec.bootstrap, not --snapshot"
+            )),
+            false => run_alone(state, from).await,
         }
     };
     // Work only ends with an error, or because the node stops: then the port has to be drained first.
@@ -128,11 +134,14 @@ async fn serve(listener: TcpListener, state: AppState, routes: Router, shutdown:
 }
 
 /// Opens the collections, then optimizes them for as long as the node runs. A collection that can't be opened is no
-/// reason to answer as if it were not there: it is an error.
-async fn run_alone(state: AppState) -> Result<()> {
+/// reason to answer as if it were not there: it is an error. The same goes for a snapshot that it is to start with.
+async fn run_alone(state: AppState, from: FromSnapshots) -> Result<()> {
     let registry = state.registry.clone();
     let (pool, opening) = (registry.node.pools.update.clone(), registry.clone());
     pool.run("Open", Deadline::after(Duration::MAX), move |_| opening.open_all()).await??;
+    if !from.is_empty() {
+        from.recover(&registry, &state.snapshots).await?;
+    }
     registry.set_open();
     registry.node.readiness.set_ready();
     maintain(state).await;

@@ -257,7 +257,7 @@ impl<'de> Deserialize<'de> for DeletePayloadRequest {
 }
 
 /// One operation of `points/batch`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchOperation {
     Upsert(ParsedUpsert),
@@ -268,6 +268,35 @@ pub enum BatchOperation {
     ClearPayload(PointsSelector),
     UpdateVectors(UpdateVectorsRequest),
     DeleteVectors(DeleteVectorsRequest),
+}
+
+/// What an item of a batch may name. Of several the first in this order is done.
+#[derive(Deserialize)]
+struct NamedOperations {
+    upsert: Option<ParsedUpsert>,
+    delete: Option<PointsSelector>,
+    set_payload: Option<SetPayloadRequest>,
+    overwrite_payload: Option<SetPayloadRequest>,
+    delete_payload: Option<DeletePayloadRequest>,
+    clear_payload: Option<PointsSelector>,
+    update_vectors: Option<UpdateVectorsRequest>,
+    delete_vectors: Option<DeleteVectorsRequest>,
+}
+
+impl<'de> Deserialize<'de> for BatchOperation {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let named = NamedOperations::deserialize(d)?;
+        let found = named.upsert.map(Self::Upsert);
+        let found = found.or_else(|| named.delete.map(Self::Delete));
+        let found = found.or_else(|| named.set_payload.map(Self::SetPayload));
+        let found = found.or_else(|| named.overwrite_payload.map(Self::OverwritePayload));
+        let found = found.or_else(|| named.delete_payload.map(Self::DeletePayload));
+        let found = found.or_else(|| named.clear_payload.map(Self::ClearPayload));
+        let found = found.or_else(|| named.update_vectors.map(Self::UpdateVectors));
+        let found = found.or_else(|| named.delete_vectors.map(Self::DeleteVectors));
+        let unknown = "data did not match any variant of untagged enum UpdateOperation";
+        found.ok_or_else(|| de::Error::custom(unknown))
+    }
 }
 
 /// Body of `points/batch`.
@@ -322,11 +351,16 @@ pub struct ScrollRequest {
 }
 
 /// Body of count.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct CountRequest {
     pub filter: Option<Filter>,
-    pub exact: Option<bool>,
+    #[serde(default = "exactly")]
+    pub exact: bool,
     pub shard_key: Option<ShardKeySelector>,
+}
+
+fn exactly() -> bool {
+    true
 }
 
 /// What became of a write.

@@ -14,6 +14,8 @@ use crate::text::TextParams;
 pub enum Distance {
     /// Vectors are normalised when they are written; then the dot product. Higher is nearer.
     Cosine,
+    /// The same of vectors that are kept as they are sent, for numbers that can't say what has length one. Higher is nearer.
+    CosineAsSent,
     /// Dot product. Higher is nearer.
     Dot,
     /// Square root of the sum of squares. Lower is nearer.
@@ -25,7 +27,7 @@ pub enum Distance {
 impl Distance {
     /// Whether a higher score is nearer.
     pub fn higher_is_nearer(self) -> bool {
-        matches!(self, Distance::Cosine | Distance::Dot)
+        matches!(self, Distance::Cosine | Distance::CosineAsSent | Distance::Dot)
     }
 }
 

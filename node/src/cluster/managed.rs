@@ -247,7 +247,7 @@ fn wire_vector(p: &VectorParams) -> api::VectorParams {
     api::VectorParams {
         size: p.size,
         distance: match p.distance {
-            Distance::Cosine => api::Distance::Cosine,
+            Distance::Cosine | Distance::CosineAsSent => api::Distance::Cosine,
             Distance::Dot => api::Distance::Dot,
             Distance::Euclid => api::Distance::Euclid,
             Distance::Manhattan => api::Distance::Manhattan,

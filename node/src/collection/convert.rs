@@ -397,15 +397,13 @@ pub fn vector_params(p: &api::VectorParams) -> Result<VectorParams> {
         // Kept as it was sent, which is nearer than four bits a number.
         None | Some(WireDatatype::Float32 | WireDatatype::Turbo4) => Datatype::Float32,
         Some(WireDatatype::Float16) => Datatype::Float16,
-        // What is stored would have to be the numbers as they were sent, which Cosine doesn't keep.
-        Some(WireDatatype::Uint8) if p.distance == api::Distance::Cosine => {
-            return Err(ApiError::not_served("the datatype uint8 with the distance Cosine"));
-        }
         Some(WireDatatype::Uint8) => Datatype::Uint8,
     };
     Ok(VectorParams {
         size: p.size,
         distance: match p.distance {
+            // Bytes can't say numbers below 1, so they stay as they are.
+            api::Distance::Cosine if datatype == Datatype::Uint8 => Distance::CosineAsSent,
             api::Distance::Cosine => Distance::Cosine,
             api::Distance::Dot => Distance::Dot,
             api::Distance::Euclid => Distance::Euclid,

@@ -20,6 +20,7 @@ pub mod scrub;
 pub mod shard_backup;
 pub mod shard_keys;
 pub mod sparse;
+pub mod startup;
 pub mod storage_backup;
 pub mod strict;
 mod telemetry;

@@ -71,6 +71,11 @@ impl Looked {
         !self.running && !waits && self.settled_at != Some(changes)
     }
 
+    /// With other settings what failed may not fail. What was done stays known.
+    pub fn try_again(&mut self) {
+        self.failed = None;
+    }
+
     /// The look ended with an error. True if that is news.
     fn fail(&mut self, text: String, now: Instant) -> bool {
         let waited = self.failed.as_ref().map_or(EVERY, |f| (f.waited * 2).min(AGAIN_MAX));
@@ -139,6 +144,9 @@ mod tests {
             assert!(!looked.fail("the disk is full".into(), now));
         }
         assert_eq!(waited, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        let mut changed = looked.clone();
+        changed.try_again();
+        assert!(changed.is_due(7, clock::now()), "the settings are others");
         assert!(looked.fail("a file is damaged".into(), now), "another reason is news");
     }
 

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::convert::{self, Defaults};
 use super::name::{check_asked_name, check_name};
+use super::optimizer::Looked;
 use super::shard_keys::{self, Slot};
 use super::sparse::{self, Configured};
 use super::{Collection, Definition, Route};
@@ -372,7 +373,7 @@ impl Registry {
         };
         self.node.pools.update.run("Update collection", deadline, work).await??;
         collection.definition.store(Arc::new(definition));
-        collection.optimized.lock().clear();
+        collection.optimized.lock().values_mut().for_each(Looked::try_again);
         Ok(())
     }
 

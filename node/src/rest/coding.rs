@@ -4,14 +4,21 @@ use std::io::Read;
 
 use axum::http::{HeaderMap, header};
 use flate2::read::{GzDecoder, ZlibDecoder};
+use zstd::stream::read::Decoder as ZstdDecoder;
 
 use crate::error::{ApiError, Result};
+
+/// Memory of a decoder, as a power of two: what a coding's standard asks every decoder for (RFC 9659).
+const ZSTD_WINDOW_LOG: u32 = 23;
+const BROTLI_BUFFER_BYTES: usize = 4 << 10;
 
 /// How a body is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     Gzip,
     Deflate,
+    Brotli,
+    Zstd,
 }
 
 impl Coding {
@@ -21,6 +28,8 @@ impl Coding {
         match name {
             _ if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => Some(Self::Gzip),
             _ if name.eq_ignore_ascii_case("deflate") => Some(Self::Deflate),
+            _ if name.eq_ignore_ascii_case("br") => Some(Self::Brotli),
+            _ if name.eq_ignore_ascii_case("zstd") => Some(Self::Zstd),
             _ => None,
         }
     }
@@ -32,6 +41,13 @@ impl Coding {
         let read = match self {
             Self::Gzip => GzDecoder::new(bytes).take(most).read_to_end(&mut plain),
             Self::Deflate => ZlibDecoder::new(bytes).take(most).read_to_end(&mut plain),
+            Self::Brotli => {
+                brotli::Decompressor::new(bytes, BROTLI_BUFFER_BYTES).take(most).read_to_end(&mut plain)
+            }
+            Self::Zstd => ZstdDecoder::new(bytes).and_then(|mut decoder| {
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                decoder.take(most).read_to_end(&mut plain)
+            }),
         };
         read.map_err(|e| ApiError::format(format!("the body is not compressed as its head says: {e}")))?;
         Ok((plain.len() <= limit).then_some(plain))
@@ -61,7 +77,17 @@ mod tests {
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
         zlib.write_all(&body).expect("memory");
         let zlib = zlib.finish().expect("memory");
-        for (coding, bytes, other) in [(Coding::Gzip, &gzip, &zlib), (Coding::Deflate, &zlib, &gzip)] {
+        let mut brotli = Vec::new();
+        let plain = &mut &body[..];
+        brotli::BrotliCompress(plain, &mut brotli, &brotli::enc::BrotliEncoderParams::default())
+            .expect("memory");
+        let zstd = zstd::encode_all(&body[..], 0).expect("memory");
+        for (coding, bytes, other) in [
+            (Coding::Gzip, &gzip, &zlib),
+            (Coding::Deflate, &zlib, &gzip),
+            (Coding::Brotli, &brotli, &zstd),
+            (Coding::Zstd, &zstd, &brotli),
+        ] {
             check(coding, bytes, 1000, Some(Some(&body)));
             check(coding, bytes, 999, Some(None));
             check(coding, other, 1000, None);
@@ -76,6 +102,8 @@ mod tests {
             ("gzip", Some(Coding::Gzip)),
             ("X-GZIP", Some(Coding::Gzip)),
             ("deflate", Some(Coding::Deflate)),
+            ("br", Some(Coding::Brotli)),
+            ("ZSTD", Some(Coding::Zstd)),
             ("identity", None),
             ("", None),
         ] {

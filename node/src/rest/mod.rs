@@ -7,6 +7,7 @@ mod coding;
 #[cfg(test)]
 mod collection_tests;
 mod collections;
+mod download;
 mod extract;
 mod facet;
 mod groups;
@@ -71,7 +72,7 @@ pub fn router(state: AppState) -> Router {
         .route("/cluster", get(service::cluster))
         .merge(cluster::routes())
         .route("/cluster/recover", post(service::no_consensus))
-        .route("/cluster/peer/{peer}", delete(service::no_consensus))
+        .route("/cluster/peer/{peer}", delete(service::remove_peer))
         .route("/collections", get(collections::list))
         .route("/collections/aliases", post(collections::change_aliases))
         .route("/aliases", get(collections::all_aliases))

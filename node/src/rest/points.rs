@@ -168,6 +168,25 @@ async fn run_valid(
     options: &Options,
     operation: BatchOperation,
 ) -> Result<UpdateResult> {
+    match operation {
+        // Both are meant: of the points that pass, and of those that are named.
+        BatchOperation::DeleteVectors(mut r) if r.select.filter.is_some() && r.select.points.is_some() => {
+            let mut passing = r.clone();
+            passing.select.points = None;
+            run_one(state, name, options, BatchOperation::DeleteVectors(passing)).await?;
+            r.select.filter = None;
+            run_one(state, name, options, BatchOperation::DeleteVectors(r)).await
+        }
+        operation => run_one(state, name, options, operation).await,
+    }
+}
+
+async fn run_one(
+    state: &AppState,
+    name: &str,
+    options: &Options,
+    operation: BatchOperation,
+) -> Result<UpdateResult> {
     let collection = state.registry.get(name)?.among_for_write(shard_key_of(&operation))?;
     let (write, deadline) = (write_of(operation, &collection)?, options.deadline(state));
     collection.check_write(options.timeout, deadline, &write).await?;
@@ -357,8 +376,7 @@ pub(super) async fn count_answer(
         invalid.done()?;
         let collection = state.registry.get(name)?.among(body.shard_key.as_ref(), ApiError::bad_request)?;
         let deadline = options.deadline(state);
-        let exact = body.exact.unwrap_or(true);
-        let asked = Asked { filter: body.filter.as_ref(), exact, ..Asked::default() };
+        let asked = Asked { filter: body.filter.as_ref(), exact: body.exact, ..Asked::default() };
         collection.check_read(options.timeout, deadline, || vec![asked]).await?;
         Ok(Count { count: collection.count(body.filter, deadline).await? })
     };

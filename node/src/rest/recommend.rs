@@ -15,21 +15,33 @@ use crate::collection::query::{other, plan};
 use crate::collection::strict::Asked;
 use crate::error::{ApiError, Result};
 
-fn discover_query(r: DiscoverRequest) -> Result<QueryRequest> {
-    r.into_query().ok_or_else(|| ApiError::bad_request("Neither a target nor a context is given"))
+/// A request as a query. Without an example there is nothing to recommend; here that is no matter of the body's form, as it is
+/// in a query, and told after all else that is wrong.
+struct Older {
+    query: QueryRequest,
+    wrong: Option<ApiError>,
 }
 
-/// Without an example there is nothing to recommend; here that is no matter of the body's form, as it is in a query.
-fn recommend_query(r: RecommendRequest) -> Result<QueryRequest> {
-    if [&r.positive, &r.negative].into_iter().flatten().all(Vec::is_empty) {
+impl Older {
+    fn discover(r: DiscoverRequest) -> Self {
+        let query = r.into_query();
+        let wrong = || ApiError::bad_request("Neither a target nor a context is given");
+        Self { wrong: query.query.is_none().then(wrong), query }
+    }
+
+    fn recommend(r: RecommendRequest) -> Self {
+        let is_empty = [&r.positive, &r.negative].into_iter().flatten().all(Vec::is_empty);
         let wanted = match r.strategy.unwrap_or_default() {
             Strategy::AverageVector => "positive",
             Strategy::BestScore | Strategy::SumScores => "positive or negative",
         };
+        let query = QueryRequest::from(r);
+        if !is_empty {
+            return Self { query, wrong: None };
+        }
         let text = format!("At least one {wanted} vector ID required with this strategy");
-        return Err(ApiError::bad_request(text));
+        Self { query: QueryRequest { query: None, ..query }, wrong: Some(ApiError::bad_request(text)) }
     }
-    Ok(r.into())
 }
 
 /// A collection that examples are looked up in has to exist, even if no example is an id.
@@ -41,14 +53,14 @@ async fn one(
     state: &AppState,
     name: &str,
     options: &Options,
-    query: Result<QueryRequest>,
+    Older { query, wrong }: Older,
     path: &str,
 ) -> Result<Vec<ScoredPoint>> {
-    let query = query?;
     plan::validate(&query, path)?;
     options.access.check_query(&query)?;
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
     check_lookup(state, &query)?;
+    wrong.map_or(Ok(()), Err)?;
     collection.check_read(options.timeout, deadline, || Asked::query(&query)).await?;
     answer(state, &collection, query, deadline).await
 }
@@ -57,16 +69,17 @@ async fn all(
     state: &AppState,
     name: &str,
     options: &Options,
-    queries: Result<Vec<QueryRequest>>,
+    requests: Vec<Older>,
     path: &str,
 ) -> Result<Vec<Vec<ScoredPoint>>> {
-    let queries = queries?;
+    let (queries, wrong): (Vec<_>, Vec<_>) = requests.into_iter().map(|r| (r.query, r.wrong)).unzip();
     for (i, query) in queries.iter().enumerate() {
         plan::validate(query, &format!("searches[{i}].{path}"))?;
         options.access.check_query(query)?;
     }
     let (collection, deadline) = (state.registry.get(name)?, options.deadline(state));
     queries.iter().try_for_each(|query| check_lookup(state, query))?;
+    wrong.into_iter().flatten().next().map_or(Ok(()), Err)?;
     let asked = || queries.iter().flat_map(Asked::query).collect();
     collection.check_reads(options.timeout, deadline, queries.len(), asked).await?;
     answer_all(state, &collection, queries, deadline).await
@@ -79,7 +92,7 @@ pub async fn recommend(
     at: Started,
     Body(body): Body<RecommendRequest>,
 ) -> Response {
-    let found = one(&state, &name, &options, recommend_query(body), "recommend_request.").await;
+    let found = one(&state, &name, &options, Older::recommend(body), "recommend_request.").await;
     at.answer_printed(found, |out, points| print::scored_points(out, points))
 }
 
@@ -90,7 +103,7 @@ pub async fn recommend_batch(
     at: Started,
     Body(body): Body<RecommendBatchRequest>,
 ) -> Response {
-    let queries = body.searches.into_iter().map(recommend_query).collect();
+    let queries = body.searches.into_iter().map(Older::recommend).collect();
     let found = all(&state, &name, &options, queries, "recommend_request.").await;
     at.answer_printed(found, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
 }
@@ -102,7 +115,7 @@ pub async fn discover(
     at: Started,
     Body(body): Body<DiscoverRequest>,
 ) -> Response {
-    let found = one(&state, &name, &options, discover_query(body), "discover_request.").await;
+    let found = one(&state, &name, &options, Older::discover(body), "discover_request.").await;
     at.answer_printed(found, |out, points| print::scored_points(out, points))
 }
 
@@ -113,7 +126,7 @@ pub async fn discover_batch(
     at: Started,
     Body(body): Body<DiscoverBatchRequest>,
 ) -> Response {
-    let queries = body.searches.into_iter().map(discover_query).collect();
+    let queries = body.searches.into_iter().map(Older::discover).collect();
     let found = all(&state, &name, &options, queries, "discover_request.").await;
     at.answer_printed(found, |out, all| print::list(out, all, |out, p| print::scored_points(out, p)))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -172,6 +172,14 @@ pub async fn clear_issues(State(state): State<AppState>, at: Started) -> Respons
 /// cluster the operator says which nodes there are.
 pub async fn no_consensus(State(state): State<AppState>, at: Started) -> Response {
     at.answer(Err::<(), _>(not_here(state.registry.node.settings.cluster.enabled)))
+}
+
+/// As [`no_consensus`]; what is no peer's number is not found, as at the protocol's servers, in plain text.
+pub async fn remove_peer(State(state): State<AppState>, Path(peer): Path<String>, at: Started) -> Response {
+    match peer.parse::<u64>() {
+        Ok(_) => no_consensus(State(state), at).await,
+        Err(_) => (StatusCode::NOT_FOUND, format!("can not parse {peer:?} to a u64")).into_response(),
+    }
 }
 
 /// 405 for what a consensus would do, or the nodes together.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post, put};
 
 use super::AppState;
+use super::download::{self, Download};
 use super::extract::{Body, Options, Started};
 use super::snapshots::{self, Recover, SNAPSHOT_TIME};
 use crate::cluster::allowed::Change;
@@ -71,6 +72,7 @@ async fn create(
 async fn stream(
     State(state): State<AppState>,
     Path((name, shard)): Path<(String, String)>,
+    headers: HeaderMap,
     at: Started,
 ) -> Response {
     let made = async {
@@ -80,7 +82,7 @@ async fn stream(
     };
     match made.await {
         Ok((name, tar, scratch)) => {
-            snapshots::sent(at, &name, Ok(snapshots::streamed(&state, tar, Some(scratch))))
+            download::sent(&state, at, &headers, &name, Ok(Download::once(tar, scratch))).await
         }
         Err(e) => at.answer::<()>(Err(e)),
     }
@@ -89,10 +91,11 @@ async fn stream(
 async fn download(
     State(state): State<AppState>,
     Path((name, shard, snapshot)): Path<(String, String, String)>,
+    headers: HeaderMap,
     at: Started,
 ) -> Response {
-    let content = async { snapshots::content(&state, owner(&state, &name, &shard)?, &snapshot).await };
-    snapshots::sent(at, &snapshot, content.await)
+    let found = async { Download::find(&state, owner(&state, &name, &shard)?, &snapshot).await };
+    download::sent(&state, at, &headers, &snapshot, found.await).await
 }
 
 async fn remove(

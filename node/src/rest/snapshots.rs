@@ -4,34 +4,30 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body as Content, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::routing::{get, post, put};
-use futures::{Stream, StreamExt};
 use quiver_api::validate::Invalid;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
 use super::AppState;
+use super::download::{self, Download};
 use super::extract::{Body, Options, Started};
 use crate::cluster::allowed::Change;
 use crate::collection::backup;
 use crate::error::{ApiError, Result};
 use crate::finish::to_the_end;
-use crate::pool::{Deadline, Pool};
+use crate::pool::Deadline;
 use crate::snapshot::catalog::{Description, Kept, Scratch};
-use crate::snapshot::layout::{Layout, Reader};
 use crate::snapshot::{SnapshotError, fetch};
 
 /// Snapshots take as long as the disk needs.
 pub(super) const SNAPSHOT_TIME: Duration = Duration::from_secs(24 * 3600);
 /// An upload that stands still for so long has ended.
 const CHUNK_TIME: Duration = Duration::from_secs(60);
-/// A download is sent in pieces of this.
-const PIECE_BYTES: usize = 1 << 20;
 
 impl From<SnapshotError> for ApiError {
     fn from(e: SnapshotError) -> Self {
@@ -129,82 +125,11 @@ pub(super) async fn removed(state: AppState, owner: String, snapshot: String) ->
 async fn download(
     State(state): State<AppState>,
     Path((name, snapshot)): Path<(String, String)>,
+    headers: HeaderMap,
     at: Started,
 ) -> Response {
-    let content = async { content(&state, state.registry.get(&name)?.name(), &snapshot).await };
-    sent(at, &snapshot, content.await)
-}
-
-/// The answer to a download.
-pub(super) fn sent(at: Started, snapshot: &str, content: Result<(Content, u64)>) -> Response {
-    match content {
-        // The protocol answers a missing snapshot in plain text here.
-        Err(ApiError { code: StatusCode::NOT_FOUND, text, .. }) if text.contains("Snapshot") => {
-            (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], text).into_response()
-        }
-        Err(e) => at.answer::<()>(Err(e)),
-        Ok((body, length)) => {
-            let named = format!("attachment; filename=\"{snapshot}\"");
-            let mut response = body.into_response();
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            if let Ok(value) = HeaderValue::from_str(&named) {
-                headers.insert(header::CONTENT_DISPOSITION, value);
-            }
-            response
-        }
-    }
-}
-
-/// The tar of a snapshot of an owner, and its length.
-pub(super) async fn content(state: &AppState, owner: String, snapshot: &str) -> Result<(Content, u64)> {
-    let (pool, deadline) = (state.registry.node.pools.update.clone(), Deadline::after(SNAPSHOT_TIME));
-    let (catalog, wanted) = (state.snapshots.clone(), snapshot.to_owned());
-    let found = pool.run("Download", deadline, move |_| catalog.find(&owner, &wanted)).await??;
-    match found {
-        Kept::Folder(path) => {
-            let tar = state.snapshots.tar(&pool, &path, deadline).await?;
-            Ok(streamed(state, tar, None))
-        }
-        Kept::Archive(path) => {
-            let error = |e| ApiError::internal(format!("opening the snapshot: {e}"));
-            let file = tokio::fs::File::open(&path).await.map_err(error)?;
-            let length = file.metadata().await.map_err(error)?.len();
-            let pieces = tokio_util::io::ReaderStream::with_capacity(file, PIECE_BYTES);
-            Ok((Content::from_stream(pieces), length))
-        }
-    }
-}
-
-/// A tar that is read while it is sent, and its length. `scratch` is what is removed when it was sent.
-pub(super) fn streamed(state: &AppState, tar: Layout, scratch: Option<Scratch>) -> (Content, u64) {
-    let (length, pool) = (tar.size(), state.registry.node.pools.update.clone());
-    let pieces = pieces(tar.reader(state.registry.disk.clone()), pool);
-    let pieces = pieces.inspect(move |_| {
-        // It stays for as long as this closure, which is as long as the stream.
-        let _ = &scratch;
-    });
-    (Content::from_stream(pieces), length)
-}
-
-/// A tar by pieces, each read on the pool when the one before it was taken. An error ends the connection, so a part never
-/// looks like the whole.
-fn pieces(tar: Reader, pool: Pool) -> impl Stream<Item = std::io::Result<Bytes>> {
-    futures::stream::try_unfold(tar, move |mut tar| {
-        let pool = pool.clone();
-        async move {
-            let read = pool.step(move || tar.piece(PIECE_BYTES).map(|piece| (piece, tar)));
-            let read = read.await.map_err(SnapshotError::from).and_then(|read| read);
-            match read {
-                Ok((piece, tar)) => Ok(piece.map(|piece| (Bytes::from(piece), tar))),
-                Err(e) => {
-                    tracing::warn!("the download of a snapshot ends early: {e}");
-                    Err(std::io::Error::other(e))
-                }
-            }
-        }
-    })
+    let found = async { Download::find(&state, state.registry.get(&name)?.name(), &snapshot).await };
+    download::sent(&state, at, &headers, &snapshot, found.await).await
 }
 
 async fn upload(

@@ -2,10 +2,12 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 
 use super::AppState;
+use super::download::{self, Download};
 use super::extract::{Options, Started};
 use super::snapshots::{self, SNAPSHOT_TIME};
 use crate::collection::storage_backup;
@@ -29,8 +31,14 @@ async fn create(State(state): State<AppState>, options: Options, at: Started) ->
     snapshots::run(&options, at, work).await
 }
 
-async fn download(State(state): State<AppState>, Path(snapshot): Path<String>, at: Started) -> Response {
-    snapshots::sent(at, &snapshot, snapshots::content(&state, STORAGE.into(), &snapshot).await)
+async fn download(
+    State(state): State<AppState>,
+    Path(snapshot): Path<String>,
+    headers: HeaderMap,
+    at: Started,
+) -> Response {
+    let found = Download::find(&state, STORAGE.into(), &snapshot).await;
+    download::sent(&state, at, &headers, &snapshot, found).await
 }
 
 async fn remove(

@@ -62,14 +62,14 @@ impl Write for HashedWriter {
 }
 
 /// Reads a file from its beginning.
-struct Reader {
+pub(super) struct Reader {
     file: Box<dyn File>,
     at: u64,
     size: u64,
 }
 
 impl Reader {
-    fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
+    pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Self> {
         let what = || format!("reading {}", path.display());
         let file = disk.open(path).map_err(io(what()))?;
         let size = file.size().map_err(io(what()))?;
@@ -129,11 +129,11 @@ pub fn peek(disk: &dyn Disk, archive: &Path) -> Result<SnapshotManifest> {
     )
 }
 
-fn malformed(_: stdio::Error) -> SnapshotError {
+pub(super) fn malformed(_: stdio::Error) -> SnapshotError {
     SnapshotError::Malformed("Malformed tar archive, reached unknown entry".into())
 }
 
-fn unknown_entry(entry: &tar::Entry<'_, impl Read>) -> SnapshotError {
+pub(super) fn unknown_entry(entry: &tar::Entry<'_, impl Read>) -> SnapshotError {
     let name = String::from_utf8_lossy(&entry.path_bytes()).escape_debug().to_string();
     SnapshotError::Malformed(format!("Malformed tar archive, reached unknown entry `{name}`"))
 }

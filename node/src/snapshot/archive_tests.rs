@@ -60,6 +60,15 @@ fn what_is_packed_is_what_is_unpacked() {
     let digest = layout().reader(Arc::new(RealDisk)).digest(&Cancel::new()).expect("hashed");
     assert_eq!(super::super::hash::file_digest(&RealDisk, &archive, &Cancel::new()).expect("hashed"), digest);
     assert_eq!(RealDisk.size(&archive).expect("there"), layout().size());
+    let whole = std::fs::read(&archive).expect("read");
+    for (start, end) in
+        [(0, 1), (700, 701), (0, whole.len()), (511, 4096), (PIECE_BYTES, whole.len() - 3), (9, 9)]
+    {
+        let mut part = Vec::new();
+        let reader = layout().part(start as u64..end as u64, Arc::new(RealDisk));
+        reader.write_to(&mut part).expect("packed");
+        assert!(part == whole[start..end], "{start}..{end}");
+    }
     let out = folder.path().join("out");
     assert_eq!(unpack(&RealDisk, &archive, &out, &Cancel::new()).expect("unpacked"), manifest(&files));
     for (name, content) in files {

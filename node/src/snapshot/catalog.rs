@@ -50,7 +50,8 @@ pub enum Kept {
 }
 
 impl Kept {
-    fn at(path: PathBuf) -> Self {
+    /// What lies there.
+    pub fn at(path: PathBuf) -> Self {
         if is_folder(&path) { Self::Folder(path) } else { Self::Archive(path) }
     }
 }

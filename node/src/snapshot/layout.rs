@@ -4,6 +4,7 @@
 //! is read, and the tar can be made anew whenever somebody asks for it. It is never stored.
 
 use std::io::{self as stdio, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +34,15 @@ enum Part {
     Bytes(Vec<u8>),
     /// A file below the folder, and its length.
     File(SafePath, u64),
+}
+
+impl Part {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(_, size) => *size,
+        }
+    }
 }
 
 impl Layout {
@@ -83,9 +93,36 @@ impl Layout {
         self.size
     }
 
-    /// The tar from its beginning.
+    /// The same for equal tars only, where the manifest has the digests of its files.
+    pub fn tag(&self) -> String {
+        let mut hasher = Sha256::new();
+        for part in &self.parts {
+            if let Part::Bytes(bytes) = part {
+                hasher.update(bytes);
+            }
+        }
+        hex(&hasher.finalize()[..16])
+    }
+
+    /// The whole tar.
     pub fn reader(self, disk: Arc<dyn Disk>) -> Reader {
-        Reader { disk, dir: self.dir, parts: self.parts.into_iter(), open: None }
+        let all = 0..self.size;
+        self.part(all, disk)
+    }
+
+    /// The bytes of the tar in `range`. Nothing outside of it is read.
+    pub fn part(self, range: Range<u64>, disk: Arc<dyn Disk>) -> Reader {
+        let mut at = 0;
+        let mut parts = Vec::new();
+        for part in self.parts {
+            let (start, end) = (at, at + part.size());
+            let within = range.start.clamp(start, end) - start..range.end.clamp(start, end) - start;
+            if !within.is_empty() {
+                parts.push((part, within));
+            }
+            at = end;
+        }
+        Reader { disk, dir: self.dir, parts: parts.into_iter(), open: None }
     }
 
     fn head(&mut self, name: &str, size: u64) -> Result<()> {
@@ -120,7 +157,8 @@ impl Layout {
 pub struct Reader {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    parts: std::vec::IntoIter<Part>,
+    /// What each gives is the range of its bytes.
+    parts: std::vec::IntoIter<(Part, Range<u64>)>,
     open: Option<Open>,
 }
 
@@ -128,7 +166,7 @@ struct Open {
     file: Box<dyn File>,
     path: PathBuf,
     at: u64,
-    size: u64,
+    end: u64,
 }
 
 impl Reader {
@@ -137,26 +175,30 @@ impl Reader {
         let mut piece = Vec::new();
         while piece.len() < wanted {
             if let Some(open) = &mut self.open {
-                if open.at < open.size {
+                if open.at < open.end {
                     open.read(&mut piece, wanted)?;
                     continue;
                 }
                 self.open = None;
             }
             match self.parts.next() {
-                Some(Part::Bytes(bytes)) => piece.extend_from_slice(&bytes),
-                Some(Part::File(name, size)) => self.open = Some(self.open_file(&name, size)?),
+                Some((Part::Bytes(bytes), within)) => {
+                    piece.extend_from_slice(&bytes[within.start as usize..within.end as usize]);
+                }
+                Some((Part::File(name, size), within)) => {
+                    self.open = Some(self.open_file(&name, size, within)?)
+                }
                 None => break,
             }
         }
         Ok((!piece.is_empty()).then_some(piece))
     }
 
-    fn open_file(&self, name: &SafePath, size: u64) -> Result<Open> {
+    fn open_file(&self, name: &SafePath, size: u64, within: Range<u64>) -> Result<Open> {
         regular(&self.dir, name, size)?;
         let path = name.below(&self.dir);
         let file = self.disk.open(&path).map_err(io(format!("opening {}", path.display())))?;
-        Ok(Open { file, path, at: 0, size })
+        Ok(Open { file, path, at: within.start, end: within.end })
     }
 
     /// SHA-256 of all that is left.
@@ -182,7 +224,7 @@ impl Open {
     fn read(&mut self, piece: &mut Vec<u8>, wanted: usize) -> Result<()> {
         let start = piece.len();
         let room = wanted - start;
-        let n = usize::try_from(self.size - self.at).map_or(room, |left| left.min(room));
+        let n = usize::try_from(self.end - self.at).map_or(room, |left| left.min(room));
         piece.resize(start + n, 0);
         let read = self.file.read_exact_at(&mut piece[start..], self.at);
         read.map_err(io(format!("reading {}", self.path.display())))?;

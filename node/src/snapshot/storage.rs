@@ -4,19 +4,23 @@
 //! of them is what `upload` of that collection takes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use quiver_engine::Cancel;
 use quiver_engine::file::{Disk, atomic};
 use serde::{Deserialize, Serialize};
 
+use super::archive::{HashedWriter, Reader, malformed, unknown_entry};
 use super::folder::Folder;
+use super::hash::PIECE_BYTES;
 use super::layout::Layout;
 use super::name::SafeName;
-use super::{Result, SnapshotError};
+use super::{Result, SnapshotError, io};
 
 /// The first file of a snapshot of the storage.
 pub const CONFIG: &str = "config.json";
+const CONFIG_MAX_BYTES: u64 = 64 << 20;
 
 /// What `config.json` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +93,57 @@ impl StorageFolder {
 pub fn parse(json: &[u8]) -> Result<StorageConfig> {
     serde_json::from_slice(json)
         .map_err(|e| SnapshotError::Malformed(format!("{CONFIG} of the snapshot: {e}")))
+}
+
+/// What the `config.json` in a folder says.
+pub fn read_config(disk: &dyn Disk, path: &Path) -> Result<StorageConfig> {
+    let config = parse(&atomic::read(disk, &path.join(CONFIG))?)?;
+    names(&config).map(|_| config)
+}
+
+/// Reads the tar of a snapshot into `dir`: the tar of each collection's snapshot under its name. These are believed no more than
+/// others when they are unpacked themselves. On an error the caller removes `dir`.
+pub fn unpack(disk: &dyn Disk, archive: &Path, dir: &Path, cancel: &Cancel) -> Result<StorageConfig> {
+    let mut tar = tar::Archive::new(BufReader::with_capacity(PIECE_BYTES, Reader::open(disk, archive)?));
+    let mut entries = tar.entries().map_err(malformed)?.raw(true);
+    let first = entries.next().ok_or_else(|| SnapshotError::Malformed("the archive is empty".into()))?;
+    let first = first.map_err(malformed)?;
+    if first.path_bytes().as_ref() != CONFIG.as_bytes() || !is_regular(&first) {
+        return Err(unknown_entry(&first));
+    }
+    let mut json = Vec::new();
+    first.take(CONFIG_MAX_BYTES).read_to_end(&mut json).map_err(malformed)?;
+    let config = parse(&json)?;
+    for name in names(&config)? {
+        let missing = || SnapshotError::Malformed(format!("`{name}` is missing"));
+        let mut entry = entries.next().ok_or_else(missing)?.map_err(malformed)?;
+        if entry.path_bytes().as_ref() != name.as_str().as_bytes() || !is_regular(&entry) {
+            return Err(unknown_entry(&entry));
+        }
+        let path = dir.join(name.as_str());
+        let mut out = HashedWriter::create(disk, &path)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            cancel.check()?;
+            let n = entry.read(&mut piece).map_err(malformed)?;
+            if n == 0 {
+                break;
+            }
+            out.write_all(&piece[..n]).map_err(io(format!("writing {}", path.display())))?;
+        }
+        let (_, size) = out.finish().map_err(io(format!("writing {}", path.display())))?;
+        if size != entry.size() {
+            return Err(SnapshotError::Malformed(format!("`{name}` is cut off")));
+        }
+    }
+    match entries.next() {
+        Some(entry) => Err(unknown_entry(&entry.map_err(malformed)?)),
+        None => Ok(config),
+    }
+}
+
+fn is_regular(entry: &tar::Entry<'_, impl Read>) -> bool {
+    entry.header().entry_type() == tar::EntryType::Regular
 }
 
 /// The names of the collections' snapshots in their order, each once.

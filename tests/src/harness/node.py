@@ -39,6 +39,8 @@ class Node:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.folder / "node.log"
         self.process = None
+        # Of the command line; a test may change them before a start.
+        self.args: list[str] = []
 
     def start(self, ready: bool = True, seconds: float = 60) -> "Node":
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +51,7 @@ class Node:
             "QUIVER__STORAGE__SNAPSHOTS_PATH": str(self.folder / "snapshots"),
         }
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([self.program], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **settings, **self.env}, preexec_fn=self.enter)
+            self.process = subprocess.Popen([self.program, *self.args], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **settings, **self.env}, preexec_fn=self.enter)
         if ready:
             wait_until(self.is_ready, seconds, "the node is ready")
         return self

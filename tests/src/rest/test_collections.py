@@ -126,6 +126,26 @@ def test_operation_ids_grow_and_say_completed(client):
     assert second.operation_id > first.operation_id
 
 
+@pytest.mark.parametrize("method,path,body", [
+    ("PUT", "/vectors/more", {"dense": {"size": 4, "distance": "Dot"}}),
+    ("PUT", "/vectors/words", {"sparse": {}}),
+    ("DELETE", "/vectors/b", None),
+    ("PATCH", "", {"hnsw_config": {"m": 20}}),
+    ("PUT", "/index", {"field_name": "k", "field_schema": "keyword"}),
+])
+def test_what_was_optimized_stays_known_when_settings_and_vectors_change(client, shared_node, method, path, body):
+    client.create_collection("t", vectors_config={"a": PARAMS, "b": PARAMS}, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1))
+    client.upsert("t", [models.PointStruct(id=i, vector={"a": [i, 1, 2, 3]}) for i in range(500)], wait=True)
+
+    def completed():
+        return [done["uuid"] for done in shared_node.request("GET", "/collections/t/optimizations?with=completed")[1]["result"]["completed"]]
+
+    before = wait_until(lambda: shared_node.wait_indexed("t") and completed(), 60, "something was optimized")
+    code, answer = shared_node.request(method, f"/collections/t{path}{'?wait=true' if path else ''}", body)
+    assert code == 200, answer
+    assert set(before) <= set(completed())
+
+
 def test_first_lines_say_where_and_how(shared_node):
     told = "\n".join(shared_node.log.read_text().splitlines()[:12])
     assert str(shared_node.port) in told and str(shared_node.folder / "storage") in told and "curl" in told, told

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 from qdrant_client import models as m
-from qdrant_client.http.exceptions import UnexpectedResponse
 
 POINTS, DIM = 200, 12
 DISTANCES = {"cosine": m.Distance.COSINE, "dot": m.Distance.DOT, "euclid": m.Distance.EUCLID, "manhattan": m.Distance.MANHATTAN}
@@ -26,6 +25,8 @@ def scores(query: np.ndarray, rows: np.ndarray, distance: str) -> np.ndarray:
             return np.sqrt(((rows - query) ** 2).sum(axis=-1))
         case "manhattan":
             return np.abs(rows - query).sum(axis=-1)
+        case "cosine":
+            return rows @ query / np.linalg.norm(rows, axis=-1) / np.linalg.norm(query)
     return rows @ query
 
 
@@ -39,10 +40,6 @@ def client(shared_node):
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("datatype", ["float16", "uint8"])
 def test_answers_and_scores_are_those_of_what_is_stored(client, datatype, distance):
-    if (datatype, distance) == ("uint8", "cosine"):
-        with pytest.raises(UnexpectedResponse, match="not supported by this version"):
-            client.create_collection("refused", vectors_config=m.VectorParams(size=DIM, distance=m.Distance.COSINE, datatype=m.Datatype.UINT8))
-        return
     name = f"{datatype}_{distance}"
     params = m.VectorParams(size=DIM, distance=DISTANCES[distance], datatype=m.Datatype(datatype))
     vectors = {"one": params, "many": params.model_copy(update={"multivector_config": MULTI})}
@@ -57,7 +54,7 @@ def test_answers_and_scores_are_those_of_what_is_stored(client, datatype, distan
         rows = np.array([record.vector["one"], *record.vector["many"]], np.float32)
         expected = np.stack([stored[record.id], stored[record.id], stored[record.id][::-1]])
         # Lengths are added up in another order, so a number may be rounded to the next one.
-        np.testing.assert_allclose(rows, expected, rtol=1.1e-3 if distance == "cosine" else 0, atol=1e-7)
+        np.testing.assert_allclose(rows, expected, rtol=1.1e-3 if (datatype, distance) == ("float16", "cosine") else 0, atol=1e-7)
     for _ in range(5):
         asked = (rng.standard_normal(DIM) * scale + shift).astype(np.float32)
         query = rounded(asked, datatype, distance)
@@ -69,6 +66,50 @@ def test_answers_and_scores_are_those_of_what_is_stored(client, datatype, distan
             best = np.sort(of) if distance in ("euclid", "manhattan") else -np.sort(-of)
             np.testing.assert_allclose([p.score for p in found], best[:10], rtol=2e-3, atol=2e-3)
             np.testing.assert_allclose([p.score for p in found], [of[p.id] for p in found], rtol=2e-3, atol=2e-3)
+
+
+QUANTIZATION = {
+    "none": None,
+    "scalar": m.ScalarQuantization(scalar=m.ScalarQuantizationConfig(type=m.ScalarType.INT8, always_ram=True)),
+    "binary": m.BinaryQuantization(binary=m.BinaryQuantizationConfig()),
+}
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATION)
+def test_cosine_of_bytes_is_kept_when_they_are_sealed_indexed_and_read_again(client, shared_node, quantization):
+    name = f"bytes_{quantization}"
+    params = m.VectorParams(size=DIM, distance=m.Distance.COSINE, datatype=m.Datatype.UINT8)
+    vectors = {"one": params, "many": params.model_copy(update={"multivector_config": MULTI})}
+    optimizers = m.OptimizersConfigDiff(indexing_threshold=1, default_segment_number=1)
+    hnsw = m.HnswConfigDiff(full_scan_threshold=10)
+    client.create_collection(name, vectors_config=vectors, optimizers_config=optimizers, hnsw_config=hnsw, quantization_config=QUANTIZATION[quantization])
+    # Lengths differ widely, so a product would put other points first than a cosine.
+    given = (rng.random((1500, DIM)) * rng.choice([20, 60, 255], (1500, 1))).astype(np.uint8)
+    given[:, 0] = np.maximum(given[:, 0], 1)
+    points = [m.PointStruct(id=n, vector={"one": v.tolist(), "many": [v.tolist(), v[::-1].tolist()]}) for n, v in enumerate(given)]
+    client.upload_points(name, points, wait=True)
+    queries = rng.integers(0, 256, (20, DIM))
+    for restart in (False, True):
+        if restart:
+            shared_node.kill()
+            shared_node.start()
+        assert shared_node.wait_indexed(name)["indexed_vectors_count"] == 2 * len(given)
+        for record in client.retrieve(name, list(range(len(given))), with_vectors=True):
+            assert record.vector["one"] == given[record.id].tolist()
+            assert record.vector["many"] == [given[record.id].tolist(), given[record.id][::-1].tolist()]
+        for using, rows in [("one", given[:, None]), ("many", np.stack([given, given[:, ::-1]], axis=1))]:
+            hits = 0
+            for query in queries:
+                of = scores(query, rows.astype(np.float64), "cosine").max(axis=1)
+                best = np.sort(of)[::-1][:10]
+                for exact in (True, False):
+                    found = client.query_points(name, query=query.tolist(), using=using, limit=10, search_params=m.SearchParams(exact=exact)).points
+                    np.testing.assert_allclose([p.score for p in found], [of[p.id] for p in found], atol=1e-5)
+                    if exact:
+                        np.testing.assert_allclose([p.score for p in found], best, atol=1e-5)
+                    else:
+                        hits += sum(p.score >= best[-1] - 1e-5 for p in found)
+            assert hits >= 0.95 * 10 * len(queries), f"{using}: {hits} of the nearest were found"
 
 
 def test_turbo4_is_shown_and_answers_with_numbers_as_near_as_it_has_to(shared_node):

@@ -84,9 +84,22 @@ TABLE = [
     ("POST", f"{C}/points/payload/clear", {"points": []}, 400, "Bad request: Empty update request"),
     ("POST", f"{C}/points/vectors/delete", {"vector": ["s"], "points": []}, 400, "Bad request: Empty update request"),
     ("POST", f"{C}/points/payload", {"payload": None, "points": [1]}, 400, FORMAT + "invalid type: null, expected a map"),
+    ("POST", f"{C}/points/batch", {"operations": [{"none": {}}]}, 400, FORMAT + "data did not match any variant of untagged enum UpdateOperation"),
     # Reads.
     ("POST", SCROLL, {"with_payload": {"include": ["a"], "exclude": ["n"]}}, 400, FORMAT + "data did not match any variant of untagged enum WithPayloadInterface"),
     ("POST", SCROLL, {"with_payload": {}}, 400, FORMAT + "data did not match any variant of untagged enum WithPayloadInterface"),
+    ("POST", f"{C}/points/count", {"exact": None}, 400, FORMAT + "invalid type: null, expected a boolean"),
+    ("POST", f"{C}/points/search/groups", {"vector": V, "group_by": "a", "group_size": 1, "limit": 1 << 32}, 400, FORMAT + "invalid value: integer `4294967296`, expected u32"),
+    ("POST", f"{C}/points/recommend/groups", {"positive": [1], "group_by": "a", "group_size": 1 << 32, "limit": 1}, 400, FORMAT + "invalid value: integer `4294967296`, expected u32"),
+    ("POST", f"{C}/points/recommend", {"limit": 0}, 422, VALIDATION + "[recommend_request.limit: value 0 invalid, must be 1 or larger]"),
+    ("POST", "/collections/none/points/recommend", {"limit": 1}, 404, "Not found: Collection `none` doesn't exist!"),
+    ("POST", f"{C}/points/recommend", {"limit": 1, "lookup_from": {"collection": "none"}}, 404, "Not found: Collection none not found"),
+    ("POST", f"{C}/points/recommend", {"limit": 1}, 400, "Bad request: At least one positive vector ID required with this strategy"),
+    ("POST", f"{C}/points/recommend/batch", {"searches": [{"limit": 1}, {"limit": 0}]}, 422, VALIDATION + "[searches[1].recommend_request.limit: value 0 invalid, must be 1 or larger]"),
+    ("POST", "/collections/none/points/discover", {"limit": 1}, 404, "Not found: Collection `none` doesn't exist!"),
+    ("POST", f"{C}/points/discover", {"limit": 1}, 400, "Bad request: Neither a target nor a context is given"),
+    # Peers.
+    ("DELETE", "/cluster/peer/x", None, 404, 'can not parse "x" to a u64'),
     # Query strings.
     ("POST", f"{SCROLL}?timeout=0", {}, 400, QUERY_STRING + "invalid value: integer `0`, expected a nonzero u64"),
     ("POST", f"{SCROLL}?consistency=foo", {}, 400, QUERY_STRING + "failed to deserialize read consistency query parameter value 'foo'"),

@@ -56,6 +56,46 @@ def test_vectors_beside_a_group_are_asked_for_in_singular_and_plural(people, fie
     assert [sorted(g["lookup"].get("vector", {})) for g in answer["result"]["groups"]] == [shown]
 
 
+@pytest.mark.parametrize("lookup,shown", [
+    ("people", {"team": 1}),
+    ({"collection": "people"}, {"team": 1}),
+    ({"collection": "people", "with_payload": ["none"]}, {}),
+    ({"collection": "people", "with_payload": None}, None),
+    ({"collection": "people", "with_payload": False}, None),
+])
+def test_payload_beside_a_group_is_shown_unless_it_is_not_wanted(people, lookup, shown):
+    body = {"query": V, **GROUPS, "filter": {"must": [{"key": "team", "match": {"value": 1}}]}, "with_lookup": lookup}
+    groups = people.request("POST", f"{C}/points/query/groups", body)[1]["result"]["groups"]
+    assert [g["lookup"].get("payload") for g in groups] == [shown]
+
+
+@pytest.mark.parametrize("item,payload", [
+    ({"set_payload": {"points": [9], "payload": {"a": 1}}, "delete": {"points": [8]}}, [(9, {})]),
+    ({"clear_payload": {"points": [9]}, "overwrite_payload": {"points": [9], "payload": {"b": 2}}}, [(8, {}), (9, {"b": 2})]),
+    ({"nobody": 1, "set_payload": {"points": [9], "payload": {"a": 1}}}, [(8, {}), (9, {"a": 1})]),
+    ({"delete": None, "set_payload": {"points": [9], "payload": {"a": 1}}}, [(8, {}), (9, {"a": 1})]),
+])
+def test_of_several_operations_in_an_item_one_is_done_and_their_order_is_fixed(people, item, payload):
+    points = [{"id": i, "vector": {}} for i in (8, 9)]
+    body = {"operations": [{"upsert": {"points": points}}, {"clear_payload": {"points": [8, 9]}}, item]}
+    assert people.request("POST", f"{C}/points/batch?wait=true", body)[0] == 200
+    found = people.request("POST", f"{C}/points", {"ids": [8, 9], "with_payload": True})[1]["result"]
+    assert [(p["id"], p["payload"]) for p in found] == payload
+    assert people.request("POST", f"{C}/points/delete?wait=true", {"points": [8, 9]})[0] == 200
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_vectors_are_removed_of_points_that_are_named_and_of_those_that_pass(people, batch):
+    points = [{"id": i, "vector": {"face": V, "voice": V}, "payload": {"room": i}} for i in (11, 12, 13)]
+    assert people.request("PUT", f"{C}/points?wait=true", {"points": points})[0] == 200
+    body = {"points": [11], "filter": {"must": [{"key": "room", "match": {"value": 12}}]}, "vector": ["voice"]}
+    path, body = ("batch", {"operations": [{"delete_vectors": body}]}) if batch else ("vectors/delete", body)
+    assert people.request("POST", f"{C}/points/{path}?wait=true", body)[0] == 200
+    found = people.request("POST", f"{C}/points", {"ids": [11, 12, 13], "with_vector": True})[1]["result"]
+    assert {p["id"]: sorted(p["vector"]) for p in found} == {11: ["face"], 12: ["face"], 13: ["face", "voice"]}
+    assert people.request("POST", f"{C}/points/delete?wait=true", {"points": [11, 12, 13]})[0] == 200
+
+
 WITH, EXAMPLES = {"collection": "people", "vector": "none"}, f"{C}/points/recommend"
 
 

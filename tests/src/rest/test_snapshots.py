@@ -3,10 +3,16 @@ one or the new one."""
 import hashlib
 import io
 import json
+import re
+import subprocess
 import tarfile
 import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
+from harness import cache
 from harness.node import Node, wait_until
 
 SHARD = "/collections/c/shards/1"
@@ -17,10 +23,14 @@ FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 def start(tmp_path):
     nodes = []
 
-    def started(folder="node"):
-        nodes.append(Node(tmp_path / folder).start())
+    def made(folder):
+        nodes.append(Node(tmp_path / folder))
         return nodes[-1]
 
+    def started(folder="node"):
+        return made(folder).start()
+
+    started.made = made
     yield started
     for node in nodes:
         node.kill()
@@ -68,6 +78,50 @@ def test_a_shard_moves_to_another_node_as_a_file(start):
     assert ask(node, "GET", f"{SHARD}/snapshots") == []
 
 
+def kept(node, path) -> Path:
+    """Where the node keeps the snapshot that is downloaded there."""
+    found = (node.folder / "snapshots").rglob(path.rsplit("/", 1)[-1])
+    # A snapshot of the storage may hold one of the same name.
+    return min(found, key=lambda at: len(at.parts))
+
+
+def download(node, path, **headers):
+    """Code, headers and bytes of a download."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(node.url + path, headers=headers)) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+def test_a_download_goes_on_where_it_ended(start):
+    node = start()
+    create(node, points=3000)
+    paths = [f"{at}/snapshots/{ask(node, 'POST', f'{at}/snapshots')['name']}" for at in ("/collections/c", SHARD, "")]
+    code, headers, whole = download(node, paths[0])
+    (kept(node, paths[0]).parent / "single.snapshot").write_bytes(whole)
+    for path in [*paths, "/collections/c/snapshots/single.snapshot"]:
+        code, headers, whole = download(node, path)
+        tag, size = headers["ETag"], len(whole)
+        assert (code, headers["Accept-Ranges"], headers["Content-Length"]) == (200, "bytes", str(size))
+        for asked, of in [("1000-", (1000, size)), ("0-0", (0, 1)), ("-700", (size - 700, size)), (f"5-{size * 2}", (5, size))]:
+            code, headers, part = download(node, path, Range=f"bytes={asked}")
+            assert (code, headers["Content-Range"], headers["ETag"]) == (206, f"bytes {of[0]}-{of[1] - 1}/{size}", tag)
+            assert (part, headers["Content-Length"]) == (whole[of[0]:of[1]], str(of[1] - of[0]))
+        code, headers, part = download(node, path, Range=f"bytes={size}-")
+        assert (code, headers["Content-Range"], part) == (416, f"bytes */{size}", b"")
+        assert download(node, path, **{"Range": "bytes=9-", "If-Range": '"another"'})[2] == whole
+        assert download(node, path, **{"Range": "bytes=9-", "If-Range": tag})[2] == whole[9:]
+        begun = node.folder / "begun"
+        begun.write_bytes(whole[:12_345])
+        cache.debian({"curl": "curl"})
+        subprocess.run(["curl", "-sf", "-C", "-", "-o", begun, node.url + path], check=True)
+        assert begun.read_bytes() == whole
+    # It is made anew by each request, so no part of it fits to another.
+    code, headers, _ = download(node, f"{SHARD}/snapshot", Range="bytes=5-")
+    assert (code, headers["Accept-Ranges"], headers["Content-Range"]) == (200, None, None)
+
+
 @pytest.mark.parametrize("spelled", [str.lower, str.upper])
 def test_a_snapshot_lies_where_its_collection_and_name_say(start, spelled):
     """As clients of the protocol have it in their scripts: `<snapshots>/<collection>/<name>`."""
@@ -80,6 +134,53 @@ def test_a_snapshot_lies_where_its_collection_and_name_say(start, spelled):
     for other in (f"c/../c/{made['name']}x", "c/none.snapshot", f"none/{made['name']}"):
         code, _ = node.request("PUT", "/collections/other/snapshots/recover", {"location": f"file://{node.folder}/snapshots/{other}"})
         assert code in (400, 403), other
+
+
+def test_a_node_starts_with_the_snapshots_that_its_command_line_names(start, tmp_path):
+    node = start()
+    for name in ("c", "d"):
+        create(node, name)
+    ask(node, "POST", "/collections/aliases", {"actions": [{"create_alias": {"collection_name": "c", "alias_name": "al"}}]})
+    full = kept(node, ask(node, "POST", "/snapshots")["name"])
+    one = kept(node, ask(node, "POST", "/collections/c/snapshots")["name"])
+    files = {tmp_path / "full.tar": f"/snapshots/{full.name}", tmp_path / "one.tar": f"/collections/c/snapshots/{one.name}"}
+    for file, path in files.items():
+        file.write_bytes(node.request("GET", path, decode=False)[1])
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "full.tar").read_bytes()[:-3000])
+    whole = {name: contents(node) for name in ("al", "c", "d")}
+    for i, (args, expected) in enumerate([
+        (["--storage-snapshot", str(tmp_path / "full.tar")], whole),
+        (["--storage-snapshot", str(full)], whole),
+        (["--snapshot", f"{tmp_path / 'one.tar'}:e", "--collection-snapshot", f"{one}:f"], {"e": contents(node), "f": contents(node)}),
+    ]):
+        other = start.made(f"other{i}")
+        other.args = args
+        other.start()
+        assert {name: contents(other, name) for name in expected} == expected
+        assert sorted(c["name"] for c in ask(other, "GET", "/collections")["collections"]) == sorted(expected.keys() - {"al"})
+        fill(other, min(expected.keys() - {"al"}), range(100), "new")
+        other.stop()
+        with pytest.raises(RuntimeError, match="exists: --force-snapshot replaces it"):
+            other.start()
+        other.args = []
+        other.start()
+        assert len(contents(other, min(expected.keys() - {"al"}))) == 100, "what was refused changed nothing"
+        other.stop()
+        other.args = [*args, "-f"]
+        other.start()
+        assert {name: contents(other, name) for name in expected} == expected
+    for args, text in [
+        (["--snapshot", str(one)], "it has to be PATH:NAME"),
+        (["--snapshot", f"{one}:a/b"], "the collection `a/b`"),
+        (["--snapshot", f"{tmp_path / 'none'}:a"], "recovering the collection `a`"),
+        (["--storage-snapshot", str(tmp_path / "cut.tar")], "--storage-snapshot "),
+        (["--storage-snapshot", str(tmp_path / "one.tar")], "--storage-snapshot "),
+        (["--storage-snapshot", str(full), "--snapshot", f"{one}:e"], "cannot be used with"),
+    ]:
+        other = start.made("refused")
+        other.args = args
+        with pytest.raises(RuntimeError, match=re.escape(text)):
+            other.start()
 
 
 def test_what_nobody_waits_for_is_done_all_the_same(start):

@@ -195,6 +195,20 @@ def test_large_answers_are_compressed_for_those_who_can_read_it(shared_node):
     assert len(json.loads(gzip.decompress(chunks))["result"]["points"]) == 100
 
 
+def test_an_answer_is_compressed_as_the_client_accepts_it(shared_node):
+    create(shared_node, "coded")
+    shared_node.request("PUT", "/collections/coded/points?wait=true", {"points": [{"id": i, "vector": [1, 2, 3, 4], "payload": {"text": "again and again " * 20}} for i in range(100)]})
+    # A frequent call, and one that is routed.
+    calls = {"scroll": {"limit": 100}, "search/groups": {"vector": [1, 2, 3, 4], "group_by": "text", "group_size": 100, "limit": 1, "with_payload": True}}
+    for accepted, coding in [("br", "br"), ("zstd", "zstd"), ("gzip, deflate", "gzip"), ("gzip, br;q=0.5", "gzip"), ("identity", None)]:
+        for path, body in calls.items():
+            with Wire(shared_node) as wire:
+                body = json.dumps(body)
+                wire.send(head("POST", f"/collections/coded/points/{path}", len(body), accept_encoding=accepted, connection="close") + body)
+                code, headers, _ = wire.answer(has_body=False)
+                assert (code, headers.get("content-encoding")) == (200, coding), (path, accepted)
+
+
 @pytest.mark.parametrize("path,body", [("points/query", {"query": [1, 2, 3, 4]}), ("points/delete", {"points": [1]})], ids=["frequent", "routed"])
 @pytest.mark.parametrize("coding,compress", [("gzip", gzip.compress), ("deflate", zlib.compress)], ids=["gzip", "deflate"])
 def test_compressed_bodies_are_read(shared_node, coding, compress, path, body):

@@ -19,10 +19,16 @@ pub enum LookupRecords {
     Collection(String),
     Parts {
         collection: String,
+        /// Null is nothing; what is left out is all.
+        #[serde(default = "whole_payload")]
         with_payload: Option<WithPayload>,
         #[serde(alias = "with_vector")]
         with_vectors: Option<WithVector>,
     },
+}
+
+fn whole_payload() -> Option<WithPayload> {
+    Some(WithPayload::Bool(true))
 }
 
 /// Body of `query/groups`.
@@ -56,8 +62,8 @@ pub struct SearchGroupsRequest {
     pub with_vector: Option<WithVector>,
     pub score_threshold: Option<f32>,
     pub group_by: String,
-    pub group_size: usize,
-    pub limit: usize,
+    pub group_size: u32,
+    pub limit: u32,
     pub with_lookup: Option<LookupRecords>,
     pub shard_key: Option<ShardKeySelector>,
 }
@@ -77,8 +83,8 @@ pub struct RecommendGroupsRequest {
     pub using: Option<String>,
     pub lookup_from: Option<LookupFrom>,
     pub group_by: String,
-    pub group_size: usize,
-    pub limit: usize,
+    pub group_size: u32,
+    pub limit: u32,
     pub with_lookup: Option<LookupRecords>,
     pub shard_key: Option<ShardKeySelector>,
 }
@@ -116,8 +122,8 @@ impl From<SearchGroupsRequest> for QueryGroupsRequest {
             with_payload: r.with_payload,
             lookup_from: None,
             group_by: r.group_by,
-            group_size: Some(r.group_size),
-            limit: Some(r.limit),
+            group_size: Some(r.group_size as usize),
+            limit: Some(r.limit as usize),
             with_lookup: r.with_lookup,
             shard_key: r.shard_key,
         }
@@ -138,8 +144,8 @@ impl From<RecommendGroupsRequest> for QueryGroupsRequest {
             with_payload: r.with_payload,
             lookup_from: r.lookup_from,
             group_by: r.group_by,
-            group_size: Some(r.group_size),
-            limit: Some(r.limit),
+            group_size: Some(r.group_size as usize),
+            limit: Some(r.limit as usize),
             with_lookup: r.with_lookup,
             shard_key: r.shard_key,
         }

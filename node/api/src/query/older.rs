@@ -80,16 +80,16 @@ impl From<RecommendRequest> for QueryRequest {
 }
 
 impl DiscoverRequest {
-    /// As a universal query; `None` if there is neither a target nor a pair.
-    pub fn into_query(self) -> Option<QueryRequest> {
+    /// As a universal query; it asks for nothing if there is neither a target nor a pair.
+    pub fn into_query(self) -> QueryRequest {
         let context = self.context.unwrap_or_default();
         let query = match self.target {
-            Some(target) => Query::Discover(DiscoverInput { target, context }),
-            None if context.is_empty() => return None,
-            None => Query::Context(context),
+            Some(target) => Some(Query::Discover(DiscoverInput { target, context })),
+            None if context.is_empty() => None,
+            None => Some(Query::Context(context)),
         };
-        Some(QueryRequest {
-            query: Some(query),
+        QueryRequest {
+            query,
             using: self.using,
             filter: self.filter,
             params: self.params,
@@ -100,6 +100,6 @@ impl DiscoverRequest {
             lookup_from: self.lookup_from,
             shard_key: self.shard_key,
             ..QueryRequest::default()
-        })
+        }
     }
 }

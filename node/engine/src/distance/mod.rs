@@ -1,6 +1,6 @@
 //! Distance kernels: scalar twins, AVX2, AVX-512 and NEON, chosen once when the process starts to compare.
 //!
-//! Inside the engine every metric is a *similarity*, higher being nearer: the dot product, the negative squared
+//! Inside the engine every metric is a *similarity*, higher being nearer: the dot product, the cosine, the negative squared
 //! Euclidean distance, the negative Manhattan distance. [`Distance::score`] turns one into what the protocol shows.
 
 #[cfg(feature = "bench")]
@@ -28,7 +28,7 @@ impl Distance {
     #[inline]
     pub fn score(self, similarity: f32) -> f32 {
         match self {
-            Distance::Cosine | Distance::Dot => similarity,
+            Distance::Cosine | Distance::CosineAsSent | Distance::Dot => similarity,
             Distance::Euclid => (-similarity).max(0.0).sqrt(),
             Distance::Manhattan => -similarity,
         }
@@ -39,6 +39,7 @@ impl Distance {
     pub fn similarity(self, a: &[f32], b: &[f32]) -> f32 {
         match self {
             Distance::Cosine | Distance::Dot => dot(a, b),
+            Distance::CosineAsSent => cosine(dot(a, b), dot(a, a), dot(b, b)),
             Distance::Euclid => -euclid(a, b),
             Distance::Manhattan => -manhattan(a, b),
         }
@@ -50,6 +51,12 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "vectors of one collection have one length");
     // SAFETY: both pointers are good for `a.len()` values.
     unsafe { dot_any(a.as_ptr(), b.as_ptr(), a.len()) }
+}
+
+/// The cosine of two vectors by their product and that of each with itself; 0 if one has no length.
+#[inline(always)]
+pub(crate) fn cosine(product: f32, a_squared: f32, b_squared: f32) -> f32 {
+    if a_squared == 0.0 || b_squared == 0.0 { 0.0 } else { product / (a_squared * b_squared).sqrt() }
 }
 
 /// Sum of squared differences. Panics if the lengths differ.

@@ -145,6 +145,19 @@ fn normalize_leaves_unit_and_zero_vectors_alone() {
 }
 
 #[test]
+fn cosine_is_that_of_vectors_of_any_length() {
+    let check = |a: [f32; 2], b: [f32; 2], expected: f32| {
+        let got = Distance::CosineAsSent.similarity(&a, &b);
+        assert!((got - expected).abs() < 1e-6, "{a:?} and {b:?}: {got}");
+    };
+    check([3.0, 4.0], [6.0, 8.0], 1.0);
+    check([2.0, 0.0], [3.0, 3.0], 0.5f32.sqrt());
+    check([255.0, 0.0], [0.0, 1.0], 0.0);
+    check([0.0, 0.0], [1.0, 0.0], 0.0);
+    check([0.0, 0.0], [0.0, 0.0], 0.0);
+}
+
+#[test]
 fn scan_gives_the_nearest_of_the_allowed() {
     let rows = [0.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0];
     let mut top = TopK::new(2);

@@ -1,6 +1,7 @@
 //! Similarities between stored points, and the choice of a point's neighbours.
 
 use super::multi::MultiRows;
+use super::search_space::similarity;
 use crate::config::Distance;
 use crate::distance::isa::{Isa, LINE_BYTES};
 use crate::quantization::ScalarCodes;
@@ -98,11 +99,7 @@ impl Pairs for RawPairs<'_> {
                 self.rows.as_ptr().add(a as usize * self.dim),
                 self.rows.as_ptr().add(b as usize * self.dim),
             );
-            match self.distance {
-                Distance::Cosine | Distance::Dot => I::dot(a, b, self.dim),
-                Distance::Euclid => -I::euclid(a, b, self.dim),
-                Distance::Manhattan => -I::manhattan(a, b, self.dim),
-            }
+            similarity::<I>(self.distance, a, b, self.dim)
         }
     }
 }

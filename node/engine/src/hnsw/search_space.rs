@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 
 use super::multi::MultiRows;
 use crate::config::Distance;
-use crate::distance::Examples;
 use crate::distance::isa::{Isa, LINE_BYTES};
+use crate::distance::{Examples, cosine};
 use crate::quantization::sketch::SketchQuery;
 use crate::quantization::{CodeQuery, ScalarCodes};
 
@@ -241,6 +241,7 @@ pub(super) unsafe fn similarity<I: Isa>(distance: Distance, a: *const f32, b: *c
     unsafe {
         match distance {
             Distance::Cosine | Distance::Dot => I::dot(a, b, dim),
+            Distance::CosineAsSent => cosine(I::dot(a, b, dim), I::dot(a, a, dim), I::dot(b, b, dim)),
             Distance::Euclid => -I::euclid(a, b, dim),
             Distance::Manhattan => -I::manhattan(a, b, dim),
         }

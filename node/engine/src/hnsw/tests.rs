@@ -29,6 +29,10 @@ impl Random {
     }
 }
 
+/// All that vectors can be compared by.
+pub(crate) const DISTANCES: [Distance; 5] =
+    [Distance::Cosine, Distance::CosineAsSent, Distance::Dot, Distance::Euclid, Distance::Manhattan];
+
 /// Rows around cluster centres; for Cosine of length one. Queries are drawn likewise.
 pub(crate) fn clustered(distance: Distance, dim: usize, len: usize, seed: u64) -> Vec<f32> {
     let mut centres = Random(7);
@@ -179,11 +183,12 @@ impl Case {
     }
 }
 
-const EACH: [(Distance, bool); 7] = [
+const EACH: [(Distance, bool); 8] = [
     (Distance::Cosine, true),
     (Distance::Dot, true),
     (Distance::Euclid, true),
     (Distance::Cosine, false),
+    (Distance::CosineAsSent, false),
     (Distance::Dot, false),
     (Distance::Euclid, false),
     (Distance::Manhattan, false),

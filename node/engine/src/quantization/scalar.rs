@@ -106,9 +106,10 @@ fn stride_of(dim: usize) -> usize {
 }
 
 impl ScalarCodes {
-    /// Whether codes serve this metric. Manhattan has no product form, so it is compared on raw vectors.
+    /// Whether codes serve this metric. The others are compared on raw vectors: Manhattan has no product form, and codes
+    /// don't say how long the vector was whose cosine is asked for.
     pub fn serves(distance: Distance) -> bool {
-        distance != Distance::Manhattan
+        !matches!(distance, Distance::Manhattan | Distance::CosineAsSent)
     }
 
     /// Whether vectors so long get sketches. `sketches_only`: nothing else of them is to stay in RAM.

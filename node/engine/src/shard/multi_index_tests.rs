@@ -11,6 +11,7 @@ use crate::config::{
 };
 use crate::file::RealDisk;
 use crate::filter::{Condition, FieldCondition, FieldTest, Filter};
+use crate::hnsw::tests::DISTANCES;
 use crate::json_path::JsonPath;
 use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
 use crate::payload::RawPayload;
@@ -135,7 +136,7 @@ fn check_life(distance: Distance) {
 
 #[test]
 fn the_graph_finds_what_comparing_all_points_finds() {
-    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+    for distance in DISTANCES {
         check_life(distance);
     }
 }

@@ -11,6 +11,7 @@ use crate::distance::{Rule, normalize};
 use crate::error::Error;
 use crate::file::RealDisk;
 use crate::filter::{Condition, FieldCondition, FieldTest, Filter};
+use crate::hnsw::tests::DISTANCES;
 use crate::json_path::JsonPath;
 use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
 use crate::payload::RawPayload;
@@ -97,6 +98,11 @@ fn similarity(query: &MultiVector, point: &MultiVector, distance: Distance) -> f
         let pairs = a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
         match distance {
             Distance::Cosine | Distance::Dot => pairs.map(|(a, b)| a * b).sum::<f64>(),
+            Distance::CosineAsSent => {
+                let [product, aa, bb] =
+                    pairs.fold([0.0; 3], |[p, x, y], (a, b)| [p + a * b, x + a * a, y + b * b]);
+                product / (aa * bb).sqrt()
+            }
             Distance::Euclid => -pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>(),
             Distance::Manhattan => -pairs.map(|(a, b)| (a - b).abs()).sum::<f64>(),
         }
@@ -233,7 +239,7 @@ fn check_dropped(shard: &Shard, model: &mut Model, distance: Distance, random: &
 
 #[test]
 fn answers_are_those_of_comparing_every_point() {
-    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+    for distance in DISTANCES {
         check_life(distance);
     }
 }

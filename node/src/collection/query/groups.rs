@@ -118,14 +118,14 @@ impl Asking<'_> {
     /// Puts the point beside each group whose id it has.
     async fn look_up(&self, groups: &mut [PointGroup], lookup: LookupRecords) -> Result<()> {
         let (name, payload, vectors) = match lookup {
-            LookupRecords::Collection(name) => (name, None, None),
+            LookupRecords::Collection(name) => (name, Some(WithPayload::Bool(true)), None),
             LookupRecords::Parts { collection, with_payload, with_vectors } => {
                 (collection, with_payload, with_vectors)
             }
         };
         let other = other(self.registry, &name)?;
         let (payload, vectors) =
-            (payload.unwrap_or(WithPayload::Bool(true)), vectors.unwrap_or(WithVector::Bool(false)));
+            (payload.unwrap_or(WithPayload::Bool(false)), vectors.unwrap_or(WithVector::Bool(false)));
         let ids: Vec<PointId> = groups.iter().filter_map(|g| point_id(&g.id)).collect();
         let found = other.retrieve(ids, payload, vectors, self.deadline).await?;
         let mut found: HashMap<PointId, _> = found.into_iter().map(|r| (r.id, r)).collect();

@@ -101,7 +101,9 @@ fn similarity(a: &Vector, b: &Vector, distance: Distance) -> f32 {
 fn dense(a: &[f32], b: &[f32], distance: Distance) -> f32 {
     let pairs = a.iter().zip(b);
     match distance {
-        Distance::Cosine | Distance::Dot => pairs.map(|(x, y)| x * y).sum(),
+        // Bytes are answered as they are, with a length of their own.
+        Distance::Cosine => quiver_engine::config::Distance::CosineAsSent.similarity(a, b),
+        Distance::Dot => pairs.map(|(x, y)| x * y).sum(),
         Distance::Euclid => -pairs.map(|(x, y)| (x - y) * (x - y)).sum::<f32>(),
         Distance::Manhattan => -pairs.map(|(x, y)| (x - y).abs()).sum::<f32>(),
     }

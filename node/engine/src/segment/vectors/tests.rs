@@ -8,6 +8,7 @@ use crate::distance::{TopK, scan_f32};
 use crate::error::Error;
 use crate::file::RealDisk;
 use crate::hnsw::SearchContext;
+use crate::hnsw::tests::DISTANCES;
 use crate::query::{Plan, QuantizationSearch};
 
 const DIM: usize = 24;
@@ -138,6 +139,7 @@ fn every_filter_and_metric_is_answered_with_the_nearest() {
         (Distance::Euclid, true, false),
         (Distance::Euclid, true, true),
         (Distance::Manhattan, true, true),
+        (Distance::CosineAsSent, true, true),
     ] {
         let f = fixture(spec(distance, quantized, inline), rows(distance, 12_000, 1), 10, GraphPlan::Build);
         let none = Deleted::none(f.vectors.len());
@@ -232,7 +234,7 @@ fn links_with_codes_are_read_with_the_m_they_were_built_with() {
 
 #[test]
 fn a_merge_by_insertion_answers_like_a_new_build() {
-    for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid, Distance::Manhattan] {
+    for distance in DISTANCES {
         let first = fixture(spec(distance, false, false), rows(distance, 9000, 1), 11, GraphPlan::Build);
         let mut all = Vec::new();
         let new_offsets: Vec<u32> = (0..9000u32)
