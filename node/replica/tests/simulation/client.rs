@@ -142,6 +142,9 @@ impl World {
         if self.nodes.iter().any(|n| n.unfit() == Some(quiver_replica::Unfit::RecordLost)) {
             return Err("a copy believes that the store was set back".to_owned());
         }
+        if let Some(id) = self.set_back {
+            return Err(format!("{id:?} is in sync and was set back by files"));
+        }
         if !self.recoverable() {
             let copies: Vec<_> = self.nodes.iter().map(|n| (n.disk.stored.id, n.unfit())).collect();
             return Err(format!("no copy that is in sync is left: {copies:?} {:?}", self.record));

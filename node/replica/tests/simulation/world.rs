@@ -19,6 +19,9 @@ pub const CLIENTS: usize = 4;
 /// Faults end here, and the shard has to be well again one minute later.
 pub const CALM: Time = 40_000;
 pub const WELL: Time = CALM + 60_000;
+/// All is still when the shard has been well and its record the same for so long: a copy that has come to lead commits when what it
+/// granted is over, which takes 10 s by its own clock.
+const STILL: Time = 15_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -115,6 +118,8 @@ pub struct World {
     pub lossy: usize,
     pub slow: usize,
     pub record: Arc<Record>,
+    /// When it last changed.
+    pub recorded_at: Time,
     pub in_flight: usize,
     pub outage: Time,
     pub slow_watch: Time,
@@ -126,6 +131,8 @@ pub struct World {
     pub next_id: u128,
     pub compacts: bool,
     pub faults: BTreeMap<&'static str, u64>,
+    /// A copy in sync that files were installed in that had less than it had before.
+    pub set_back: Option<CopyId>,
     pub well_at: Option<Time>,
 }
 
@@ -149,6 +156,7 @@ impl World {
             lossy: 0,
             slow: 5,
             record: Arc::new(Record::genesis(CopyId(1), pod(0))),
+            recorded_at: 0,
             in_flight: 0,
             outage: 0,
             slow_watch: 0,
@@ -159,6 +167,7 @@ impl World {
             next_id: 100,
             compacts: dice.chance(600) && !broken.no_fsync,
             faults: BTreeMap::new(),
+            set_back: None,
             well_at: None,
             nodes,
             dice,
@@ -182,16 +191,15 @@ impl World {
 
     /// Runs until the shard is well after all faults, or should have been, and then until all is still.
     pub fn run(&mut self) {
-        let mut end = WELL;
         while let Some(Reverse(Queued(time, _, what))) = self.queue.pop() {
-            if time > end {
+            // A swap that was queued somewhere may still hand the lead over after the shard was well.
+            if time > self.well_at.map_or(WELL, |well| well.max(self.recorded_at) + STILL) {
                 return;
             }
             self.now = time;
             self.happen(what);
             if self.now > CALM && self.well_at.is_none() && self.well() {
                 self.well_at = Some(self.now);
-                end = self.now + 8_000;
             }
         }
     }
@@ -241,7 +249,11 @@ impl World {
             Arrival::Message(envelope, entries) => node.receive(world, envelope, &entries, &mut wants),
             Arrival::Synced(entries) => return self.synced(i, entries),
             Arrival::Installed(up_to, files) => {
+                let (id, had) = (node.disk.stored.id, node.disk.entries.len());
                 node.install(now, up_to, files, self.broken.late_installs, &mut wants);
+                if node.disk.entries.len() < had && self.record.in_sync(id) {
+                    self.set_back = Some(id);
+                }
             }
             Arrival::Record(record, known) => {
                 // The store's own answer may be older than what was learned while it was on its way.
@@ -442,7 +454,7 @@ impl World {
         if self.record.accepts(&next, self.settings.rules).is_err() {
             return;
         }
-        self.record = next;
+        (self.record, self.recorded_at) = (next, self.now);
         for i in 0..self.nodes.len() {
             if self.unreachable(i) || self.dice.chance(100) {
                 continue;
