@@ -119,7 +119,12 @@ pub fn shard_status(observed: &Observed, view: &ShardView<'_>) -> VectorShardSta
     let before = view.shard.status.clone().unwrap_or_default();
     VectorShardStatus {
         pod: view.pod.clone(),
-        state: view.copy.map_or_else(|| view.reason.to_owned(), |c| format!("{:?}", c.state)),
+        state: match view.copy {
+            Some(_) if view.reason.is_empty() && view.shard.spec.split.is_some() => "Splitting".into(),
+            Some(_) if view.reason.is_empty() && is_part(view.shard, &observed.shards) => "SplitOff".into(),
+            Some(copy) => format!("{:?}", copy.state),
+            None => view.reason.to_owned(),
+        },
         copies: replication::copies(view.shard, observed),
         message: match split_message(observed, view.shard) {
             Some(split) if view.reason.is_empty() => split,

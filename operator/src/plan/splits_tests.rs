@@ -178,6 +178,7 @@ fn a_shard_says_what_it_gives() {
     let world = begun();
     let views = crate::status::shards(&world);
     assert_eq!(views[0].copy.map(|c| c.state), Some(CopyState::Leading));
-    let message = shard_status(&world, &views[0]).message;
-    assert_eq!(message, "gives the hashes from 4000000000000000 on to shard 2");
+    let status = shard_status(&world, &views[0]);
+    assert_eq!(status.state, "Splitting");
+    assert_eq!(status.message, "gives the hashes from 4000000000000000 on to shard 2");
 }
