@@ -83,7 +83,7 @@ impl Writer {
                 let Some((range, shard)) = serving(&clusters, &known, PointId::Num(id)) else { continue };
                 let write = move |_: &Cancel| shard.write_for(Some(hashes(range)), point(id));
                 match pool.run("Test", Deadline::after(PATIENCE), write).await.expect("it ran") {
-                    Ok(_) => drop(told.lock().insert(id)),
+                    Ok(_) => _ = told.lock().insert(id),
                     Err(Error::Unavailable(_) | Error::Moved(_)) => continue,
                     Err(Error::Unknown(_)) => {}
                     Err(e) => panic!("{e}"),
@@ -177,10 +177,8 @@ fn ids(shard: &Shard) -> BTreeSet<u64> {
 
 /// Both halves have their points and no others on every node that runs, and each acknowledged point is in one of them.
 async fn check_halves(nodes: &Nodes<'_>, acknowledged: &BTreeSet<u64>) {
-    let half = |range: HashRange| {
-        let of: BTreeSet<u64> =
-            acknowledged.iter().copied().filter(|id| range.contains(PointId::Num(*id).hash64())).collect();
-        of
+    let half = |range: HashRange| -> BTreeSet<u64> {
+        acknowledged.iter().copied().filter(|id| range.contains(PointId::Num(*id).hash64())).collect()
     };
     for (number, range) in [(0, LOW), (1, HIGH)] {
         until(&format!("shard {number} is led"), || {
