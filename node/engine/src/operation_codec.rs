@@ -106,15 +106,8 @@ pub fn encode(op: &LogOp) -> (u8, Vec<u8>) {
             put_bytes(&mut out, name.as_bytes());
             KIND_DROP_VECTOR
         }
-        LogOp::Freeze { keep, give } => {
-            put_hashes(&mut out, *keep);
-            put_hashes(&mut out, *give);
-            KIND_FREEZE
-        }
-        LogOp::Keep(range) => {
-            put_hashes(&mut out, *range);
-            KIND_KEEP
-        }
+        LogOp::Freeze { keep, give } => put_hashes(&mut out, &[*keep, *give], KIND_FREEZE),
+        LogOp::Keep(range) => put_hashes(&mut out, &[*range], KIND_KEEP),
     };
     (kind, out)
 }
@@ -271,9 +264,13 @@ fn put_numbers(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = [u8; 4]
     }
 }
 
-fn put_hashes(out: &mut Vec<u8>, range: Hashes) {
-    out.extend_from_slice(&range.first.to_le_bytes());
-    out.extend_from_slice(&range.last.to_le_bytes());
+/// Ranges; gives the kind back.
+fn put_hashes(out: &mut Vec<u8>, ranges: &[Hashes], kind: u8) -> u8 {
+    for range in ranges {
+        out.extend_from_slice(&range.first.to_le_bytes());
+        out.extend_from_slice(&range.last.to_le_bytes());
+    }
+    kind
 }
 
 /// What is left to read.

@@ -208,11 +208,9 @@ fn progress(
         }
         _ => {}
     }
-    if let Some(copying) = copying(work) {
-        return copying;
-    }
-    if let Some(splitting) = &splits.message {
-        return Progress::new(true, reason::SPLITTING_SHARDS, splitting.clone());
+    let splitting = |message: &String| Progress::new(true, reason::SPLITTING_SHARDS, message.clone());
+    if let Some(said) = copying(work).or_else(|| splits.message.as_ref().map(splitting)) {
+        return said;
     }
     match restart {
         Rollout::Restart(pod) => {
