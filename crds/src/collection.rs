@@ -43,8 +43,10 @@ use crate::schema::{Hnsw, Optimizers, PayloadIndex, Quantization, SchemaPolicy, 
 #[x_kube(
     validation = Rule::new("has(self.collectionName) == has(oldSelf.collectionName) && (!has(self.collectionName) || self.collectionName == oldSelf.collectionName)")
         .message("collectionName can't change: clients use it; add an alias instead"),
-    validation = Rule::new("self.shards == oldSelf.shards")
-        .message("the number of shards can't change in this version: create another VectorCollection with the number you want and load the data into it"),
+    validation = Rule::new("self.shards >= oldSelf.shards")
+        .message("shards can't become fewer: create another VectorCollection with the number you want and load the data into it"),
+    validation = Rule::new("[1, 2, 4, 8, 16, 32, 64, 128, 256].exists(n, self.shards == oldSelf.shards * n) || self.shards < oldSelf.shards")
+        .message("shards grow by halving each of them: set two, four, eight, ... times as many as there are"),
     validation = Rule::new("!has(self.replication.minInSync) || self.replication.minInSync <= self.replication.factor")
         .message("replication.minInSync can't be above replication.factor: no write would ever be accepted"),
     validation = Rule::new("self.nodes >= self.replication.factor")

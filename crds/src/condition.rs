@@ -40,6 +40,7 @@ pub mod reason {
     pub const TOO_FEW_IN_SYNC: &str = "TooFewInSync";
     pub const MOVING_SHARDS: &str = "MovingShards";
     pub const COPYING_SHARDS: &str = "CopyingShards";
+    pub const SPLITTING_SHARDS: &str = "SplittingShards";
     pub const SCALING: &str = "Scaling";
     pub const ROLLING_OUT: &str = "RollingOut";
     pub const ROLLOUT_WAITS: &str = "RolloutWaits";

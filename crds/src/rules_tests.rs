@@ -200,7 +200,11 @@ fn what_would_lose_data_can_not_be_changed() {
     let three = changed(&c, &[("/spec/replication", json!({"factor": 3, "minInSync": 1}))]);
     check_update(&three, &[("/spec/replication", json!({"factor": 1, "minInSync": 1}))], "");
     check_update(&three, &[("/spec/nodes", json!(2))], "nodes must be at least");
-    check_update(&c, &[("/spec/shards", json!(12))], "number of shards can't change");
+    check_update(&c, &[("/spec/shards", json!(12))], "");
+    check_update(&c, &[("/spec/shards", json!(48))], "");
+    check_update(&c, &[("/spec/shards", json!(18))], "shards grow by halving each of them");
+    check_update(&c, &[("/spec/shards", json!(7))], "shards grow by halving each of them");
+    check_update(&c, &[("/spec/shards", json!(3))], "shards can't become fewer");
     check_update(&c, &[("/spec/collectionName", json!("other"))], "collectionName can't change");
     check_update(
         &c,
@@ -280,7 +284,7 @@ fn a_shard_record_changes_only_by_compare_and_swap() {
     check_update(
         &s,
         &next(&[("/spec/range/last", json!("0fffffffffffffff"))]),
-        "range of a shard can't change",
+        "range of a shard can only become the part that its split keeps",
     );
 }
 
@@ -321,4 +325,29 @@ fn a_snapshot_can_not_be_changed() {
     check_update(&s, &[("/spec/collectionRef/name", json!("other"))], "create another one");
     check_update(&s, &[("/spec/deletionPolicy", json!("Retain"))], "");
     check_create(&s, &[("/metadata/name", json!("a".repeat(101)))], "at most 100 characters");
+}
+
+#[test]
+fn a_split_is_asked_for_once_and_ends_with_the_half_that_is_kept() {
+    let range = |first: &str, last: &str| json!({"first": first, "last": last});
+    let low = range("0000000000000000", "7fffffffffffffff");
+    let split = |child: i32, keep: &Value, give: &Value| json!({"child": child, "keep": keep, "give": give});
+    let high = range("8000000000000000", "ffffffffffffffff");
+    let plain = shard();
+    let asked = changed(&plain, &[("/spec/split", split(1, &low, &high)), ("/spec/configVersion", json!(8))]);
+    let version = |n: i32| ("/spec/configVersion", json!(n));
+    check_update(&plain, &[("/spec/split", split(1, &low, &high)), version(8)], "");
+    for wrong in [split(0, &low, &high), split(1, &high, &low), split(1, &low, &low)] {
+        check_update(&plain, &[("/spec/split", wrong), version(8)], "parts of a split");
+    }
+    check_update(&asked, &[("/spec/range", low.clone()), ("/spec/split", Value::Null), version(9)], "");
+    check_update(&asked, &[("/spec/split", Value::Null), version(9)], "not changed or called off");
+    check_update(&asked, &[("/spec/split", split(2, &low, &high)), version(9)], "not changed or called off");
+    check_update(
+        &asked,
+        &[("/spec/range", high), ("/spec/split", Value::Null), version(9)],
+        "can only become the part that its split keeps",
+    );
+    // What nodes do with it meanwhile.
+    check_update(&asked, &[("/spec/copies/2/inSync", json!(true)), version(9)], "");
 }

@@ -55,8 +55,12 @@ use crate::s3::S3Location;
 #[x_kube(
     validation = Rule::new("self.collection == oldSelf.collection && self.collectionUid == oldSelf.collectionUid && self.shard == oldSelf.shard")
         .message("a shard belongs to one collection for ever: collection, collectionUid and shard can't change"),
-    validation = Rule::new("self.range == oldSelf.range")
-        .message("the range of a shard can't change in this version"),
+    validation = Rule::new("self.range == oldSelf.range || (has(oldSelf.split) && !has(self.split) && self.range == oldSelf.split.keep)")
+        .message("the range of a shard can only become the part that its split keeps"),
+    validation = Rule::new("!has(oldSelf.split) || (has(self.split) && self.split == oldSelf.split) || self.range == oldSelf.split.keep")
+        .message("a split that was asked for is finished, not changed or called off: its log may say so already"),
+    validation = Rule::new("!has(self.split) || (self.split.keep.first == self.range.first && self.split.give.last == self.range.last && self.split.keep.last < self.split.give.first && self.split.child != self.shard)")
+        .message("the parts of a split are the beginning and the end of the range, and go to two shards"),
     validation = Rule::new("has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore)")
         .message("restore can't change: where a shard comes from is decided when it is made"),
     validation = Rule::new("self.range.first <= self.range.last")
@@ -119,6 +123,20 @@ pub struct VectorShardSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub accept_data_loss_at_term: Option<i64>,
+    /// A part of the range is on its way to another shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+}
+
+/// How a shard is split: asked for by the operator, taken out by the node that leads when it is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Split {
+    /// Number of the shard that gets `give`.
+    #[schemars(range(min = 0, max = 4095))]
+    pub child: i32,
+    pub keep: HashRange,
+    pub give: HashRange,
 }
 
 /// A closed range of the 64-bit hash of point ids, as hexadecimal text: Kubernetes has no unsigned 64-bit numbers.

@@ -15,6 +15,9 @@ use serde_json::json;
 use crate::limits::NoMemory;
 use crate::pool::PoolError;
 
+/// How [`ApiError::moved`] travels between nodes. No client sees it.
+const MOVED: StatusCode = StatusCode::GONE;
+
 /// The node's result.
 pub type Result<T> = std::result::Result<T, ApiError>;
 
@@ -25,12 +28,14 @@ pub struct ApiError {
     pub text: String,
     pub hint: Option<String>,
     pub retry_after: Option<Duration>,
+    /// Nothing was begun: other shards have the points now, or will in a moment.
+    pub moved: bool,
 }
 
 impl ApiError {
     /// A status and a text that has its prefix already.
     pub fn new(code: StatusCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), hint: None, retry_after: None }
+        Self { code, text: text.into(), hint: None, retry_after: None, moved: false }
     }
 
     /// Adds what to do about it.
@@ -114,9 +119,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, format!("Shard temporarily unavailable: {text}"))
     }
 
+    /// 503: the shard that was asked owns other points now, or will in a moment. Nothing was begun.
+    fn moved(text: impl Into<String>) -> Self {
+        let retry_after = Some(Duration::from_secs(1));
+        Self { moved: true, retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text) }
+    }
+
     /// As it travels between nodes.
     pub fn to_shard_error(&self) -> ShardError {
-        ShardError { code: self.code.as_u16(), error: self.text.clone() }
+        let code = if self.moved { MOVED } else { self.code };
+        ShardError { code: code.as_u16(), error: self.text.clone() }
     }
 
     /// The envelope.
@@ -139,7 +151,10 @@ impl ApiError {
 impl From<ShardError> for ApiError {
     fn from(e: ShardError) -> Self {
         let code = StatusCode::from_u16(e.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::new(code, e.error)
+        match code {
+            MOVED => Self::moved(e.error),
+            code => Self::new(code, e.error),
+        }
     }
 }
 
@@ -195,6 +210,7 @@ impl From<EngineError> for ApiError {
                 error.retry_after = Some(Duration::from_secs(1));
                 error
             }
+            EngineError::Moved(_) => Self::moved(format!("Shard temporarily unavailable: {e}")),
             EngineError::Unknown(_) => Self::new(StatusCode::REQUEST_TIMEOUT, format!("Timeout: {e}"))
                 .hint("The write may take effect or not: read the points before you decide to send it again"),
             EngineError::Cancelled => Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout: the operation was cancelled"),

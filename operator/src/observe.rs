@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::liveness::Standing;
 use crate::names;
 use crate::node_client::{NodeClient, destination_of};
+use crate::plan::splits::covered;
 
 /// One collection and all that belongs to it, as it was read.
 pub struct Observed {
@@ -229,7 +230,7 @@ async fn source(
         Some(b) if b.kind == BootstrapType::Snapshot => b.snapshot.as_ref(),
         _ => None,
     };
-    let Some(wanted) = bootstrap.filter(|_| shards.len() < collection.spec.shards.max(0) as usize) else {
+    let Some(wanted) = bootstrap.filter(|_| !covered(shards)) else {
         return Ok(Source::Empty);
     };
     let (destination, key) = if let Some(reference) = &wanted.reference {

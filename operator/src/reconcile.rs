@@ -148,6 +148,11 @@ impl Turn<'_> {
         self.apply.secret(&made.secret(metadata)).await
     }
 
+    /// Writes of a part of the points wait until it is done.
+    fn splits(&self) -> bool {
+        self.observed.shards.iter().any(|s| s.spec.split.is_some())
+    }
+
     fn again(&self, told: bool) -> Duration {
         let busy = told
             || !self.plan.is_idle()
@@ -155,7 +160,7 @@ impl Turn<'_> {
             || self.observed.certificates.is_none()
             || shards(self.observed).iter().any(|s| !s.reason.is_empty());
         let wait = match busy && !self.valid.spec.hibernate {
-            true if !self.plan.work.steps.is_empty() => QUICK,
+            true if !self.plan.work.steps.is_empty() || self.splits() => QUICK,
             true => BUSY,
             false => IDLE,
         };

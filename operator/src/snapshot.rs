@@ -29,6 +29,7 @@ use crate::finalize;
 use crate::names::{self, SNAPSHOT_FINALIZER};
 use crate::node_client::{NodeClient, destination_of};
 use crate::observe::{destination_of_snapshot, is_true};
+use crate::plan::splits::covers;
 
 /// Shards uploaded at a time: enough to keep the network busy, few enough to leave room for searches.
 const UPLOADS: usize = 4;
@@ -192,7 +193,7 @@ impl Run<'_> {
         let mut shards: Vec<VectorShard> =
             listed.items.into_iter().filter(|s| s.spec.collection_uid == uid).collect();
         shards.sort_by_key(|s| s.spec.shard);
-        if shards.len() as i32 != collection.spec.shards {
+        if shards.len() as i32 != collection.spec.shards || shards.iter().any(|s| s.spec.split.is_some()) {
             let why = format!("{} of {} shards of {name} are placed", shards.len(), collection.spec.shards);
             return Err(Stop::Later(reason::SHARDS_UNAVAILABLE, why));
         }
@@ -228,6 +229,10 @@ impl Run<'_> {
         let done: Vec<(String, ShardManifest)> =
             stream::iter(uploads).buffered(UPLOADS).try_collect().await?;
         let (pods, shards): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+        if !covers(shards.iter().map(|s| (s.range.first, s.range.last)).collect()) {
+            let why = "a shard was split while the snapshot was taken";
+            return Err(Stop::Later(reason::SHARDS_UNAVAILABLE, why.to_owned()));
+        }
         let spec = &source.collection.spec;
         let manifest = SnapshotManifest {
             format_version: SNAPSHOT_FORMAT_VERSION,

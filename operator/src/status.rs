@@ -16,6 +16,7 @@ use quiver_crds::{COLLECTION_LABEL, VectorShard, VectorSnapshot};
 use crate::build::stateful_set::requested;
 use crate::names;
 use crate::observe::{Observed, is_true};
+use crate::plan::splits::{covered, is_part};
 use crate::plan::{Plan, quantity_bytes};
 use crate::replication;
 use crate::validate::{Invalid, ready};
@@ -118,9 +119,17 @@ pub fn shard_status(observed: &Observed, view: &ShardView<'_>) -> VectorShardSta
     let before = view.shard.status.clone().unwrap_or_default();
     VectorShardStatus {
         pod: view.pod.clone(),
-        state: view.copy.map_or_else(|| view.reason.to_owned(), |c| format!("{:?}", c.state)),
+        state: match view.copy {
+            Some(_) if view.reason.is_empty() && view.shard.spec.split.is_some() => "Splitting".into(),
+            Some(_) if view.reason.is_empty() && is_part(view.shard, &observed.shards) => "SplitOff".into(),
+            Some(copy) => format!("{:?}", copy.state),
+            None => view.reason.to_owned(),
+        },
         copies: replication::copies(view.shard, observed),
-        message: view.message.clone(),
+        message: match split_message(observed, view.shard) {
+            Some(split) if view.reason.is_empty() => split,
+            _ => view.message.clone(),
+        },
         points: view.copy.map_or(before.points, |c| rounded(c.points, 3)),
         bytes: view.copy.map_or(before.bytes, |c| rounded(c.bytes_disk, 2)),
         bootstrapped: before.bootstrapped || !view.shard.spec.primary_boot.is_empty(),
@@ -128,19 +137,30 @@ pub fn shard_status(observed: &Observed, view: &ShardView<'_>) -> VectorShardSta
     }
 }
 
+/// How far the split of a shard is, for people.
+fn split_message(observed: &Observed, shard: &VectorShard) -> Option<String> {
+    if let Some(split) = &shard.spec.split {
+        return Some(format!("gives the hashes from {} on to shard {}", split.give.first, split.child));
+    }
+    is_part(shard, &observed.shards)
+        .then(|| "is being split off: the old shard still answers for it".to_owned())
+}
+
 /// The whole status.
 pub fn collection_status(observed: &Observed, outcome: &Outcome<'_>) -> VectorCollectionStatus {
     let spec = &observed.collection.spec;
     let before = observed.collection.status.clone().unwrap_or_default();
     let views = shards(observed);
-    let available = views.iter().filter(|v| v.reason.is_empty()).count() as i32;
+    let takes = |v: &&ShardView<'_>| v.reason.is_empty() && !is_part(v.shard, &observed.shards);
+    let available = views.iter().filter(takes).count() as i32;
     let degraded = replication::degraded(observed);
     let ready_nodes = observed.pods.iter().filter(|p| ready(p)).count() as i32;
     let mut versions: Vec<&str> =
         observed.nodes.values().filter_map(|n| n.as_ref().ok()).map(|n| n.version.as_str()).collect();
     versions.sort_unstable();
     versions.dedup();
-    let points: u64 = views.iter().filter_map(|v| v.copy).map(|c| c.points).sum();
+    let serves = |v: &&ShardView<'_>| !is_part(v.shard, &observed.shards);
+    let points: u64 = views.iter().filter(serves).filter_map(|v| v.copy).map(|c| c.points).sum();
     let known = views.iter().any(|v| v.copy.is_some());
     let last = last_snapshot(observed);
     let scheme = if spec.security.tls.is_some() { "https" } else { "http" };
@@ -273,7 +293,10 @@ fn conditions(
 
 fn available(observed: &Observed, views: &[ShardView<'_>]) -> Said {
     let total = observed.collection.spec.shards;
-    let wrong: Vec<&ShardView<'_>> = views.iter().filter(|v| !v.reason.is_empty()).collect();
+    let needed = |v: &&ShardView<'_>| !v.reason.is_empty() && !is_part(v.shard, &observed.shards);
+    let wrong: Vec<&ShardView<'_>> = views.iter().filter(needed).collect();
+    // Those that are to be split off are missed by nobody.
+    let total = if covered(&observed.shards) { total.min(views.len() as i32) } else { total };
     let unplaced = total - views.len() as i32;
     if wrong.is_empty() && unplaced <= 0 {
         return said(kind::AVAILABLE, true, reason::ALL_GOOD, format!("all {total} shards serve"));

@@ -74,6 +74,9 @@ pub struct NodeStatus {
     /// The limit that the container has; 0: none.
     #[serde(default)]
     pub memory_limit_bytes: u64,
+    /// Shards can be split here: an older version doesn't know what the log then says.
+    #[serde(default)]
+    pub splits: bool,
 }
 
 /// One entry of a node's `/issues`.
@@ -124,6 +127,21 @@ pub struct ShardStatus {
     /// Neither damaged nor with a failed disk, and open: it may be listed, and lead if it is in sync.
     #[serde(default)]
     pub fit: bool,
+    /// A part of it is frozen, to become another shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitStatus>,
+}
+
+/// How far a copy is with the split of its shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SplitStatus {
+    /// The entry of the log from which on that part isn't written any more.
+    pub seq: u64,
+    pub term: u64,
+    /// Id of the copy of the new shard that was made of this one; none while it is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_id: Option<String>,
 }
 
 /// Asks a node to make a copy of a shard that it hasn't got. Answered with the same id until the record lists it.
@@ -328,6 +346,11 @@ impl HashRange {
         let cut = |i: u32| (((u128::from(i)) << 64) / u128::from(count)) as u64;
         let last = if index + 1 == count { u64::MAX } else { cut(index + 1) - 1 };
         HashRange { first: cut(index), last }
+    }
+
+    /// Whether all of another range is in this one.
+    pub fn holds(&self, other: HashRange) -> bool {
+        self.first <= other.first && other.last <= self.last
     }
 
     /// Whether the range owns a hash.

@@ -34,6 +34,9 @@ pub enum Error {
     /// Nothing was changed, and the same request may succeed later: too much waits already.
     #[error("{0}")]
     Unavailable(String),
+    /// Nothing was changed or read: another shard has some of the points, or will have them in a moment.
+    #[error("{0}")]
+    Moved(String),
     /// The write is in the log, and may take effect or not: it wasn't committed in time, or this copy stopped leading.
     #[error("{0}")]
     Unknown(String),

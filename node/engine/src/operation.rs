@@ -8,6 +8,7 @@ use crate::filter::Filter;
 use crate::json_path::JsonPath;
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
+use crate::shard::Hashes;
 use crate::vector::NamedVectors;
 
 /// A whole point as it is written.
@@ -88,6 +89,13 @@ pub enum Operation {
     DropVector {
         name: String,
     },
+    /// No write of the part `give` is taken from here on, so that another shard can be made of it.
+    Freeze {
+        keep: Hashes,
+        give: Hashes,
+    },
+    /// Another shard has what was frozen: only this part is kept.
+    Keep(Hashes),
 }
 
 impl PointWrite {
@@ -127,7 +135,9 @@ impl Operation {
             | Operation::DropIndex { .. }
             | Operation::CreateVector { .. }
             | Operation::CreateSparseVector { .. }
-            | Operation::DropVector { .. } => 0,
+            | Operation::DropVector { .. }
+            | Operation::Freeze { .. }
+            | Operation::Keep(_) => 0,
         };
         size_of::<Self>() + variable
     }
@@ -184,6 +194,11 @@ pub enum LogOp {
     DropVector {
         name: String,
     },
+    Freeze {
+        keep: Hashes,
+        give: Hashes,
+    },
+    Keep(Hashes),
 }
 
 /// What a finished write says.

@@ -11,6 +11,7 @@ use crate::json_path::JsonPath;
 use crate::operation::{LogOp, PointWrite};
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
+use crate::shard::Hashes;
 use crate::vector::{MultiVector, NamedVectors, SparseVector, Vector};
 
 /// Version of every body's layout; the first byte of the body.
@@ -30,6 +31,8 @@ const KIND_DROP_INDEX: u8 = 10;
 const KIND_CREATE_VECTOR: u8 = 11;
 const KIND_DROP_VECTOR: u8 = 12;
 const KIND_CREATE_SPARSE_VECTOR: u8 = 13;
+const KIND_FREEZE: u8 = 14;
+const KIND_KEEP: u8 = 15;
 
 const ID_NUM: u8 = 0;
 const ID_UUID: u8 = 1;
@@ -103,6 +106,8 @@ pub fn encode(op: &LogOp) -> (u8, Vec<u8>) {
             put_bytes(&mut out, name.as_bytes());
             KIND_DROP_VECTOR
         }
+        LogOp::Freeze { keep, give } => put_hashes(&mut out, &[*keep, *give], KIND_FREEZE),
+        LogOp::Keep(range) => put_hashes(&mut out, &[*range], KIND_KEEP),
     };
     (kind, out)
 }
@@ -146,6 +151,8 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<LogOp> {
             LogOp::CreateSparseVector { name: input.text()?.to_owned(), params: input.json()? }
         }
         KIND_DROP_VECTOR => LogOp::DropVector { name: input.text()?.to_owned() },
+        KIND_FREEZE => LogOp::Freeze { keep: input.hashes()?, give: input.hashes()? },
+        KIND_KEEP => LogOp::Keep(input.hashes()?),
         other => return Err(bad(format!("operation of unknown kind {other}"))),
     };
     if !input.0.is_empty() {
@@ -257,6 +264,15 @@ fn put_numbers(out: &mut Vec<u8>, numbers: impl ExactSizeIterator<Item = [u8; 4]
     }
 }
 
+/// Ranges; gives the kind back.
+fn put_hashes(out: &mut Vec<u8>, ranges: &[Hashes], kind: u8) -> u8 {
+    for range in ranges {
+        out.extend_from_slice(&range.first.to_le_bytes());
+        out.extend_from_slice(&range.last.to_le_bytes());
+    }
+    kind
+}
+
 /// What is left to read.
 struct Input<'a>(&'a [u8]);
 
@@ -310,6 +326,11 @@ impl<'a> Input<'a> {
             ID_UUID => Ok(PointId::Uuid(Uuid::from_bytes(self.array()?))),
             other => Err(bad(format!("id of unknown kind {other}"))),
         }
+    }
+
+    fn hashes(&mut self) -> Result<Hashes> {
+        let (first, last) = (u64::from_le_bytes(self.array()?), u64::from_le_bytes(self.array()?));
+        Ok(Hashes { first, last })
     }
 
     fn ids(&mut self) -> Result<Vec<PointId>> {
@@ -425,6 +446,9 @@ mod tests {
         let sparse = SparseParams { modifier: Modifier::Idf, full_scan_threshold: Some(7) };
         check(LogOp::CreateSparseVector { name: "s".into(), params: sparse });
         check(LogOp::DropVector { name: "v".into() });
+        let (keep, give) = (Hashes { first: 0, last: 7 }, Hashes { first: 8, last: u64::MAX });
+        check(LogOp::Freeze { keep, give });
+        check(LogOp::Keep(keep));
     }
 
     proptest! {

@@ -129,8 +129,10 @@ impl Cluster {
             tracing::info!(shard = record.shard, copy = copy.id, "opening");
             let range = record.range;
             let opened = self.node.pools.update.run("Open", Deadline::after(OPEN_TIME), move |_| {
-                if opening.recall()?.range != range {
-                    let text = "the record has another range of hashes than the data of this copy";
+                let made_for = opening.recall()?.range;
+                // The copy's own log says what of it was given to other shards.
+                if !made_for.holds(range) {
+                    let text = "the record has other hashes than the data of this copy";
                     return Err(CopyError::ConfigLost(text.into()));
                 }
                 opening.open()

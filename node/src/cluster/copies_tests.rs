@@ -19,20 +19,20 @@ use crate::pool::Deadline;
 use crate::server;
 
 /// Nodes with one shard between them, on ports that they keep.
-struct Nodes<'a> {
+pub(super) struct Nodes<'a> {
     folder: &'a Path,
-    records: MemoryRecords,
+    pub(super) records: MemoryRecords,
     addresses: BTreeMap<String, String>,
-    running: BTreeMap<usize, TestNode>,
+    pub(super) running: BTreeMap<usize, TestNode>,
 }
 
-fn pod(i: usize) -> String {
+pub(super) fn pod(i: usize) -> String {
     format!("docs-{i}")
 }
 
 impl<'a> Nodes<'a> {
     /// The first one has the shard's first copy.
-    async fn start(folder: &'a Path, count: usize) -> Self {
+    pub(super) async fn start(folder: &'a Path, count: usize) -> Self {
         let mut nodes =
             Self { folder, records: records(1), addresses: BTreeMap::new(), running: BTreeMap::new() };
         let mut listeners = Vec::new();
@@ -55,13 +55,13 @@ impl<'a> Nodes<'a> {
         self.running.insert(i, node);
     }
 
-    async fn restart(&mut self, i: usize) {
+    pub(super) async fn restart(&mut self, i: usize) {
         let port = self.addresses[&pod(i)].rsplit(':').next().and_then(|p| p.parse().ok());
         let listener = server::listen("127.0.0.1", port.expect("a port")).await.expect("it is free again");
         self.launch(i, listener).await;
     }
 
-    async fn stop(&mut self, i: usize) {
+    pub(super) async fn stop(&mut self, i: usize) {
         self.running.remove(&i).expect("it runs").stop().await;
     }
 
@@ -86,7 +86,7 @@ impl<'a> Nodes<'a> {
         known[&0].copy_of(&pod(i)).is_some_and(|c| c.in_sync)
     }
 
-    async fn add_in_sync(&self, i: usize) -> String {
+    pub(super) async fn add_in_sync(&self, i: usize) -> String {
         let id = self.add(i).await;
         until("the copy is in sync", || self.in_sync(i)).await;
         id
@@ -133,7 +133,7 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         for node in self.running.into_values() {
             node.stop().await;
         }

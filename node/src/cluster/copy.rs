@@ -11,7 +11,7 @@ use std::sync::Arc;
 use quiver_api::internal::HashRange;
 use quiver_engine::config::CollectionConfig;
 use quiver_engine::file::{Disk, atomic};
-use quiver_engine::shard::{Shard, ShardLimits, ShardOptions};
+use quiver_engine::shard::{Frozen, Hashes, Shard, ShardLimits, ShardOptions};
 use quiver_engine::wal::WalIdentity;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// Below the storage folder.
 const COPIES: &str = "copies";
 const TRASH: &str = "trash";
+/// The engine's files of a copy that was made here, below its folder.
+const FILES: &str = "shard";
 /// What was thrown away is kept for so long, in seconds.
 const TRASH_KEPT: u64 = 24 * 3600;
 
@@ -35,6 +37,9 @@ pub struct Identity {
     /// When the folder was made, in Unix seconds; 0 before that was kept.
     #[serde(default)]
     pub made: u64,
+    /// (seq, term) of the entry in the log of the shard that this one was split off; none of a shard that wasn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<(u64, u64)>,
 }
 
 /// Why a copy can't be used.
@@ -62,6 +67,11 @@ pub struct CopyFolder {
     shard: u32,
     copy_id: String,
     limits: ShardLimits,
+}
+
+/// As the engine has it.
+pub fn hashes(range: HashRange) -> Hashes {
+    Hashes { first: range.first, last: range.last }
 }
 
 fn io(what: String) -> impl FnOnce(std::io::Error) -> CopyError {
@@ -94,11 +104,12 @@ impl CopyFolder {
         self.disk.exists(&self.path)
     }
 
-    fn options(&self) -> ShardOptions {
+    fn options(&self, range: HashRange) -> ShardOptions {
         let bytes = |id: &str| Uuid::parse_str(id).map(Uuid::into_bytes).unwrap_or_default();
         let identity =
             WalIdentity { collection_uid: bytes(&self.collection_uid), copy_id: bytes(&self.copy_id) };
-        ShardOptions { identity, replicated: true, limits: self.limits, ..ShardOptions::default() }
+        let range = Some(hashes(range));
+        ShardOptions { identity, replicated: true, limits: self.limits, range, ..ShardOptions::default() }
     }
 
     /// Makes the folder whole or not at all; `made` in Unix seconds. With `snapshot`, the engine's files come from there. The caller has
@@ -110,26 +121,43 @@ impl CopyFolder {
         snapshot: Option<&Path>,
         made: u64,
     ) -> Result<Shard, CopyError> {
-        let making = self.path.with_extension("new");
-        if self.disk.exists(&making) {
-            self.disk.remove_dir_all(&making).map_err(io(format!("clearing {}", making.display())))?;
-        }
-        self.disk.create_dir_all(&making).map_err(io(format!("making {}", making.display())))?;
-        let files = "shard";
+        let (making, options) = (self.making()?, self.options(range));
         let shard = match snapshot {
-            None => Shard::create(self.disk.clone(), &making.join(files), self.options(), config)?,
+            None => Shard::create(self.disk.clone(), &making.join(FILES), options, config)?,
             Some(from) => {
-                let shard =
-                    Shard::restore_from(self.disk.clone(), from, &making.join(files), self.options())?;
+                let shard = Shard::restore_from(self.disk.clone(), from, &making.join(FILES), options)?;
                 shard.update_config(config)?;
                 shard
             }
         };
         drop(shard);
-        atomic::write_json(&*self.disk, &making.join("copy.json"), &self.identity(range, files, made))?;
-        self.rename(&making, &self.path)?;
+        self.finish(&making, &self.identity(range, made))?;
         // Opened again by its name: the engine keeps paths.
         self.open()
+    }
+
+    /// Makes the folder of a shard that gets what another one has frozen, of a snapshot of that one; whole or not at all.
+    pub fn fork(&self, frozen: &Frozen, snapshot: &Path, made: u64) -> Result<(), CopyError> {
+        let range = HashRange { first: frozen.give.first, last: frozen.give.last };
+        let making = self.making()?;
+        drop(Shard::fork_from(self.disk.clone(), snapshot, &making.join(FILES), self.options(range))?);
+        let forked = Some((frozen.seq, frozen.term));
+        self.finish(&making, &Identity { forked, ..self.identity(range, made) })
+    }
+
+    /// An empty folder that isn't the copy's yet.
+    fn making(&self) -> Result<PathBuf, CopyError> {
+        let making = self.path.with_extension("new");
+        if self.disk.exists(&making) {
+            self.disk.remove_dir_all(&making).map_err(io(format!("clearing {}", making.display())))?;
+        }
+        self.disk.create_dir_all(&making).map_err(io(format!("making {}", making.display())))?;
+        Ok(making)
+    }
+
+    fn finish(&self, making: &Path, identity: &Identity) -> Result<(), CopyError> {
+        atomic::write_json(&*self.disk, &making.join("copy.json"), identity)?;
+        self.rename(making, &self.path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), CopyError> {
@@ -150,13 +178,15 @@ impl CopyFolder {
             let left = self.path.join(name);
             self.disk.remove_dir_all(&left).map_err(io(format!("removing {}", left.display())))?;
         }
-        Ok(Shard::open(self.disk.clone(), &self.path.join(&identity.files), self.options())?)
+        let options = self.options(identity.range);
+        Ok(Shard::open(self.disk.clone(), &self.path.join(&identity.files), options)?)
     }
 
     /// Makes a shard of fetched files, beside the present one. It isn't opened by the next start before [`Self::adopt`].
     pub fn receive(&self, fetched: &Path) -> Result<(String, Shard), CopyError> {
         let name = format!("shard-{}", Uuid::new_v4().simple());
-        let shard = Shard::restore_from(self.disk.clone(), fetched, &self.path.join(&name), self.options())?;
+        let options = self.options(self.recall()?.range);
+        let shard = Shard::install_from(self.disk.clone(), fetched, &self.path.join(&name), options)?;
         self.disk.sync_dir(&self.path).map_err(io(format!("syncing {}", self.path.display())))?;
         Ok((name, shard))
     }
@@ -170,14 +200,15 @@ impl CopyFolder {
         Ok(left)
     }
 
-    fn identity(&self, range: HashRange, files: &str, made: u64) -> Identity {
+    fn identity(&self, range: HashRange, made: u64) -> Identity {
         Identity {
             collection_uid: self.collection_uid.clone(),
             shard: self.shard,
             copy_id: self.copy_id.clone(),
             range,
-            files: files.into(),
+            files: FILES.into(),
             made,
+            forked: None,
         }
     }
 

@@ -18,9 +18,10 @@ use quiver_api::internal::{
     UploadRequest,
 };
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError};
-use quiver_engine::shard::Shard;
+use quiver_engine::shard::{Hashes, Shard};
 use tokio::sync::Semaphore;
 
+use super::copy::hashes;
 use super::files::{self, Loan, Wanted};
 use super::lead::Cluster;
 use super::mail;
@@ -44,7 +45,12 @@ const LINK_TIME: Duration = Duration::from_secs(3600);
 
 /// Runs a call on a shard of this node: the same code that serves clients.
 pub type Execute = Arc<
-    dyn Fn(Arc<Shard>, ShardCall, Deadline) -> BoxFuture<'static, Result<ShardAnswer, ShardError>>
+    dyn Fn(
+            Arc<Shard>,
+            Option<Hashes>,
+            ShardCall,
+            Deadline,
+        ) -> BoxFuture<'static, Result<ShardAnswer, ShardError>>
         + Send
         + Sync,
 >;
@@ -146,6 +152,7 @@ async fn status(State(s): State<Internal>) -> Json<NodeStatus> {
         disk_total_bytes: total,
         memory_bytes: resident_bytes(),
         memory_limit_bytes: node.memory.limit_bytes(),
+        splits: true,
     })
 }
 
@@ -183,7 +190,7 @@ async fn call(State(s): State<Internal>, Path(shard): Path<u32>, body: Body<Call
         return (NOT_LEADING, Json(ShardError { code: 503, error })).into_response();
     };
     let deadline = Deadline::after(Duration::from_millis(request.timeout_ms)).strongly(request.strong);
-    match (s.execute)(local, request.call, deadline).await {
+    match (s.execute)(local, request.range.map(hashes), request.call, deadline).await {
         Ok(answer) => Json(answer).into_response(),
         Err(e) => {
             let status = StatusCode::from_u16(e.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -203,13 +210,20 @@ async fn upload(
     own(&s, &request.collection_uid)?;
     let missing = || Refusal::new(NOT_LEADING, format!("this node does not lead shard {number}"), true);
     let (shard, record) = cluster.leading(number).zip(cluster.record(number)).ok_or_else(missing)?;
+    // What a shard has while it is split isn't what its record says.
+    let whole = || match (shard.owns(hashes(record.range)), shard.bounds().frozen) {
+        (true, None) => Ok(()),
+        _ => Err(Refusal::new(NOT_LEADING, format!("shard {number} is being split"), true)),
+    };
+    whole()?;
     let _turn = s
         .uploads
         .acquire()
         .await
         .map_err(|e| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, e.to_string(), true))?;
     let store = Store::open(&request.destination, &request.collection_uid)?;
-    let (links, files) = files::link(cluster, shard, "Snapshot").await?;
+    let (links, files) = files::link(cluster, shard.clone(), "Snapshot").await?;
+    whole()?;
     let upload = ShardUpload {
         disk: cluster.disk.clone(),
         pool: &cluster.node.pools.update,

@@ -17,7 +17,7 @@ use quiver_crds::VectorShard;
 use quiver_crds::shard::Purpose;
 use tokio::sync::watch;
 
-use super::record::{CopyRecord, Known, RecordError, RestoreSource, ShardRecord, ShardRecords};
+use super::record::{CopyRecord, Known, RecordError, RestoreSource, ShardRecord, ShardRecords, SplitRecord};
 use crate::config::Cluster as Settings;
 
 /// Longest time for one call of the API server.
@@ -113,6 +113,7 @@ impl KubeRecords {
                     CopyRecord { leaving, ..CopyRecord::new(&c.id, &c.pod, c.in_sync) }
                 })
                 .collect(),
+            split: spec.split.as_ref().and_then(split),
             restore: spec.restore.as_ref().map(|r| RestoreSource {
                 destination: S3Destination {
                     bucket: r.s3.bucket.clone(),
@@ -149,6 +150,13 @@ impl KubeRecords {
         shard.spec.config_version = record.config_version;
         shard.spec.primary.clone_from(&record.primary);
         shard.spec.primary_boot.clone_from(&record.primary_boot);
+        let (first, last) = (record.range.first, record.range.last);
+        if shard.spec.range.bounds() != Some((first, last)) {
+            shard.spec.range = quiver_crds::shard::HashRange::new(first, last);
+        }
+        if record.split.is_none() {
+            shard.spec.split = None;
+        }
         for copy in &mut shard.spec.copies {
             if let Some(changed) = record.copies.iter().find(|c| c.id == copy.id) {
                 copy.in_sync = changed.in_sync;
@@ -173,6 +181,15 @@ impl KubeRecords {
             Err(_) => Err(RecordError::Unknown("the API server does not answer".into())),
         }
     }
+}
+
+fn split(split: &quiver_crds::shard::Split) -> Option<SplitRecord> {
+    let range = |r: &quiver_crds::shard::HashRange| {
+        let (first, last) = r.bounds()?;
+        Some(HashRange { first, last })
+    };
+    let child = u32::try_from(split.child).ok()?;
+    Some(SplitRecord { child, keep: range(&split.keep)?, give: range(&split.give)? })
 }
 
 /// How soon a watch that broke is begun again: who leads may have changed meanwhile.

@@ -33,6 +33,7 @@ use super::files::{Loans, Throttle};
 use super::mail::Mail;
 use super::record::{CopyRecord, ShardRecord, ShardRecords};
 use super::schema::{Schema, SchemaError};
+use super::split::{self, Fork};
 use super::tls::PeerClient;
 use super::{Place, ShardPlace};
 use crate::node::Node;
@@ -42,6 +43,8 @@ use crate::snapshot::SnapshotError;
 
 /// What failed is tried again after this, even if no record changes.
 const RETRY: Duration = Duration::from_secs(2);
+/// The same while a shard is split: nothing tells that a copy has applied an entry of the log.
+const SPLIT_RETRY: Duration = Duration::from_millis(200);
 /// Copies that are opened at a time.
 const PARALLEL: usize = 4;
 
@@ -93,6 +96,8 @@ pub struct Cluster {
     pub(super) copies: Mutex<BTreeMap<u32, Copy>>,
     /// Copies that this node made and that no record has listed yet, by shard.
     pub(super) placed: Mutex<BTreeMap<u32, PlacedCopy>>,
+    /// What this node made of shards that are split, by shard.
+    pub(super) forks: Mutex<BTreeMap<u32, Fork>>,
     /// Held for one round: two rounds at a time would make the same folder.
     pub(super) looking: tokio::sync::Mutex<()>,
     /// The process is about to end: nothing is opened any more.
@@ -233,6 +238,7 @@ impl Cluster {
             convert,
             copies: Mutex::default(),
             placed: Mutex::default(),
+            forks: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             leaving: AtomicBool::new(false),
             stirred: watch::channel(()).0,
@@ -393,11 +399,12 @@ impl Cluster {
             schema.mark_unchanged();
             stirred.mark_unchanged();
             self.look().await;
+            let pause = if self.splits() { SPLIT_RETRY } else { RETRY };
             tokio::select! {
                 _ = records.changed() => {}
                 _ = schema.changed() => {}
                 _ = stirred.changed() => {}
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.node.shutdown.begun() => {}
             }
         }
@@ -428,6 +435,7 @@ impl Cluster {
         self.retire(&known).await;
         let applied = self.apply_schema().await;
         *self.differences.lock() = applied;
+        self.split(&known).await;
         self.loans.sweep();
         // Records may have changed meanwhile by our own hand; what is heard now is what counts.
         self.refresh();
@@ -437,7 +445,7 @@ impl Cluster {
     pub fn refresh(&self) {
         let Some(known) = self.records.watch().borrow().clone() else { return };
         known.values().for_each(|record| self.tell(record));
-        self.publish(&known);
+        self.publish(&self.as_split(known));
         if self.leaving.load(Ordering::SeqCst) {
             self.node.readiness.set_not_ready("the node is stopping");
         }
@@ -460,20 +468,21 @@ impl Cluster {
 
     fn publish(&self, known: &BTreeMap<u32, ShardRecord>) {
         let copies = self.copies.lock();
-        let places: Vec<ShardPlace> =
-            known.values().map(|r| self.place_of(r, copies.get(&r.shard))).collect();
+        // A shard that is being made of a part of another one isn't asked before that one gives the part up.
+        let known: Vec<&ShardRecord> = known.values().filter(|r| !split::is_part(r, known)).collect();
+        let places: Vec<ShardPlace> = known.iter().map(|r| self.place_of(r, copies.get(&r.shard))).collect();
         let complete = covers_all(&places);
-        let waits = |r: &&ShardRecord| {
+        let waits = |r: &&&ShardRecord| {
             let held = copies.get(&r.shard);
             let is_primary = |c: &Copy| r.primary == c.id;
             r.copy_of(self.pod()).is_some()
                 && held.is_none_or(|c| c.shard.is_none() || c.is_lost() || (is_primary(c) && !c.leads()))
         };
-        let why = |r: &ShardRecord| {
+        let why = |r: &&ShardRecord| {
             let says = copies.get(&r.shard).and_then(Copy::says);
             format!("shard {}: {}", r.shard, says.unwrap_or_else(|| "it is being opened".into()))
         };
-        let waiting: Vec<String> = known.values().filter(waits).map(why).collect();
+        let waiting: Vec<String> = known.iter().filter(waits).map(why).collect();
         drop(copies);
         let missing = match (&complete, self.schema.current()) {
             (_, None) => Some("the operator has not said yet what the collection looks like".into()),

@@ -29,6 +29,13 @@ impl MemoryRecords {
         Self(Arc::new(Memory { records: Mutex::new(records), heard }))
     }
 
+    /// Adds a record as the operator would.
+    pub fn add(&self, record: ShardRecord) {
+        let mut records = self.0.records.lock();
+        records.entry(record.shard).or_insert(record);
+        self.0.heard.send_replace(Some(Arc::new(records.clone())));
+    }
+
     /// Changes a record as the operator would.
     pub fn change(&self, shard: u32, change: impl FnOnce(&mut ShardRecord)) {
         let mut records = self.0.records.lock();
@@ -202,6 +209,7 @@ mod tests {
             primary_boot: String::new(),
             copies: vec![CopyRecord::new(ID, "docs-0", true)],
             restore: None,
+            split: None,
         }
     }
 

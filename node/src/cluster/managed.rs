@@ -63,10 +63,11 @@ pub async fn start(
     let (disk, convert) = (registry.disk.clone(), converter(&registry));
     let cluster = Cluster::new(node.clone(), disk, records, addresses, client.clone(), convert)?;
     let executing = node.clone();
-    let execute: Execute = Arc::new(move |shard, call, deadline| {
+    let execute: Execute = Arc::new(move |shard, asked, call, deadline| {
         let node = executing.clone();
-        let answer =
-            async move { call_local(&node, shard, call, deadline).await.map_err(|e| e.to_shard_error()) };
+        let answer = async move {
+            call_local(&node, shard, asked, call, deadline).await.map_err(|e| e.to_shard_error())
+        };
         Box::pin(answer) as futures::future::BoxFuture<'static, _>
     });
     let peers = Arc::new(Peers::new(cluster.clone(), client, execute.clone()));
@@ -228,10 +229,11 @@ fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
         Where::Missing(why) => Place::Missing(why.clone()),
         Where::Remote { pod, address } => {
             let (peers, to, address) = (peers.clone(), pod.clone(), address.clone());
+            let range = place.range;
             let call = Arc::new(move |shard, call, deadline| {
                 let (peers, to, address) = (peers.clone(), to.clone(), address.clone());
                 let answer = async move {
-                    let answer = peers.call(shard, (&to, &address), call, deadline).await;
+                    let answer = peers.call((shard, range), (&to, &address), call, deadline).await;
                     answer.map_err(|e: ShardError| ApiError::from(e))
                 };
                 Box::pin(answer) as futures::future::BoxFuture<'static, _>

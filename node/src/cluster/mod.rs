@@ -23,12 +23,15 @@ pub mod managed;
 pub mod peer;
 pub mod record;
 pub mod schema;
+mod split;
 mod status;
 pub mod tls;
 mod transport;
 
 #[cfg(test)]
 mod copies_tests;
+#[cfg(test)]
+mod split_tests;
 #[cfg(test)]
 mod tests;
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use quiver_api::internal::HashRange;
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError};
 use serde::{Deserialize, Serialize};
 
 use super::Place;
+use super::copy::hashes;
 use super::internal::Execute;
 use super::lead::Cluster;
 use super::tls::PeerClient;
@@ -36,6 +38,9 @@ pub struct CallRequest {
     /// A copy that follows may answer.
     #[serde(default)]
     pub any_copy: bool,
+    /// Hashes of the points that it is about: a shard that owns others by now does nothing.
+    #[serde(default)]
+    pub range: Option<HashRange>,
 }
 
 /// How a call can go wrong.
@@ -64,15 +69,16 @@ impl Peers {
     /// Calls a shard on another node. An ordinary read that isn't answered soon is asked of another copy as well.
     pub async fn call(
         &self,
-        shard: u32,
+        (shard, range): (u32, HashRange),
         (pod, address): (&str, &str),
         call: ShardCall,
         deadline: Deadline,
     ) -> Result<ShardAnswer, ShardError> {
+        let range = Some(range);
         let ordinary = matches!(call, ShardCall::Read(_)) && !deadline.is_strong();
         let others = if ordinary { self.others(shard, pod) } else { Vec::new() };
         let strong = deadline.is_strong();
-        let request = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: false };
+        let request = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: false, range };
         if others.is_empty() {
             return self.call_leader(shard, (pod, address), &request, deadline).await;
         }
@@ -85,7 +91,7 @@ impl Peers {
             Err(_) => None,
         };
         let call = request.call.clone();
-        let any = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: true };
+        let any = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: true, range };
         let following = self.call_others(shard, &others, any, deadline);
         tokio::pin!(following);
         if let Some(error) = asked {
@@ -127,7 +133,7 @@ impl Peers {
             }
             Some(Place::Local(local)) => {
                 let call = request.call.clone();
-                (self.execute)(local, call, deadline).await
+                (self.execute)(local, request.range.map(hashes), call, deadline).await
             }
             _ => Err(unavailable(shard, &why)),
         }
@@ -149,7 +155,7 @@ impl Peers {
         deadline: Deadline,
     ) -> Result<ShardAnswer, ShardError> {
         if let Some(own) = self.cluster.following(shard) {
-            return (self.execute)(own, request.call, deadline).await;
+            return (self.execute)(own, request.range.map(hashes), request.call, deadline).await;
         }
         for pod in pods.iter().filter(|p| *p != self.cluster.pod()) {
             let Some(address) = self.cluster.addresses.of(pod) else { continue };

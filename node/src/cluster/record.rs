@@ -33,6 +33,18 @@ pub struct ShardRecord {
     pub copies: Vec<CopyRecord>,
     /// Where the first copy comes from, if not from nothing.
     pub restore: Option<RestoreSource>,
+    /// A part of its range is on its way to another shard.
+    #[serde(default)]
+    pub split: Option<SplitRecord>,
+}
+
+/// How a shard is split.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitRecord {
+    /// Number of the shard that gets `give`.
+    pub child: u32,
+    pub keep: HashRange,
+    pub give: HashRange,
 }
 
 /// One copy of a shard.

@@ -1,6 +1,6 @@
 //! What this node says of its copies.
 
-use quiver_api::internal::{CopyState, ShardStatus};
+use quiver_api::internal::{CopyState, ShardStatus, SplitStatus};
 use quiver_engine::shard::ShardStatus as Work;
 
 use super::lead::{Cluster, Copy};
@@ -10,6 +10,7 @@ impl Cluster {
     pub fn statuses(&self) -> Vec<ShardStatus> {
         let copies = self.copies.lock().clone();
         let placed = self.placed.lock().clone();
+        let forks = self.forks.lock().clone();
         let waiting = placed.into_iter().map(|(shard, copy)| ShardStatus {
             shard,
             copy_id: copy.id,
@@ -18,7 +19,15 @@ impl Cluster {
             fit: true,
             ..ShardStatus::default()
         });
-        copies.into_iter().map(|(shard, copy)| status(shard, copy)).chain(waiting).collect()
+        let listed = copies.into_iter().map(|(shard, copy)| {
+            let frozen = copy.shard.as_ref().and_then(|s| s.bounds().frozen);
+            let split = frozen.map(|frozen| {
+                let made = forks.get(&shard).filter(|f| f.at == (frozen.seq, frozen.term));
+                SplitStatus { seq: frozen.seq, term: frozen.term, copy_id: made.map(|f| f.id.clone()) }
+            });
+            ShardStatus { split, ..status(shard, copy) }
+        });
+        listed.chain(waiting).collect()
     }
 }
 
@@ -43,5 +52,6 @@ fn status(shard: u32, copy: Copy) -> ShardStatus {
         promised: copy.standing.map_or(0, |s| s.term),
         fit,
         copy_id: copy.id,
+        split: None,
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn records(shards: u32) -> MemoryRecords {
         primary_boot: String::new(),
         copies: vec![CopyRecord::new(copy_id(shard), format!("docs-{shard}"), true)],
         restore: None,
+        split: None,
     }))
 }
 
@@ -114,7 +115,7 @@ impl TestNode {
     pub(super) async fn serve(&mut self, listener: tokio::net::TcpListener) {
         let pod = self.cluster.node.settings.cluster.pod.clone();
         let number: u64 = pod.trim_start_matches("docs-").parse().expect("a pod has a number");
-        let execute = move |_, _: ShardCall, _: Deadline| {
+        let execute = move |_, _, _: ShardCall, _: Deadline| {
             let answer = Ok(ShardAnswer::Counted { count: number, unindexed: Vec::new() });
             Box::pin(std::future::ready(answer)) as _
         };
@@ -166,17 +167,17 @@ fn count() -> ShardCall {
 
 async fn ask(node: &TestNode, shard: u32) -> Result<u64, (u16, String)> {
     let client = PeerClient::start(&node.cluster.node.settings.cluster).expect("a client");
-    let execute = Arc::new(|_, _: ShardCall, _: Deadline| {
+    let execute = Arc::new(|_, _, _: ShardCall, _: Deadline| {
         let answer = Ok(ShardAnswer::Counted { count: u64::MAX, unindexed: Vec::new() });
         Box::pin(std::future::ready(answer)) as _
     });
     let peers = Peers::new(node.cluster.clone(), client, execute);
     let places = node.cluster.places();
     let places = places.as_ref().as_ref().expect("known");
-    let Place::Remote { pod, address } = &places[shard as usize].place else {
-        panic!("shard {shard} is elsewhere")
-    };
-    let answer = peers.call(shard, (pod, address), count(), Deadline::after(Duration::from_secs(10))).await;
+    let place = &places[shard as usize];
+    let Place::Remote { pod, address } = &place.place else { panic!("shard {shard} is elsewhere") };
+    let deadline = Deadline::after(Duration::from_secs(10));
+    let answer = peers.call((shard, place.range), (pod, address), count(), deadline).await;
     match answer.map_err(|e| (e.code, e.error))? {
         ShardAnswer::Counted { count, .. } => Ok(count),
         other => panic!("not a count: {other:?}"),

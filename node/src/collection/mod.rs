@@ -28,6 +28,7 @@ pub mod update;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
@@ -36,7 +37,7 @@ use quiver_api::collections::CreateCollection;
 use quiver_api::point::ScoredPoint;
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead, ShardSearch};
 use quiver_api::shard_key::ShardKey;
-use quiver_engine::shard::{GraphThreads, Shard};
+use quiver_engine::shard::{GraphThreads, Hashes, Shard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -44,6 +45,9 @@ use self::route::HashRange;
 use crate::error::{ApiError, Result};
 use crate::node::Node;
 use crate::pool::Deadline;
+
+/// How soon a shard is asked again that is being split.
+const MOVED_WAIT: Duration = Duration::from_millis(50);
 
 /// A call to the node that holds a shard.
 pub type Remote =
@@ -128,7 +132,9 @@ impl Collection {
     /// Calls one shard, wherever it is.
     pub async fn call(&self, route: &Route, call: ShardCall, deadline: Deadline) -> Result<ShardAnswer> {
         let answer = match &route.place {
-            Place::Local(shard) => call_local(&self.node, shard.clone(), call, deadline).await?,
+            Place::Local(shard) => {
+                call_local(&self.node, shard.clone(), route.range.asked(), call, deadline).await?
+            }
             Place::Remote { call: remote, .. } => remote(route.shard, call, deadline).await?,
             Place::Missing(why) => {
                 return Err(ApiError::unavailable(format!(
@@ -146,16 +152,48 @@ impl Collection {
 
     /// The same read on every shard; the first error is everybody's, so that no answer is silently smaller.
     pub async fn read_all(&self, read: &ShardRead, deadline: Deadline) -> Result<Vec<ShardAnswer>> {
-        let routes = self.routes.load_full();
-        let calls = routes.iter().map(|r| self.call(r, ShardCall::Read(read.clone()), deadline));
-        futures::future::try_join_all(calls).await
+        loop {
+            let routes = self.routes.load_full();
+            let calls = routes.iter().map(|r| self.call(r, ShardCall::Read(read.clone()), deadline));
+            match futures::future::try_join_all(calls).await {
+                Err(e) if e.moved => self.wait_for_routes(e, deadline).await?,
+                answers => return answers,
+            }
+        }
+    }
+
+    /// Waits a moment for other routes, while a shard is split; the error is the answer once there is no time left.
+    async fn wait_for_routes(&self, why: ApiError, deadline: Deadline) -> Result<()> {
+        if deadline.left() <= MOVED_WAIT {
+            return Err(why);
+        }
+        tokio::time::sleep(MOVED_WAIT).await;
+        Ok(())
     }
 }
 
-/// Runs a call on a shard of this node.
+/// Runs a call on a shard of this node that was sent for these hashes, if that was said.
 pub async fn call_local(
     node: &Arc<Node>,
     shard: Arc<Shard>,
+    asked: Option<Hashes>,
+    call: ShardCall,
+    deadline: Deadline,
+) -> Result<ShardAnswer> {
+    let Some(hashes) = asked.filter(|_| matches!(call, ShardCall::Read(_))) else {
+        return run_local(node, shard, asked, call, deadline).await;
+    };
+    // What it owns only ever gets less: if it is the same before and after, it was all the time.
+    shard.check_owns(hashes)?;
+    let answer = run_local(node, shard.clone(), asked, call, deadline).await?;
+    shard.check_owns(hashes)?;
+    Ok(answer)
+}
+
+async fn run_local(
+    node: &Arc<Node>,
+    shard: Arc<Shard>,
+    asked: Option<Hashes>,
     call: ShardCall,
     deadline: Deadline,
 ) -> Result<ShardAnswer> {
@@ -164,7 +202,7 @@ pub async fn call_local(
             let confirming = shard.clone();
             let confirm = move |_: &_| confirming.confirm_lead();
             node.pools.search.run("Read", deadline, confirm).await??;
-            Box::pin(call_local(node, shard, call, deadline.strongly(false))).await
+            Box::pin(run_local(node, shard, asked, call, deadline.strongly(false))).await
         }
         ShardCall::Read(ShardRead::SearchBatch(all)) => {
             let (answers, unindexed) = search_local(node, shard, all, deadline).await?;
@@ -180,7 +218,8 @@ pub async fn call_local(
         ShardCall::Write(write) => {
             let operation = execute::operation(write)?;
             let (done, applied) = oneshot::channel();
-            let must_drain = shard.enqueue(
+            let must_drain = shard.enqueue_for(
+                asked,
                 operation,
                 Box::new(move |result| {
                     // The waiting side may have given up; the write stands all the same.

@@ -157,6 +157,21 @@ impl Collection {
         deadline: Deadline,
     ) -> Result<Vec<Record>> {
         let _memory = self.admit(ids.len(), &payload, &vectors, deadline).await?;
+        loop {
+            match self.retrieve_once(ids.clone(), &payload, &vectors, deadline).await {
+                Err(e) if e.moved => self.wait_for_routes(e, deadline).await?,
+                found => return found,
+            }
+        }
+    }
+
+    async fn retrieve_once(
+        &self,
+        ids: Vec<PointId>,
+        payload: &WithPayload,
+        vectors: &WithVector,
+        deadline: Deadline,
+    ) -> Result<Vec<Record>> {
         let routes = self.routes.load_full();
         let ranges: Vec<HashRange> = routes.iter().map(|r| r.range).collect();
         let order: Vec<PointId> = ids.clone();

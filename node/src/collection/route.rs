@@ -1,6 +1,7 @@
 //! Which shard owns a point: ranges of the 64-bit hash of its id.
 
 use quiver_engine::PointId;
+use quiver_engine::shard::Hashes;
 
 /// An inclusive range of hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,16 @@ impl HashRange {
         let bound = |i: u32| ((u128::from(i) << 64) / u128::from(n)) as u64;
         let to = if i + 1 == n { u64::MAX } else { bound(i + 1) - 1 };
         Self { from: bound(i), to }
+    }
+
+    /// What a call is sent for.
+    pub fn asked(self) -> Option<Hashes> {
+        Some(Hashes { first: self.from, last: self.to })
+    }
+
+    /// Whether all of another range is in this one.
+    pub fn holds(self, other: HashRange) -> bool {
+        self.from <= other.from && other.to <= self.to
     }
 
     /// Whether a point belongs here.

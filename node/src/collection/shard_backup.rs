@@ -263,7 +263,7 @@ impl Registry {
             writes.push(ShardWrite::CreateIndex { field: field.clone(), schema });
         }
         for write in writes {
-            call_local(&self.node, restored.clone(), ShardCall::Write(write), deadline).await?;
+            call_local(&self.node, restored.clone(), None, ShardCall::Write(write), deadline).await?;
         }
         Ok(())
     }

@@ -202,7 +202,7 @@ impl Registry {
             let Place::Local(shard) = &route.place else { continue };
             for (field, schema) in &indexes {
                 let write = ShardWrite::CreateIndex { field: field.clone(), schema: schema.clone() };
-                call_local(&collection.node, shard.clone(), ShardCall::Write(write), deadline).await?;
+                call_local(&collection.node, shard.clone(), None, ShardCall::Write(write), deadline).await?;
             }
         }
         // Only a key that is written down exists: shards that nobody knows are removed at the next start.

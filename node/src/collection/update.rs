@@ -8,7 +8,7 @@ use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardWrite, Target};
 use quiver_engine::Error as EngineError;
 
 use super::route::{HashRange, group};
-use super::{Collection, Route, convert, document, sparse, unexpected};
+use super::{Collection, Place, Route, convert, document, sparse, unexpected};
 use crate::error::{ApiError, Result};
 use crate::pool::Deadline;
 
@@ -42,14 +42,11 @@ impl Collection {
         self.check_vectors(&write)?;
         let routes = self.routes.load_full();
         let parts = split_by_key(&routes, write)?;
-        let calls = parts.into_iter().map(|(i, w)| self.call(&routes[i], ShardCall::Write(w), deadline));
+        let calls = parts.into_iter().map(|(i, w)| self.write_to(&routes[i], w, deadline));
         let answers = futures::future::join_all(calls).await;
         let mut operation_id = 0;
         for answer in answers {
-            match answer? {
-                ShardAnswer::Written { seq } => operation_id = operation_id.max(seq),
-                other => return Err(unexpected(&other)),
-            }
+            operation_id = operation_id.max(answer?);
         }
         // A write is acknowledged when it is durable, and it is applied right after; so both are true here.
         let status = match wait {
@@ -58,6 +55,40 @@ impl Collection {
             true => UpdateStatus::WaitTimeout,
         };
         Ok(UpdateResult { operation_id, status })
+    }
+
+    /// Writes to one shard, or to those that have its points by then: what a shard didn't take because it is split has not
+    /// begun, so it is sent again. Gives the highest number that the operation got.
+    async fn write_to(&self, route: &Route, write: ShardWrite, deadline: Deadline) -> Result<u64> {
+        let may_move = match &route.place {
+            Place::Local(shard) => shard.is_replicated(),
+            _ => true,
+        };
+        let (range, mut now) = (route.range, route.clone());
+        let mut write = write;
+        loop {
+            let again = may_move.then(|| write.clone());
+            let refused = match self.call(&now, ShardCall::Write(write), deadline).await {
+                Ok(ShardAnswer::Written { seq }) => return Ok(seq),
+                Ok(other) => return Err(unexpected(&other)),
+                Err(e) => e,
+            };
+            let Some(kept) = again.filter(|_| refused.moved) else { return Err(refused) };
+            write = kept;
+            self.wait_for_routes(refused, deadline).await?;
+            let routes = self.routes.load_full();
+            let mut parts: Vec<Route> = routes.iter().filter(|r| range.holds(r.range)).cloned().collect();
+            match parts.as_slice() {
+                [] => return Err(ApiError::unavailable("the shards' ranges are not known completely yet")),
+                [_] => now = parts.remove(0),
+                _ => {
+                    let writes = split(&parts, write)?.into_iter();
+                    let calls = writes.map(|(i, w)| Box::pin(self.write_to(&parts[i], w, deadline)));
+                    let numbers = futures::future::join_all(calls).await;
+                    return numbers.into_iter().try_fold(0, |highest, n| Ok(n?.max(highest)));
+                }
+            }
+        }
     }
 
     /// Whether no point of a shard of this node is hidden, once that is so or the time is over: with `prevent_unoptimized` the

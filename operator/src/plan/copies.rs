@@ -167,6 +167,10 @@ impl Shard<'_, '_> {
         if self.record.primary_boot.is_none() {
             return Ok(None);
         }
+        // Its copies are those of the new shard too: they stay where they are until that has its half.
+        if self.shard.spec.split.is_some() {
+            return Ok(None);
+        }
         // Marked by a step that wasn't finished: its leader doesn't admit it again.
         if let Some(copy) = self.record.copies.iter().find(|c| c.leaving && !c.in_sync) {
             return Ok(self.dropped(copy.id));

@@ -10,6 +10,9 @@ pub mod rollout;
 pub mod schedule;
 pub mod sites;
 pub mod snapshots;
+pub mod splits;
+#[cfg(test)]
+mod splits_tests;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +29,7 @@ use copies::Work;
 use placement::Placement;
 use rollout::Rollout;
 use sites::Sites;
+use splits::Splits;
 
 /// Everything that one reconcile does, and why it doesn't do more.
 pub struct Plan {
@@ -44,6 +48,8 @@ pub struct Plan {
     pub remove_network_policy: bool,
     /// What becomes of the copies of shards.
     pub work: Work,
+    /// A shard is being split, or is to be.
+    pub splits: bool,
     pub progress: Progress,
 }
 
@@ -72,6 +78,7 @@ impl Plan {
             && !self.remove_disruption_budget
             && !self.remove_network_policy
             && self.work.settled()
+            && !self.splits
     }
 }
 
@@ -79,18 +86,19 @@ impl Plan {
 pub fn plan(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> String) -> Plan {
     let placement = placement::place(valid, observed, mint);
     let replicas = if valid.spec.hibernate { 0 } else { placement.replicas };
-    let (restart, work) = if valid.spec.hibernate {
+    let (restart, work, splits) = if valid.spec.hibernate {
         // Nobody runs: silence means nothing.
-        (Rollout::Current, Work::default())
+        (Rollout::Current, Work::default(), Splits::default())
     } else {
         running(valid, observed, replicas)
     };
     let snapshots = snapshots::plan(valid, observed);
-    let progress = progress(valid, observed, &placement, replicas, (&restart, &work));
+    let progress = progress(valid, observed, &placement, replicas, (&restart, &work, &splits));
     let spec = &valid.spec;
     Plan {
         replicas,
-        create_shards: placement.create,
+        create_shards: placement.create.into_iter().chain(splits.create).collect(),
+        splits: splits.message.is_some(),
         restart: match restart {
             Rollout::Restart(pod) => Some(pod),
             _ => None,
@@ -108,10 +116,12 @@ pub fn plan(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> String
 
 /// The copies of shards and the rollout: what is missing comes first, then the rollout, and only when neither has anything to
 /// do are nodes evened out.
-fn running(valid: &Valid, observed: &Observed, replicas: i32) -> (Rollout, Work) {
+fn running(valid: &Valid, observed: &Observed, replicas: i32) -> (Rollout, Work, Splits) {
     let mut sites = Sites::of(valid, observed);
     let mut work = copies::plan(valid, observed, &mut sites);
     let restart = rollout::next(valid, observed, &mut sites, replicas);
+    let calm = matches!(restart, Rollout::Current) && observed.pods.len() as i32 == replicas;
+    let mut splits = splits::plan(valid, observed, &sites, &work, calm);
     match &restart {
         Rollout::HandsOver(_, steps) => {
             let busy: Vec<i32> = work.steps.iter().map(copies::Step::shard).collect();
@@ -120,12 +130,13 @@ fn running(valid: &Valid, observed: &Observed, replicas: i32) -> (Rollout, Work)
         // No pod goes in the moment in which a copy is being changed.
         Rollout::Restart(pod) if !work.steps.is_empty() => {
             let why = format!("records of shards are being changed before {pod} is restarted");
-            return (Rollout::Waits(why), work);
+            return (Rollout::Waits(why), work, splits);
         }
+        Rollout::Current if splits.message.is_some() => work.steps.extend(splits.step.take()),
         Rollout::Current => work.steps.extend(moves::balance(valid, observed, &sites, &work)),
         _ => {}
     }
-    (restart, work)
+    (restart, work, splits)
 }
 
 /// Claims that ask for less than the spec. Amounts are compared as numbers: 1Gi and 1024Mi are the same.
@@ -168,7 +179,7 @@ fn progress(
     observed: &Observed,
     placement: &Placement,
     replicas: i32,
-    (restart, work): (&Rollout, &Work),
+    (restart, work, splits): (&Rollout, &Work, &Splits),
 ) -> Progress {
     if let Some(first) = placement.lost.first() {
         return Progress::new(
@@ -197,8 +208,9 @@ fn progress(
         }
         _ => {}
     }
-    if let Some(copying) = copying(work) {
-        return copying;
+    let splitting = |message: &String| Progress::new(true, reason::SPLITTING_SHARDS, message.clone());
+    if let Some(said) = copying(work).or_else(|| splits.message.as_ref().map(splitting)) {
+        return said;
     }
     match restart {
         Rollout::Restart(pod) => {

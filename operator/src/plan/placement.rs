@@ -10,6 +10,7 @@ use quiver_api::internal::{HashRange as WireRange, SnapshotManifest};
 use quiver_crds::VectorShard;
 use quiver_crds::shard::{Copy, HashRange, Restore, VectorShardSpec};
 
+use super::splits;
 use crate::names;
 use crate::observe::{Observed, Source};
 use crate::validate::Valid;
@@ -39,9 +40,12 @@ pub fn place(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> Strin
     placement.replicas = valid.spec.nodes.max(needed);
     let present: BTreeSet<i32> = observed.shards.iter().map(|s| s.spec.shard).collect();
     let missing: Vec<i32> = (0..valid.spec.shards).filter(|n| !present.contains(n)).collect();
-    if missing.is_empty() {
+    // With a shard for every hash, those that are missing are to be split off (`splits.rs`).
+    if missing.is_empty() || splits::covered(&observed.shards) {
         return placement;
     }
+    let count = count(valid, observed);
+    let missing: Vec<i32> = missing.into_iter().filter(|n| *n < count).collect();
     let reported = reported(observed);
     placement.lost =
         missing.iter().copied().filter(|n| observed.bootstrapped() || reported.contains(n)).collect();
@@ -69,11 +73,23 @@ pub fn place(valid: &Valid, observed: &Observed, mint: &mut dyn FnMut() -> Strin
     for number in missing {
         let lightest = (0..load.len()).min_by_key(|i| (load[*i], *i)).expect("there is at least one pod");
         load[lightest] += 1;
-        let range = range_of(number, valid.spec.shards, restore.as_ref().map(|(_, m)| *m));
+        let range = range_of(number, count, restore.as_ref().map(|(_, m)| *m));
         let restore = restore.as_ref().map(|(r, _)| r.clone());
         placement.create.push(genesis(valid, number, lightest as i32, range, restore, mint()));
     }
     placement
+}
+
+/// How many shards the collection begins with: those that are there already say so, should the spec have grown since.
+fn count(valid: &Valid, observed: &Observed) -> i32 {
+    let wanted = valid.spec.shards;
+    let halved = std::iter::successors(Some(wanted), |n| (n % 2 == 0).then_some(n / 2));
+    let fits = |count: &i32| {
+        let of =
+            |s: &VectorShard| s.spec.shard < *count && s.spec.range == range_of(s.spec.shard, *count, None);
+        matches!(observed.source, Source::Empty) && observed.shards.iter().all(of)
+    };
+    halved.into_iter().find(fits).unwrap_or(wanted)
 }
 
 /// Shards of this collection that some node holds.
@@ -97,7 +113,7 @@ fn range_of(number: i32, shards: i32, manifest: Option<&SnapshotManifest>) -> Ha
 }
 
 /// The record of a shard that nobody has led yet: one copy, in sync, free to start empty (reliability rule R1).
-fn genesis(
+pub(super) fn genesis(
     valid: &Valid,
     number: i32,
     ordinal: i32,
@@ -117,6 +133,7 @@ fn genesis(
         copies: vec![Copy { id, pod: names::pod(&valid.name, ordinal), in_sync: true, purpose: None }],
         restore,
         accept_data_loss_at_term: None,
+        split: None,
     };
     let mut shard = VectorShard::new(&names::shard(&valid.name, number), spec);
     shard.metadata = ObjectMeta {

@@ -68,7 +68,7 @@ pub fn plan(valid: &Valid, observed: &Observed) -> Snapshots {
     let running = own.iter().any(|s| !is_true(s, kind::COMPLETE) && !is_true(s, kind::FAILED));
     // Until the shards were led once there is nothing to take.
     let led = observed.shards.len() == valid.spec.shards.max(0) as usize
-        && observed.shards.iter().all(|s| !s.spec.primary_boot.is_empty());
+        && observed.shards.iter().all(|s| !s.spec.primary_boot.is_empty() && s.spec.split.is_none());
     if !exists && !served && !later && !running && led {
         plan.take = Some(snapshot(valid, name));
     }

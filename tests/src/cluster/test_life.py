@@ -227,6 +227,78 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
     assert len(docs.answers("docs")[0]) == 10
 
 
+def test_shards_are_split_under_a_writer(docs):
+    """Two shards become four, and no point that was acknowledged is lost, there twice, or not found."""
+    name, data = "halves", docs.data
+    k.apply(k.collection(name, SPACE, shards=2, replication={"factor": 2}, deletionPolicy="Delete"))
+    k.wait_condition("vc", name, SPACE, "Ready", 240)
+    k.wait_condition("vc", name, SPACE, "Replicated", 120)
+    client = docs.client(name)
+    loaded = 4000
+    for first in range(0, loaded, 1000):
+        ids = list(range(first, first + 1000))
+        client.upsert(name, models.Batch(ids=ids, vectors=data.vectors[first:first + 1000].tolist()), wait=True)
+    acknowledged, deleted, failed, stop = set(range(loaded)), set(), [], threading.Event()
+
+    def write():
+        for i in range(loaded, 100_000):
+            if stop.is_set():
+                return
+            try:
+                client.upsert(name, [models.PointStruct(id=i, vector=data.vectors[i % len(data.vectors)].tolist())], wait=True, timeout=60)
+                acknowledged.add(i)
+                if i % 4 == 0 and i - loaded < loaded - 100:
+                    client.delete(name, [i - loaded], wait=True, timeout=60)
+                    deleted.add(i - loaded)
+            except Exception as e:
+                failed.append((i, str(e)))
+
+    def served() -> bool:
+        records = k.get("vs", namespace=SPACE, **{"quiver.dev/collection": name})
+        ends = sorted((r["spec"]["range"]["first"], r["spec"]["range"]["last"]) for r in records)
+        apart = all(int(a[1], 16) + 1 == int(b[0], 16) for a, b in zip(ends, ends[1:]))
+        # Each read sees all of the points that were there before the writer began and that it leaves alone.
+        kept = list(range(loaded - 20, loaded))
+        found = client.retrieve(name, kept, with_payload=False)
+        assert [p.id for p in found] == kept
+        return len(records) == 4 and apart and not any("split" in r["spec"] for r in records)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        wait_until(lambda: len(acknowledged) > loaded + 20, 60, "writes before the split", 0.1)
+        said = k.refusal(k.changed(k.collection(name, SPACE, shards=2, replication={"factor": 2}, deletionPolicy="Delete"), "spec.shards", 3))
+        assert "halving" in said, said
+        k.kubectl("patch", "vc", name, "-n", SPACE, "--type=merge", "-p", '{"spec":{"shards":4}}')
+        wait_until(lambda: k.condition(k.get("vc", name, SPACE), "Progressing")["reason"] == "SplittingShards", 60, "it says so", 0.2)
+        wait_until(served, 240, "two shards have become four", 0.5)
+        before = len(acknowledged)
+        wait_until(lambda: len(acknowledged) > before + 20, 60, "writes after the split", 0.1)
+    finally:
+        stop.set()
+        writer.join()
+    k.wait_condition("vc", name, SPACE, "Ready", 120)
+    k.wait_condition("vc", name, SPACE, "Replicated", 120)
+    print(f"{len(acknowledged)} acknowledged, {len(failed)} failed: {failed[:3]}")
+    unsure = {i for i, _ in failed} | {i - loaded for i, _ in failed}
+    expected = acknowledged - deleted
+    found, offset = [], None
+    while True:
+        page, offset = client.scroll(name, limit=1000, offset=offset, with_payload=False)
+        found += [p.id for p in page]
+        if offset is None:
+            break
+    assert len(found) == len(set(found)), "a point is there twice"
+    assert not (expected - set(found)) - unsure and not (set(found) - expected) - unsure
+    assert client.count(name, exact=True).count == len(found)
+    sample = sorted(expected - unsure)[:: max(1, len(expected) // 200)]
+    near = client.query_batch_points(name, [models.QueryRequest(query=data.vectors[i % len(data.vectors)].tolist(), limit=20, params=EXACT) for i in sample])
+    for i, answer in zip(sample, near):
+        assert i in {p.id for p in answer.points if p.score > 0.999}, i
+    events = k.kubectl("get", "events", "-n", SPACE, "--field-selector=reason=SplitBegun", "-o", "name").split()
+    assert len(events) >= 2, events
+
+
 def test_helm_test_passes(docs):
     k.run("helm", "test", "quiver", "-n", SYSTEM, "--timeout=4m", seconds=300)
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use super::bounds::Bounds;
 use super::manifest::{DeletedEntry, ManifestEdit, ManifestState, SegmentEntry};
 use super::state::Frozen;
 use super::{Keeper, Shard};
@@ -31,6 +32,7 @@ struct Taken {
     indexes: Arc<BTreeMap<JsonPath, FieldSchema>>,
     sealed: Vec<SealedState>,
     vector_changes: u64,
+    bounds: Bounds,
 }
 
 impl Shard {
@@ -79,6 +81,7 @@ impl Shard {
             indexes: Some(taken.indexes.iter().map(|(k, s)| (k.as_str().to_owned(), s.clone())).collect()),
             config: Some((*taken.config).clone()),
             put: new.iter().map(|s| s.segment.entry(None)).collect(),
+            bounds: (taken.bounds != keeper.manifest.state().bounds).then_some(taken.bounds),
             ..ManifestEdit::default()
         };
         let noted = self.note_deletions(keeper, &taken.sealed, &mut edit);
@@ -151,6 +154,7 @@ impl Shard {
             indexes: state.indexes.clone(),
             sealed: state.sealed.clone(),
             vector_changes: state.vector_changes,
+            bounds: state.bounds,
         }))
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::bounds::Bounds;
 use crate::config::{CollectionConfig, FieldSchema};
 use crate::error::{Error, Result};
 use crate::file::{Disk, File, FileEntry, atomic};
@@ -60,6 +61,9 @@ pub struct ManifestState {
     /// Payload indexes by the text of their path.
     pub indexes: BTreeMap<String, FieldSchema>,
     pub config: CollectionConfig,
+    /// What the shard owns, as of that place of the log.
+    #[serde(default, skip_serializing_if = "Bounds::is_default")]
+    pub bounds: Bounds,
 }
 
 /// A sealed segment.
@@ -101,6 +105,8 @@ pub struct ManifestEdit {
     pub indexes: Option<BTreeMap<String, FieldSchema>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<CollectionConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<Bounds>,
 }
 
 impl ManifestState {
@@ -121,6 +127,9 @@ impl ManifestState {
         }
         if let Some(config) = edit.config {
             self.config = config;
+        }
+        if let Some(bounds) = edit.bounds {
+            self.bounds = bounds;
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Locks, always taken in this order: `keeper` (who changes the manifest), `writer` (who changes the points).
 //! Readers take none.
 
+mod bounds;
 #[cfg(test)]
 mod bounds_tests;
 mod checkpoint;
@@ -26,6 +27,7 @@ mod multi;
 mod multi_index_tests;
 #[cfg(test)]
 mod multi_tests;
+mod needs;
 mod optimize;
 mod optimizer;
 mod order;
@@ -46,6 +48,8 @@ mod snapshot;
 mod sparse;
 #[cfg(test)]
 mod sparse_tests;
+#[cfg(test)]
+mod split_tests;
 mod state;
 mod stats;
 mod steps;
@@ -64,6 +68,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use bounds::{Bounds, Frozen, Hashes};
 pub use facet::Facets;
 pub use limits::ShardLimits;
 pub use order::{Ordered, draw};
@@ -106,6 +111,8 @@ pub struct ShardOptions {
     /// Other copies may have the same log: an operation is applied when it is committed, which somebody else decides.
     /// See [`replicated`].
     pub replicated: bool,
+    /// The hashes of ids that it owns, until its log says otherwise; `None`: whatever comes.
+    pub range: Option<Hashes>,
 }
 
 /// When a nearly full volume refuses writes that add data.
@@ -196,11 +203,18 @@ impl Shard {
         config: CollectionConfig,
     ) -> Result<Self> {
         let state = ManifestState { identity: options.identity, term: 1, config, ..ManifestState::default() };
-        Self::start(disk, dir, options, state)
+        Self::start(disk, dir, options, state, None)
     }
 
-    /// Writes log and manifest of a new shard whose segments, if any, are there already.
-    fn start(disk: Arc<dyn Disk>, dir: &Path, options: ShardOptions, state: ManifestState) -> Result<Self> {
+    /// Writes log and manifest of a new shard whose segments, if any, are there already. The log has the entry `first`, if
+    /// there is one.
+    fn start(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: ShardOptions,
+        state: ManifestState,
+        first: Option<Record>,
+    ) -> Result<Self> {
         if Manifest::exists(&*disk, dir) {
             return Err(Error::BadInput(format!("{} already holds a shard", dir.display())));
         }
@@ -211,7 +225,12 @@ impl Shard {
         }
         disk.create_dir_all(&dir.join(SEGMENTS)).map_err(Error::io("create the folder of segments"))?;
         disk.create_dir_all(&wal).map_err(Error::io("create the folder of the log"))?;
-        drop(Wal::create(disk.clone(), wal, options.identity, state.applied_seq + 1, options.wal)?);
+        let mut log = Wal::create(disk.clone(), wal, options.identity, state.applied_seq + 1, options.wal)?;
+        if let Some(first) = first {
+            log.append(&first)?;
+            log.commit()?;
+        }
+        drop(log);
         drop(Manifest::create(disk.clone(), dir, state)?);
         Self::open(disk, dir, options)
     }
@@ -239,6 +258,7 @@ impl Shard {
             indexes.insert(path, schema.clone());
         }
         let mut state = State::new(applied, published.config.clone(), indexes, sealed);
+        state.bounds = Bounds { range: published.bounds.range.or(options.range), ..published.bounds };
         let (wal, recovered) =
             Wal::open(disk.clone(), dir.join(WAL), options.identity, published.applied_seq, options.wal)?;
         let waiting = replay(recovered.records, &mut state, options.replicated)?;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Done, ShardLimits};
+use super::{Done, Hashes, ShardLimits};
 use crate::config::CollectionConfig;
 use crate::error::Error;
 use crate::operation::Operation;
@@ -30,12 +30,14 @@ pub struct Pending {
     /// What it was checked against.
     pub config: Arc<CollectionConfig>,
     pub done: Done,
+    /// Hashes that it was sent for, if that was said.
+    pub asked: Option<Hashes>,
     bytes: usize,
 }
 
 impl Pending {
-    pub fn new(op: Operation, config: Arc<CollectionConfig>, done: Done) -> Self {
-        Self { bytes: op.bytes(), op, config, done }
+    pub fn new(op: Operation, config: Arc<CollectionConfig>, asked: Option<Hashes>, done: Done) -> Self {
+        Self { bytes: op.bytes(), op, config, done, asked }
     }
 }
 

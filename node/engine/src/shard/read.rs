@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::bounds::Bounds;
 use super::part::Part;
 use super::scrub::Damage;
 use super::search;
@@ -31,6 +32,7 @@ pub struct View {
     tail: Tail,
     points: u64,
     damage: Damage,
+    bounds: Bounds,
 }
 
 impl View {
@@ -46,7 +48,18 @@ impl View {
         let points = sealed.iter().map(|s| u64::from(s.deleted.live())).sum::<u64>()
             + chunks.iter().map(|c| u64::from(c.live())).sum::<u64>()
             + u64::from(tail.len());
-        Self { seq, config, indexes, sealed, chunks, tail, points, damage }
+        let bounds = Bounds::default();
+        Self { seq, config, indexes, sealed, chunks, tail, points, damage, bounds }
+    }
+
+    pub(super) fn bounded(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
+    }
+
+    /// What the shard owns.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// The last operation that it contains.

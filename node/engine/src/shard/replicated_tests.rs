@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::replicated::{Lead, LogTail, NotCommitted};
-use super::{Shard, ShardOptions, Watermarks};
+use super::{Hashes, Shard, ShardOptions, Watermarks};
 use crate::config::{CollectionConfig, Distance, VectorParams};
 use crate::error::{Error, Result};
 use crate::file::RealDisk;
@@ -222,4 +222,26 @@ fn entries_that_do_not_fit_are_refused() {
     second.follow(2, &records[2..]).expect("followed");
     second.apply_to(4).expect("applied");
     check(&second, 0..4, 4, 4);
+}
+
+#[test]
+fn a_part_that_may_be_frozen_is_not_written_by_whoever_wrote_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let all = Hashes { first: 0, last: u64::MAX };
+    let config = CollectionConfig {
+        vectors: [(String::new(), VectorParams::new(2, Distance::Dot))].into(),
+        ..CollectionConfig::default()
+    };
+    let bound = ShardOptions { range: Some(all), ..options() };
+    let shard = Shard::create(Arc::new(RealDisk), dir.path(), bound, config).expect("a new shard");
+    let leader = lead(&shard, 1, None);
+    let (keep, give) = (Hashes { last: u64::MAX / 2, ..all }, Hashes { first: u64::MAX / 2 + 1, ..all });
+    *leader.answer.lock() = Answer::StaysUnknown;
+    assert!(matches!(shard.write(Operation::Freeze { keep, give }), Err(Error::Unknown(_))));
+    *leader.answer.lock() = Answer::Commits;
+    let high = (0..).find(|id| give.has(PointId::Num(*id))).expect("a point of that part");
+    assert!(matches!(shard.write(upsert(high..high + 1, 1)), Err(Error::Moved(_))));
+    assert_eq!(shard.bounds().frozen, None, "nobody has committed it");
+    shard.apply_to(1).expect("it is committed after all");
+    assert_eq!(shard.bounds().frozen.map(|f| (f.seq, f.term)), Some((1, 1)));
 }

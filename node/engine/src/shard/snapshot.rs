@@ -9,9 +9,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{ManifestState, SegmentEntry};
-use super::{SEGMENTS, Shard, ShardOptions};
+use super::{Bounds, SEGMENTS, Shard, ShardOptions};
 use crate::error::{Error, Result};
 use crate::file::{Disk, FileEntry, SealedFile, atomic};
+use crate::operation::LogOp;
+use crate::operation_codec;
+use crate::wal::Record;
 
 const STATE_FILE: &str = "snapshot.json";
 const VERSION: u32 = 1;
@@ -78,15 +81,59 @@ impl Shard {
         dir: &Path,
         options: ShardOptions,
     ) -> Result<Self> {
-        let SnapshotState { version, mut state } = atomic::read_json(&*disk, &snapshot.join(STATE_FILE))?;
-        if version > VERSION {
-            return Err(Error::BadInput(format!(
-                "the snapshot has format {version}, this version reads up to {VERSION}: restore it with a newer one"
-            )));
-        }
-        for entry in &state.segments {
-            verify(&*disk, &snapshot.join(SEGMENTS), entry)?;
-        }
+        let mut state = read(&*disk, snapshot)?;
+        verify_all(&*disk, snapshot, &state)?;
+        // Whose shard it was, and what that was about to give away, is over.
+        state.bounds = Bounds::default();
+        Self::of_links(disk, snapshot, dir, options, state, None)
+    }
+
+    /// The same for another copy of the shard that the snapshot is of: it goes on where that one was.
+    pub fn install_from(
+        disk: Arc<dyn Disk>,
+        snapshot: &Path,
+        dir: &Path,
+        options: ShardOptions,
+    ) -> Result<Self> {
+        let state = read(&*disk, snapshot)?;
+        verify_all(&*disk, snapshot, &state)?;
+        Self::of_links(disk, snapshot, dir, options, state, None)
+    }
+
+    /// Makes the shard that gets what a shard has frozen, of a snapshot that was taken since. Its log begins with the entry
+    /// that keeps only that, at the place where it was frozen; so the shards that several copies make, each of its own
+    /// snapshot, are copies of each other once that is applied. Files aren't verified: they are this disk's own.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] if the snapshot has nothing frozen, or other hashes than `options` say.
+    pub fn fork_from(
+        disk: Arc<dyn Disk>,
+        snapshot: &Path,
+        dir: &Path,
+        options: ShardOptions,
+    ) -> Result<Self> {
+        let mut state = read(&*disk, snapshot)?;
+        let Some(frozen) = state.bounds.frozen.filter(|f| options.range == Some(f.give)) else {
+            return Err(Error::BadInput(
+                "the snapshot is of a shard that gives nothing, or something else".into(),
+            ));
+        };
+        state.bounds = Bounds::default();
+        (state.applied_seq, state.applied_term) = (frozen.seq.saturating_sub(1), frozen.term);
+        let (kind, body) = operation_codec::encode(&LogOp::Keep(frozen.give));
+        let first = Record { seq: frozen.seq, term: frozen.term, kind, body };
+        Self::of_links(disk, snapshot, dir, options, state, Some(first))
+    }
+
+    /// Links the files of a snapshot and makes a shard of them in this state.
+    fn of_links(
+        disk: Arc<dyn Disk>,
+        snapshot: &Path,
+        dir: &Path,
+        options: ShardOptions,
+        mut state: ManifestState,
+        first: Option<Record>,
+    ) -> Result<Self> {
         let segments = dir.join(SEGMENTS);
         if disk.exists(&segments) {
             if super::Manifest::exists(&*disk, dir) {
@@ -107,13 +154,28 @@ impl Shard {
         disk.sync_dir(&segments).map_err(Error::io("sync the folder of segments"))?;
         state.identity = options.identity;
         state.term = state.term.max(1);
-        Self::start(disk, dir, options, state)
+        Self::start(disk, dir, options, state, first)
     }
 }
 
 /// All files of a segment.
 pub(super) fn files_of(entry: &SegmentEntry) -> impl Iterator<Item = &FileEntry> {
     entry.files.iter().chain(entry.deleted.iter().map(|d| &d.file))
+}
+
+/// What a snapshot says of itself.
+fn read(disk: &dyn Disk, snapshot: &Path) -> Result<ManifestState> {
+    let SnapshotState { version, state } = atomic::read_json(disk, &snapshot.join(STATE_FILE))?;
+    if version > VERSION {
+        return Err(Error::BadInput(format!(
+            "the snapshot has format {version}, this version reads up to {VERSION}: restore it with a newer one"
+        )));
+    }
+    Ok(state)
+}
+
+fn verify_all(disk: &dyn Disk, snapshot: &Path, state: &ManifestState) -> Result<()> {
+    state.segments.iter().try_for_each(|entry| verify(disk, &snapshot.join(SEGMENTS), entry))
 }
 
 /// Checks every byte of a segment's files, and that their names stay inside their folder.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::bounds::Bounds;
 use super::defer::Deferral;
 use super::read::View;
 use super::scrub::Damage;
@@ -61,6 +62,7 @@ pub struct State {
     mutable_bytes: usize,
     tail_bytes: usize,
     pub(super) deferral: Deferral,
+    pub(super) bounds: Bounds,
 }
 
 /// The mutable part at one moment, to be sealed.
@@ -92,6 +94,7 @@ impl State {
             mutable_bytes: 0,
             tail_bytes: 0,
             deferral: Deferral::default(),
+            bounds: Bounds::default(),
         }
     }
 
@@ -110,6 +113,7 @@ impl State {
         damage: &Damage,
     ) -> View {
         View::new(self.seq, self.config.clone(), self.indexes.clone(), sealed, chunks, tail, damage.clone())
+            .bounded(self.bounds)
     }
 
     pub(super) fn mutable(&self) -> (&[ChunkState], &Tail) {
@@ -137,6 +141,11 @@ impl State {
         self.mutable_bytes + self.tail_bytes
     }
 
+    /// Ids of the points of the mutable part.
+    pub(super) fn mutable_ids(&self) -> Vec<PointId> {
+        self.places.keys().copied().collect()
+    }
+
     pub fn contains(&self, id: PointId) -> bool {
         self.find(id).is_some()
     }
@@ -154,8 +163,10 @@ impl State {
     /// Applies an operation of the log.
     pub fn apply(&mut self, seq: u64, term: u64, op: LogOp) -> Result<()> {
         debug_assert!(seq > self.seq, "operations are applied in order, each once");
+        self.bounds = self.bounds.after(seq, term, &op);
         match op {
-            LogOp::Noop => {}
+            LogOp::Noop | LogOp::Freeze { .. } => {}
+            LogOp::Keep(range) => self.keep_only(range),
             LogOp::Upsert(points) => {
                 for PointWrite { id, vectors, payload } in points {
                     let vectors = self.known(vectors);
@@ -259,7 +270,7 @@ impl State {
         if self.tail.len() as usize >= CHUNK_POINTS { self.freeze_tail() } else { Ok(()) }
     }
 
-    fn remove(&mut self, id: PointId, found: Found) {
+    pub(super) fn remove(&mut self, id: PointId, found: Found) {
         match found {
             Found::Sealed(i, offset) => drop(self.sealed[i].deleted.insert(offset)),
             Found::Mutable(Place::Chunk(number, offset)) => {

@@ -106,6 +106,8 @@ fn points_of(op: &mut LogOp) -> Option<&mut Vec<PointId>> {
         | LogOp::DropIndex { .. }
         | LogOp::CreateVector { .. }
         | LogOp::CreateSparseVector { .. }
-        | LogOp::DropVector { .. } => None,
+        | LogOp::DropVector { .. }
+        | LogOp::Freeze { .. }
+        | LogOp::Keep(_) => None,
     }
 }

@@ -178,7 +178,9 @@ impl Model {
             Operation::CreateVector { .. }
             | Operation::CreateSparseVector { .. }
             | Operation::CreateIndex { .. }
-            | Operation::DropIndex { .. } => {}
+            | Operation::DropIndex { .. }
+            | Operation::Freeze { .. }
+            | Operation::Keep(_) => {}
         }
     }
 

@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
+use super::needs::{adds_data, needs_memory, needs_state};
 use super::queue::{BATCH_BYTES, Pending};
-use super::{Done, Shard, Writer};
+use super::{Done, Hashes, Shard, Writer};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, VectorParams};
 use crate::error::{Error, Result};
@@ -57,13 +58,19 @@ impl Shard {
     /// Queues a write. Names and dimensions are checked here, and a full queue refuses at once with
     /// [`Error::Unavailable`]; `done` may run before this returns.
     /// True: nobody is writing, the caller must run [`Self::drain`] on a thread that may block.
-    pub fn enqueue(&self, mut op: Operation, done: Done) -> bool {
+    pub fn enqueue(&self, op: Operation, done: Done) -> bool {
+        self.enqueue_for(None, op, done)
+    }
+
+    /// The same of a write that was sent for the hashes `asked`: it is [`Error::Moved`] if the shard owns others by the time
+    /// it is written.
+    pub fn enqueue_for(&self, asked: Option<Hashes>, mut op: Operation, done: Done) -> bool {
         let config = self.whole().shared_config().clone();
         if let Err(e) = check(&mut op, &config) {
             done(Err(e));
             return false;
         }
-        let pushed = self.queue.lock().push(Pending::new(op, config, done), &self.options.limits);
+        let pushed = self.queue.lock().push(Pending::new(op, config, asked, done), &self.options.limits);
         pushed.unwrap_or_else(|(done, full)| {
             done(Err(full));
             false
@@ -88,9 +95,14 @@ impl Shard {
 
     /// [`Self::enqueue`], [`Self::drain`] and waiting, in one.
     pub fn write(&self, op: Operation) -> Result<Applied> {
+        self.write_for(None, op)
+    }
+
+    /// The same of a write that was sent for the hashes `asked`.
+    pub fn write_for(&self, asked: Option<Hashes>, op: Operation) -> Result<Applied> {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let done: Done = Box::new(move |result| drop(tell.send(result)));
-        if self.enqueue(op, done) {
+        if self.enqueue_for(asked, op, done) {
             self.drain();
         }
         told.recv().unwrap_or_else(|_| Err(Error::Poisoned("the writing thread ended".into())))
@@ -110,7 +122,7 @@ impl Shard {
         let full = self.volume_full(&mut writer);
         let swollen = self.swollen(&writer).is_some();
         let mut group = Group::default();
-        for Pending { op, config, done, .. } in batch {
+        for Pending { op, config, done, asked, .. } in batch {
             if let Some(why) = &writer.poisoned {
                 group.other.push((done, Err(Error::Poisoned(why.clone()))));
                 continue;
@@ -129,6 +141,11 @@ impl Shard {
             if needs_state(&op) || group.bytes > BATCH_BYTES {
                 self.commit(&mut writer, &mut group, told);
             }
+            if let Err(e) = self.admit_here(&writer, &op, asked) {
+                group.other.push((done, Err(e)));
+                continue;
+            }
+            let moves = matches!(op, Operation::Freeze { .. } | Operation::Keep(_));
             group.missing = None;
             match (self.resolve(&writer, &mut group, op, &config), group.missing) {
                 (Ok(None), None) => group.other.push((done, Ok(Applied { seq: 0 }))),
@@ -140,6 +157,10 @@ impl Shard {
                     self.append_in_steps(&mut writer, &mut group, op, done, told);
                 }
                 (Err(e), _) => group.other.push((done, Err(e))),
+            }
+            if moves {
+                // What follows is admitted by what it made of the shard.
+                self.commit(&mut writer, &mut group, told);
             }
         }
         self.commit(&mut writer, &mut group, told);
@@ -287,6 +308,7 @@ impl Shard {
             Operation::CreateVector { name, params } => LogOp::CreateVector { name, params },
             Operation::CreateSparseVector { name, params } => LogOp::CreateSparseVector { name, params },
             Operation::DropVector { name } => LogOp::DropVector { name },
+            step @ (Operation::Freeze { .. } | Operation::Keep(_)) => return self.split_step(writer, &step),
         }))
     }
 
@@ -437,42 +459,6 @@ fn keep_existing<T>(
 fn passes(point: &PointWrite, filter: &Filter) -> Result<bool> {
     let has_vector = |name: &str| point.vectors.get(name).is_some();
     Ok(filter::matches(filter, point.id, &has_vector, &point.payload.parse()?))
-}
-
-/// Whether resolving needs everything before to be applied.
-fn needs_state(op: &Operation) -> bool {
-    match op {
-        Operation::Upsert { mode, condition, .. } => *mode != UpdateMode::Upsert || condition.is_some(),
-        Operation::UpdateVectors { condition, .. } => condition.is_some(),
-        Operation::Delete(s)
-        | Operation::DeleteVectors { select: s, .. }
-        | Operation::SetPayload { select: s, .. }
-        | Operation::OverwritePayload { select: s, .. }
-        | Operation::DeletePayload { select: s, .. }
-        | Operation::ClearPayload(s) => matches!(s, Selection::Filter(_)),
-        // What follows is checked against the configuration that they make.
-        Operation::CreateVector { .. }
-        | Operation::CreateSparseVector { .. }
-        | Operation::DropVector { .. } => true,
-        Operation::CreateIndex { .. } | Operation::DropIndex { .. } => false,
-    }
-}
-
-/// Whether applying it takes memory: a point that is edited is written anew.
-fn needs_memory(op: &Operation) -> bool {
-    !matches!(op, Operation::Delete(_) | Operation::DropIndex { .. } | Operation::DropVector { .. })
-}
-
-fn adds_data(op: &Operation) -> bool {
-    !matches!(
-        op,
-        Operation::Delete(_)
-            | Operation::DeleteVectors { .. }
-            | Operation::DeletePayload { .. }
-            | Operation::ClearPayload(_)
-            | Operation::DropIndex { .. }
-            | Operation::DropVector { .. }
-    )
 }
 
 /// Checks names and dimensions, and normalises what is compared by its direction.

@@ -141,6 +141,8 @@ impl Model {
             }
             Operation::CreateIndex { field, .. } => drop(self.indexes.insert(field.as_str().to_owned())),
             Operation::DropIndex { field } => drop(self.indexes.remove(field.as_str())),
+            // A shard that owns whatever comes isn't split.
+            Operation::Freeze { .. } | Operation::Keep(_) => {}
             Operation::CreateVector { .. } => self.has_b = true,
             Operation::CreateSparseVector { .. } => {}
             Operation::DropVector { .. } => {
