@@ -55,9 +55,9 @@ use crate::s3::S3Location;
 #[x_kube(
     validation = Rule::new("self.collection == oldSelf.collection && self.collectionUid == oldSelf.collectionUid && self.shard == oldSelf.shard")
         .message("a shard belongs to one collection for ever: collection, collectionUid and shard can't change"),
-    validation = Rule::new("self.range == oldSelf.range || (has(oldSelf.split) && !has(self.split) && self.range == oldSelf.split.keep)")
+    validation = Rule::new("self.range == oldSelf.range || (has(oldSelf.split) && !has(self.split) && self.range.first == oldSelf.split.keep.first && self.range.last == oldSelf.split.keep.last)")
         .message("the range of a shard can only become the part that its split keeps"),
-    validation = Rule::new("!has(oldSelf.split) || (has(self.split) && self.split == oldSelf.split) || self.range == oldSelf.split.keep")
+    validation = Rule::new("!has(oldSelf.split) || (has(self.split) && self.split == oldSelf.split) || self.range.first == oldSelf.split.keep.first && self.range.last == oldSelf.split.keep.last")
         .message("a split that was asked for is finished, not changed or called off: its log may say so already"),
     validation = Rule::new("!has(self.split) || (self.split.keep.first == self.range.first && self.split.give.last == self.range.last && self.split.keep.last < self.split.give.first && self.split.child != self.shard)")
         .message("the parts of a split are the beginning and the end of the range, and go to two shards"),
