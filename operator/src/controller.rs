@@ -35,6 +35,9 @@ const CONCURRENCY: u16 = 16;
 /// Changes that come close together are one.
 const DEBOUNCE: Duration = Duration::from_millis(500);
 
+/// The API server takes no longer name of an action.
+const ACTION_MAX: usize = 128;
+
 /// Nodes that turned silent and that nobody has looked at yet.
 const TURNED_MAX: usize = 256;
 
@@ -97,7 +100,8 @@ impl Context {
             reason: reason.into(),
             // The API server takes at most 1,024 bytes.
             note: Some(note.chars().take(250).collect()),
-            action: reason.into(),
+            // Events of one action are told as one with a count, under the first one's note.
+            action: note.chars().take(ACTION_MAX).collect(),
             secondary: None,
         };
         if let Err(e) = self.recorder.publish(&event, about).await {
