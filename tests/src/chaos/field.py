@@ -12,7 +12,7 @@ from harness.node import wait_until
 from points import SIZE, Ranges
 from rest import Client, Refused, Targets, Unknown
 from s3 import Server, secret
-from sizes import FACTOR, NODES, RECOVERY_SECONDS, SHARDS
+from sizes import FACTOR, NODES, READY_SECONDS, RECOVERY_SECONDS, SHARDS
 
 SPACE, NAME = "chaos", "ledger"
 LABEL = {"quiver.dev/collection": NAME}
@@ -86,16 +86,20 @@ class Field:
         with suppress(k.Refused):
             self.targets.pods = [p.address for p in self.pods() if p.ready and p.address]
 
-    def settled(self, since: int, nodes: int = NODES) -> bool:
-        """Every pod ready, the collection Ready, and every shard has acknowledged a write that began after `since`."""
+    def written(self, since: int) -> bool:
+        """Every shard has acknowledged a write that began after `since`."""
         self.retarget()
+        return self.well() and all(self.first_ack(s, since) for s in range(SHARDS))
+
+    def settled(self, since: int, nodes: int = NODES) -> bool:
+        """Every pod ready, the collection Ready, and every shard written."""
         try:
             pods, collection = self.pods(), k.get("vc", NAME, SPACE)
         except k.Refused:
             return False
         current = collection["status"].get("observedGeneration") == collection["metadata"]["generation"]
         ready = current and k.condition(collection, "Ready")["status"] == "True"
-        return self.well() and ready and len(pods) == nodes and all(p.ready for p in pods) and all(self.first_ack(s, since) for s in range(SHARDS))
+        return self.written(since) and ready and len(pods) == nodes and all(p.ready for p in pods)
 
     def calm(self, seconds: float = 5) -> bool:
         """Every copy is in sync, and for some seconds no write failed."""
@@ -105,7 +109,8 @@ class Field:
 
     def wait_settled(self, since: int, seconds: float = RECOVERY_SECONDS, nodes: int = NODES) -> None:
         try:
-            wait_until(lambda: self.settled(since, nodes), seconds, "all is well again", 0.5)
+            wait_until(lambda: self.written(since), seconds, "every shard takes writes", 0.5)
+            wait_until(lambda: self.settled(since, nodes), READY_SECONDS, "all is well again", 0.5)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.told(since)}") from None
 

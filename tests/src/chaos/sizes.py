@@ -13,6 +13,8 @@ OUTAGE_SECONDS = pick(30, 600)
 VOLUME_MIB = 384
 # A shard has to take writes again so soon after a fault was healed.
 RECOVERY_SECONDS = 120
+# Until Kubernetes has seen that all pods are ready: after an outage of its API server it takes machines for lost, and needs its time to see them again.
+READY_SECONDS = 300
 WRITES_PER_SECOND_MIN = 200
 # So long a client tries again before it gives up, and so long a planned hand-over may stop writers. The latter is judged in a full run, on a
 # machine that does nothing else.
