@@ -1,4 +1,5 @@
 """The whole product on a real cluster, in the order in which a user meets it. Each test stands on those before it."""
+import json
 import os
 import threading
 from pathlib import Path
