@@ -75,8 +75,9 @@ fn material<'a>(
     }
 }
 
+/// For one thread, whose graph is the same each time.
 fn recipe(material: Material, len: usize) -> Recipe {
-    Recipe { material, len: len as u32, m: 16, ef_construct: 100, threads: 2, seed: 1, whole_rows: false }
+    Recipe { material, len: len as u32, m: 16, ef_construct: 100, threads: 1, seed: 1, whole_rows: false }
 }
 
 impl Case {
@@ -198,6 +199,22 @@ const EACH: [(Distance, bool); 8] = [
 fn walks_find_the_nearest_for_every_metric() {
     for (distance, by_codes) in EACH {
         Case::new(distance, clustered(distance, DIM, 3000, 1), by_codes, None).check("built");
+    }
+}
+
+#[test]
+fn threads_that_build_together_leave_every_point_reachable() {
+    for (distance, by_codes) in EACH {
+        let alone = Case::new(distance, clustered(distance, DIM, 3000, 1), by_codes, None);
+        let graph = {
+            let one = recipe(material(&alone.rows, &alone.codes, distance), alone.len() as usize);
+            build(&Recipe { threads: 2, ..one }, |_| true, None, &pool(), &Cancel::new()).expect("a graph")
+        };
+        let together = Case { graph, ..alone };
+        together.check_links();
+        let recall = together.recall(Mode::Plain, Allow::All, 100);
+        // Which point comes first is another one each time, and so is the graph.
+        assert!(recall >= 0.96, "{distance:?} codes {by_codes}: recall {recall}");
     }
 }
 
