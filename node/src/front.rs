@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::Response;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -45,15 +46,14 @@ impl Front {
         let (parts, body) = request.into_parts();
         let version = parts.version;
         let (body, unread) = unread::watch(&parts.headers, body);
-        let mut response = self.answered(Request::from_parts(parts, body)).await;
+        let mut response = self.answered(parts, body).await;
         if let Some(unread) = unread {
             unread.read(version, &mut response).await;
         }
         response
     }
 
-    async fn answered(&self, request: Request) -> Response {
-        let (parts, body) = request.into_parts();
+    async fn answered(&self, parts: Parts, body: Body) -> Response {
         let call = hot::call_of(&parts.method, parts.uri.path());
         let call = call.and_then(|call| Some((call, self.access(&call, &parts.headers)?)));
         let Some((call, access)) = call else {

@@ -176,11 +176,8 @@ pub type Stop = Shared<BoxFuture<'static, ()>>;
 /// Runs both controllers in every namespace (none: all of them) until `stop` is done, and lets reconciles that run
 /// come to their end.
 pub async fn run(ctx: Arc<Context>, namespaces: &[String], stop: Stop) {
-    let all = [None];
-    let scopes: Vec<Option<&String>> =
-        if namespaces.is_empty() { all.to_vec() } else { namespaces.iter().map(Some).collect() };
     let mut running: Vec<BoxFuture<'_, ()>> = Vec::new();
-    for scope in scopes {
+    for scope in liveness::scopes(namespaces) {
         let stop_snapshots = stop.clone();
         let (turned, heard) = mpsc::channel(TURNED_MAX);
         running.push(leases(ctx.clone(), scope.cloned(), turned, stop.clone()).boxed());

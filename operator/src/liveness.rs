@@ -182,13 +182,14 @@ impl Liveness {
             by.entry(of).or_default().push((lease.name_any(), text));
         }
         let mut judges = self.judges.lock();
-        judges.retain(|of, judge| judge.wanted || by.contains_key(of));
+        let is_here = |of: &Of| scope.is_none_or(|s| *s == of.0);
+        judges.retain(|of, judge| judge.wanted || !is_here(of) || by.contains_key(of));
         if role == Role::StandsBy {
             for of in by.keys() {
                 judges.entry(of.clone()).or_default();
             }
         }
-        let here = judges.iter_mut().filter(|((namespace, _), _)| scope.is_none_or(|s| s == namespace));
+        let here = judges.iter_mut().filter(|(of, _)| is_here(of));
         let mut turned = Vec::new();
         for (of, judge) in here {
             if judge.saw(asked, answered, by.get(of).map_or(&[], |l| l)) {
@@ -211,11 +212,14 @@ pub enum Role {
 pub async fn stand_by(client: &Client, liveness: &Liveness, namespaces: &[String]) {
     liveness.judges.lock().values_mut().for_each(|judge| judge.wanted = false);
     let (nobody, _) = mpsc::channel(1);
-    let scope = |scope| read(client, liveness, scope, nobody.clone(), Role::StandsBy);
-    match namespaces {
-        [] => scope(None).await,
-        some => drop(futures::future::join_all(some.iter().map(|name| scope(Some(name)))).await),
-    }
+    let reads =
+        scopes(namespaces).into_iter().map(|s| read(client, liveness, s, nobody.clone(), Role::StandsBy));
+    futures::future::join_all(reads).await;
+}
+
+/// What is asked for at once: each of these namespaces, or all if none is named.
+pub fn scopes(namespaces: &[String]) -> Vec<Option<&String>> {
+    if namespaces.is_empty() { vec![None] } else { namespaces.iter().map(Some).collect() }
 }
 
 /// Reads the Leases of a scope for ever, and names the collections to look at.
@@ -364,6 +368,8 @@ mod tests {
         liveness.saw(None, liveness.now(), &both, Role::StandsBy);
         liveness.watch("search", "docs");
         assert_eq!([known("docs"), known("books")], [Standing::Alive; 2], "known from before its turn came");
+        liveness.saw(Some(&"elsewhere".to_owned()), liveness.now(), &[], Role::StandsBy);
+        assert_eq!(known("books"), Standing::Alive, "what was read of another namespace is nothing to it");
         liveness.saw(None, liveness.now(), &[], Role::StandsBy);
         assert_eq!(
             [known("docs"), known("books")],

@@ -114,6 +114,27 @@ impl Selection {
 }
 
 impl Operation {
+    /// Which points it touches, of those that edit or delete what is there.
+    pub fn selection(&self) -> Option<&Selection> {
+        match self {
+            Operation::Delete(s)
+            | Operation::ClearPayload(s)
+            | Operation::DeleteVectors { select: s, .. }
+            | Operation::SetPayload { select: s, .. }
+            | Operation::OverwritePayload { select: s, .. }
+            | Operation::DeletePayload { select: s, .. } => Some(s),
+            Operation::Upsert { .. }
+            | Operation::UpdateVectors { .. }
+            | Operation::CreateIndex { .. }
+            | Operation::DropIndex { .. }
+            | Operation::CreateVector { .. }
+            | Operation::CreateSparseVector { .. }
+            | Operation::DropVector { .. }
+            | Operation::Freeze { .. }
+            | Operation::Keep(_) => None,
+        }
+    }
+
     /// Memory it takes, about.
     pub fn bytes(&self) -> usize {
         let asked = |condition: &Option<Filter>| condition.as_ref().map_or(0, Filter::bytes);

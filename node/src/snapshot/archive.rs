@@ -190,17 +190,13 @@ pub(super) fn check(manifest: &SnapshotManifest, archive_bytes: u64) -> Result<(
 
 fn unpack_one(
     disk: &dyn Disk,
-    mut entry: tar::Entry<'_, impl Read>,
+    entry: tar::Entry<'_, impl Read>,
     name: &str,
     file: &SnapshotFile,
     dir: &Path,
     cancel: &Cancel,
 ) -> Result<()> {
-    if entry.path_bytes().as_ref() != name.as_bytes()
-        || entry.header().entry_type() != tar::EntryType::Regular
-    {
-        return Err(unknown_entry(&entry));
-    }
+    expect(&entry, name)?;
     if entry.size() != file.size_bytes {
         return Err(SnapshotError::Malformed(format!("`{name}` has another length than its manifest says")));
     }
@@ -208,9 +204,31 @@ fn unpack_one(
     let what = || format!("writing {}", path.display());
     let folder = path.parent().expect("a file below a folder has a folder");
     disk.create_dir_all(folder).map_err(io(what()))?;
-    let mut out = HashedWriter::create(disk, &path)?;
-    let mut piece =
-        vec![0u8; PIECE_BYTES.min(usize::try_from(file.size_bytes).unwrap_or(PIECE_BYTES)).max(1)];
+    let actual = write_out(disk, entry, name, &path, cancel)?;
+    if actual != file.sha256 {
+        return Err(SnapshotError::Checksum { expected: file.sha256.clone(), actual });
+    }
+    Ok(())
+}
+
+/// Whether an entry is a file of this name.
+pub(super) fn expect(entry: &tar::Entry<'_, impl Read>, name: &str) -> Result<()> {
+    let is_file = entry.header().entry_type() == tar::EntryType::Regular;
+    if is_file && entry.path_bytes().as_ref() == name.as_bytes() { Ok(()) } else { Err(unknown_entry(entry)) }
+}
+
+/// Writes the file of an entry, and gives its digest.
+pub(super) fn write_out(
+    disk: &dyn Disk,
+    mut entry: tar::Entry<'_, impl Read>,
+    name: &str,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<String> {
+    let what = || format!("writing {}", path.display());
+    let expected = entry.size();
+    let mut out = HashedWriter::create(disk, path)?;
+    let mut piece = vec![0u8; PIECE_BYTES.min(usize::try_from(expected).unwrap_or(PIECE_BYTES)).max(1)];
     loop {
         cancel.check()?;
         let n = entry.read(&mut piece).map_err(malformed)?;
@@ -219,14 +237,11 @@ fn unpack_one(
         }
         out.write_all(&piece[..n]).map_err(io(what()))?;
     }
-    let (actual, size) = out.finish().map_err(io(what()))?;
-    if size != file.size_bytes {
+    let (digest, size) = out.finish().map_err(io(what()))?;
+    if size != expected {
         return Err(SnapshotError::Malformed(format!("`{name}` is cut off")));
     }
-    if actual != file.sha256 {
-        return Err(SnapshotError::Checksum { expected: file.sha256.clone(), actual });
-    }
-    Ok(())
+    Ok(digest)
 }
 
 #[cfg(test)]

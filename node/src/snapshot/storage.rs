@@ -4,19 +4,19 @@
 //! of them is what `upload` of that collection takes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use quiver_engine::Cancel;
 use quiver_engine::file::{Disk, atomic};
 use serde::{Deserialize, Serialize};
 
-use super::archive::{HashedWriter, Reader, malformed, unknown_entry};
+use super::archive::{Reader, expect, malformed, unknown_entry, write_out};
 use super::folder::Folder;
 use super::hash::PIECE_BYTES;
 use super::layout::Layout;
 use super::name::SafeName;
-use super::{Result, SnapshotError, io};
+use super::{Result, SnapshotError};
 
 /// The first file of a snapshot of the storage.
 pub const CONFIG: &str = "config.json";
@@ -108,42 +108,20 @@ pub fn unpack(disk: &dyn Disk, archive: &Path, dir: &Path, cancel: &Cancel) -> R
     let mut entries = tar.entries().map_err(malformed)?.raw(true);
     let first = entries.next().ok_or_else(|| SnapshotError::Malformed("the archive is empty".into()))?;
     let first = first.map_err(malformed)?;
-    if first.path_bytes().as_ref() != CONFIG.as_bytes() || !is_regular(&first) {
-        return Err(unknown_entry(&first));
-    }
+    expect(&first, CONFIG)?;
     let mut json = Vec::new();
     first.take(CONFIG_MAX_BYTES).read_to_end(&mut json).map_err(malformed)?;
     let config = parse(&json)?;
     for name in names(&config)? {
         let missing = || SnapshotError::Malformed(format!("`{name}` is missing"));
-        let mut entry = entries.next().ok_or_else(missing)?.map_err(malformed)?;
-        if entry.path_bytes().as_ref() != name.as_str().as_bytes() || !is_regular(&entry) {
-            return Err(unknown_entry(&entry));
-        }
-        let path = dir.join(name.as_str());
-        let mut out = HashedWriter::create(disk, &path)?;
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            cancel.check()?;
-            let n = entry.read(&mut piece).map_err(malformed)?;
-            if n == 0 {
-                break;
-            }
-            out.write_all(&piece[..n]).map_err(io(format!("writing {}", path.display())))?;
-        }
-        let (_, size) = out.finish().map_err(io(format!("writing {}", path.display())))?;
-        if size != entry.size() {
-            return Err(SnapshotError::Malformed(format!("`{name}` is cut off")));
-        }
+        let entry = entries.next().ok_or_else(missing)?.map_err(malformed)?;
+        expect(&entry, name.as_str())?;
+        write_out(disk, entry, name.as_str(), &dir.join(name.as_str()), cancel)?;
     }
     match entries.next() {
         Some(entry) => Err(unknown_entry(&entry.map_err(malformed)?)),
         None => Ok(config),
     }
-}
-
-fn is_regular(entry: &tar::Entry<'_, impl Read>) -> bool {
-    entry.header().entry_type() == tar::EntryType::Regular
 }
 
 /// The names of the collections' snapshots in their order, each once.

@@ -131,15 +131,9 @@ fn moved() -> Error {
 
 /// Whether an operation touches a point of which `is_one` holds. One that doesn't name its points may.
 fn concerns(op: &Operation, is_one: &dyn Fn(PointId) -> bool) -> bool {
-    match op {
-        Operation::Upsert { .. } | Operation::UpdateVectors { .. } => names(op, is_one),
-        Operation::Delete(s)
-        | Operation::ClearPayload(s)
-        | Operation::DeleteVectors { select: s, .. }
-        | Operation::SetPayload { select: s, .. }
-        | Operation::OverwritePayload { select: s, .. }
-        | Operation::DeletePayload { select: s, .. } => {
-            matches!(s, Selection::Filter(_)) || names(op, is_one)
+    match (op, op.selection()) {
+        (Operation::Upsert { .. } | Operation::UpdateVectors { .. }, _) | (_, Some(Selection::Ids(_))) => {
+            names(op, is_one)
         }
         // The new shard is made with the schema of that moment.
         _ => true,
@@ -151,13 +145,10 @@ fn names(op: &Operation, is_one: &dyn Fn(PointId) -> bool) -> bool {
     match op {
         Operation::Upsert { points, .. } => points.iter().any(|p| is_one(p.id)),
         Operation::UpdateVectors { points, .. } => points.iter().any(|(id, _)| is_one(*id)),
-        Operation::Delete(Selection::Ids(ids))
-        | Operation::ClearPayload(Selection::Ids(ids))
-        | Operation::DeleteVectors { select: Selection::Ids(ids), .. }
-        | Operation::SetPayload { select: Selection::Ids(ids), .. }
-        | Operation::OverwritePayload { select: Selection::Ids(ids), .. }
-        | Operation::DeletePayload { select: Selection::Ids(ids), .. } => ids.iter().any(|id| is_one(*id)),
-        _ => false,
+        _ => match op.selection() {
+            Some(Selection::Ids(ids)) => ids.iter().any(|id| is_one(*id)),
+            _ => false,
+        },
     }
 }
 

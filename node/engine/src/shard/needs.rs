@@ -7,19 +7,13 @@ pub fn needs_state(op: &Operation) -> bool {
     match op {
         Operation::Upsert { mode, condition, .. } => *mode != UpdateMode::Upsert || condition.is_some(),
         Operation::UpdateVectors { condition, .. } => condition.is_some(),
-        Operation::Delete(s)
-        | Operation::DeleteVectors { select: s, .. }
-        | Operation::SetPayload { select: s, .. }
-        | Operation::OverwritePayload { select: s, .. }
-        | Operation::DeletePayload { select: s, .. }
-        | Operation::ClearPayload(s) => matches!(s, Selection::Filter(_)),
         // What follows is checked against the configuration that they make.
         Operation::CreateVector { .. }
         | Operation::CreateSparseVector { .. }
         | Operation::DropVector { .. }
         | Operation::Freeze { .. }
         | Operation::Keep(_) => true,
-        Operation::CreateIndex { .. } | Operation::DropIndex { .. } => false,
+        _ => matches!(op.selection(), Some(Selection::Filter(_))),
     }
 }
 
@@ -35,17 +29,11 @@ pub fn needs_memory(op: &Operation) -> bool {
     )
 }
 
-/// Whether it needs room on the volume.
+/// Whether it needs room on the volume: what takes parts away may go on without.
 pub fn adds_data(op: &Operation) -> bool {
-    !matches!(
+    let takes_away = matches!(
         op,
-        Operation::Delete(_)
-            | Operation::DeleteVectors { .. }
-            | Operation::DeletePayload { .. }
-            | Operation::ClearPayload(_)
-            | Operation::DropIndex { .. }
-            | Operation::DropVector { .. }
-            | Operation::Freeze { .. }
-            | Operation::Keep(_)
-    )
+        Operation::DeleteVectors { .. } | Operation::DeletePayload { .. } | Operation::ClearPayload(_)
+    );
+    needs_memory(op) && !takes_away
 }

@@ -81,8 +81,7 @@ impl Shard {
         dir: &Path,
         options: ShardOptions,
     ) -> Result<Self> {
-        let mut state = read(&*disk, snapshot)?;
-        verify_all(&*disk, snapshot, &state)?;
+        let mut state = verified(&*disk, snapshot)?;
         // Whose shard it was, and what that was about to give away, is over.
         state.bounds = Bounds::default();
         Self::of_links(disk, snapshot, dir, options, state, None)
@@ -95,8 +94,7 @@ impl Shard {
         dir: &Path,
         options: ShardOptions,
     ) -> Result<Self> {
-        let state = read(&*disk, snapshot)?;
-        verify_all(&*disk, snapshot, &state)?;
+        let state = verified(&*disk, snapshot)?;
         Self::of_links(disk, snapshot, dir, options, state, None)
     }
 
@@ -174,8 +172,11 @@ fn read(disk: &dyn Disk, snapshot: &Path) -> Result<ManifestState> {
     Ok(state)
 }
 
-fn verify_all(disk: &dyn Disk, snapshot: &Path, state: &ManifestState) -> Result<()> {
-    state.segments.iter().try_for_each(|entry| verify(disk, &snapshot.join(SEGMENTS), entry))
+/// The same, after a look at all of its files.
+fn verified(disk: &dyn Disk, snapshot: &Path) -> Result<ManifestState> {
+    let state = read(disk, snapshot)?;
+    state.segments.iter().try_for_each(|entry| verify(disk, &snapshot.join(SEGMENTS), entry))?;
+    Ok(state)
 }
 
 /// Checks every byte of a segment's files, and that their names stay inside their folder.
