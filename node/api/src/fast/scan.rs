@@ -306,15 +306,16 @@ fn fraction(bytes: &[u8]) -> Option<(f32, usize)> {
         // The lowest byte that is no digit has its top bit set; what a carry does to those above it does not matter.
         let others = (eight.wrapping_add(0x7676_7676_7676_7676) | eight) & 0x8080_8080_8080_8080;
         let count = others.trailing_zeros() as usize / 8;
+        (at, digits) = (at + count, digits + count);
+        // With the one before the point, 19 digits always fit.
+        if digits > 18 {
+            return None;
+        }
         if count == 8 {
             value = value * 100_000_000 + join(eight);
         } else if count > 0 {
             // Moved up, the digits are the last of eight of which the first are zeros.
             value = value * TENS[count] + join(eight << (64 - 8 * count));
-        }
-        (at, digits) = (at + count, digits + count);
-        if digits > 18 {
-            return None;
         }
         if count < 8 {
             break;

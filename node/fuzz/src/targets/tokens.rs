@@ -56,7 +56,8 @@ pub fn run(data: &[u8]) {
 }
 
 fn check_claims(shown: &Bearer, claims: &str) {
-    let said: Value = serde_json::from_str(claims).expect("they were read");
+    // Claims that nobody reads may hold numbers that no f64 does.
+    let Ok(said) = serde_json::from_str::<Value>(claims) else { return };
     let access = said
         .get("access")
         .map(|access| serde_json::from_value::<Access>(access.clone()).expect("it was read"));
