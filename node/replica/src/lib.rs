@@ -10,6 +10,7 @@ mod copy_tests;
 mod explore;
 mod follower;
 mod handover;
+mod heard;
 pub mod lease;
 pub mod log;
 pub mod message;
@@ -21,6 +22,7 @@ mod rules;
 pub use copy::{Action, Copy, Denied, Event, Refused, Role, Settings, Stored, Unfit};
 pub use follower::Follower;
 pub use handover::HandOver;
+pub use heard::Heard;
 pub use primary::{Peer, Pending, Primary};
 pub use rules::{Rule, Rules};
 

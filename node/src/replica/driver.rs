@@ -1,6 +1,6 @@
 //! The thread of one copy: takes an input, steps the protocol, and does what it says, in that order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use quiver_engine::wal;
 use quiver_replica::log::{Log, Position, Run};
 use quiver_replica::message::{Envelope, Message, Refusal};
 use quiver_replica::record::CopyId;
-use quiver_replica::{Action, Copy, Denied, Event, Seq, Time};
+use quiver_replica::{Action, Copy, Denied, Event, Heard, Seq, Time};
 
 use super::lead::Leader;
 use super::recent::Recent;
@@ -33,8 +33,7 @@ pub struct Driver<O> {
     waiting: VecDeque<(Seq, SyncSender<Result<(), NotCommitted>>)>,
     /// The entries of the message that is being handled, and who sent it in which session.
     incoming: (CopyId, u64, Vec<wal::Record>),
-    /// When each of the others was last heard.
-    heard: BTreeMap<CopyId, Time>,
+    heard: Heard,
     /// What the outside was told last.
     told: Option<Standing>,
     /// Since when it hands over.
@@ -56,7 +55,7 @@ impl<O: Outside> Driver<O> {
             events: VecDeque::new(),
             recent: Recent::default(),
             waiting: VecDeque::new(),
-            heard: BTreeMap::new(),
+            heard: Heard::new(parts.pace.silence, parts.pace.heartbeat),
             told: None,
             drains: None,
             refused: None,
@@ -115,7 +114,7 @@ impl<O: Outside> Driver<O> {
                 }
                 // One that only says that it is of no use is as good as silent.
                 if !is_of_no_use(&message) {
-                    self.heard.insert(from, self.now());
+                    self.heard.hear(from, self.now());
                 }
                 let session = if let Message::Append(append) = &message { append.session } else { 0 };
                 self.incoming = (from, session, entries);
@@ -144,7 +143,7 @@ impl<O: Outside> Driver<O> {
             Input::Commit { entries, reply } => self.commit(&entries, reply),
             Input::Leaves(id) => {
                 // If the store doesn't take its removal now, the next heartbeats ask again.
-                self.heard.insert(id, self.now().saturating_sub(self.parts.pace.silence + 1));
+                self.heard.leaves(id);
                 self.step(Event::Silent(id));
             }
             Input::Ask(question) => question(&self.copy, self.now()),
@@ -175,6 +174,7 @@ impl<O: Outside> Driver<O> {
             self.step(event);
         }
         let (now, silence) = (self.now(), self.parts.pace.silence);
+        self.heard.look(now);
         if self.copy.draining().is_none() {
             self.drains = None;
         } else if self.drains.is_some_and(|since| now.saturating_sub(since) > self.parts.pace.hand_over) {
@@ -185,8 +185,7 @@ impl<O: Outside> Driver<O> {
         let waits = self.copy.primary().is_some() && (writes_wait || reads_wait);
         let listed = self.copy.record().filter(|_| waits).map(|r| r.copies.clone()).unwrap_or_default();
         for other in listed {
-            let heard = *self.heard.entry(other.id).or_insert(now);
-            if other.id != self.parts.id && now.saturating_sub(heard) > silence {
+            if other.id != self.parts.id && self.heard.silent(other.id, now) {
                 self.step(Event::Silent(other.id));
             }
         }
@@ -227,7 +226,7 @@ impl<O: Outside> Driver<O> {
             Action::Accepted(_) | Action::Refused(_) => {}
             Action::Lead(term) => {
                 tracing::info!(term, "this copy leads");
-                self.heard.clear();
+                self.heard.lead(self.now());
                 let patience = Duration::from_millis(self.parts.pace.commit);
                 let leader = Leader { inbox: self.inbox.clone(), patience };
                 self.parts.shard.set_lead(Some(Arc::new(leader)));

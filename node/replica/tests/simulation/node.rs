@@ -6,10 +6,14 @@ use std::sync::Arc;
 use quiver_replica::log::{Log, Position, Run};
 use quiver_replica::message::{Append, Envelope, Message};
 use quiver_replica::record::{Boot, CopyId, Record};
-use quiver_replica::{Action, Copy, Event, Seq, Settings, Stored, Term, Time, Unfit};
+use quiver_replica::{Action, Copy, Event, Heard, Seq, Settings, Stored, Term, Time, Unfit};
 
 use super::dice::Dice;
 use super::world::{Answer, Call, Kind, REGISTERS};
+
+/// As a node's `Pace`: after so long a copy is silent and a hand-over is given up; so often the driver looks.
+const SILENCE: Time = 5_000;
+const HEARTBEAT: Time = 1_000;
 
 /// One entry's bytes: a value for a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +64,7 @@ pub struct Node {
     pub registers: Registers,
     pub waiting: BTreeMap<Seq, Call>,
     pub reads: Vec<(Seq, Call)>,
-    /// When a copy was last heard of, by this node's clock.
-    pub heard: BTreeMap<CopyId, Time>,
+    pub heard: Heard,
     /// When a strong read was last refused for want of a lease.
     pub denied: Option<Time>,
     pub draining: Option<Time>,
@@ -123,7 +126,7 @@ impl Node {
             registers: [0; REGISTERS],
             waiting: BTreeMap::new(),
             reads: Vec::new(),
-            heard: BTreeMap::new(),
+            heard: Heard::new(SILENCE, HEARTBEAT),
             denied: None,
             draining: None,
         }
@@ -138,7 +141,7 @@ impl Node {
         self.life += 1;
         self.waiting.clear();
         self.reads.clear();
-        self.heard.clear();
+        self.heard = Heard::new(SILENCE, HEARTBEAT);
         (self.denied, self.draining) = (None, None);
     }
 
@@ -183,7 +186,7 @@ impl Node {
                     self.draining = None;
                 }
                 Action::Lead(_) => {
-                    self.heard.clear();
+                    self.heard.lead(now);
                     self.denied = None;
                 }
                 Action::Accepted(_) | Action::Refused(_) | Action::Report(_) => {}
@@ -267,7 +270,7 @@ impl Node {
         if envelope.to != copy.id() {
             return;
         }
-        self.heard.insert(envelope.from, now);
+        self.heard.hear(envelope.from, now);
         let Envelope { from, message, .. } = envelope;
         let event = match &message {
             Message::Append(append) if self.disk.full > world && !append.runs.is_empty() => {
@@ -283,19 +286,19 @@ impl Node {
     pub fn beat(&mut self, now: Time, wants: &mut Vec<Want>) {
         let Some(copy) = &self.copy else { return };
         let mut events = copy.due();
+        self.heard.look(now);
         if let Some(primary) = copy.primary() {
             let waits =
-                copy.log().last() > copy.log().commit() || self.denied.is_some_and(|d| d + 5_000 > now);
+                copy.log().last() > copy.log().commit() || self.denied.is_some_and(|d| d + SILENCE > now);
             for peer in primary.peers.iter().filter(|p| copy.requires(p.id)) {
-                let heard = *self.heard.entry(peer.id).or_insert(now);
-                if waits && now > heard + 5_000 {
+                if waits && self.heard.silent(peer.id, now) {
                     events.push(Event::Silent(peer.id));
                 }
             }
         }
         if copy.draining().is_some() {
             let since = *self.draining.get_or_insert(now);
-            if now > since + 5_000 {
+            if now > since + SILENCE {
                 events.push(Event::KeepLead);
             }
         } else {
