@@ -18,6 +18,7 @@ const TAKE_OUT: Duration = Duration::from_secs(3);
 /// One request to another node.
 const ASK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
+const AGAIN: Duration = Duration::from_millis(100);
 
 impl Cluster {
     /// Hands over and steps back, as far as others can take it on. From here on no copy is opened any more.
@@ -118,15 +119,26 @@ impl Cluster {
         self.status_of(&leader.pod).await.is_some_and(|status| leads(&status))
     }
 
+    /// Says it again until it was heard: writers wait for a copy that is silent without a word for seconds.
     async fn say_goodbye(&self, shard: u32, record: &ShardRecord) {
+        let said = async {
+            while let Err(why) = self.goodbye(shard, record).await {
+                tracing::debug!(shard, "the copy that leads could not be told yet: {why}");
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(TAKE_OUT, said).await.is_err() {
+            tracing::info!(shard, "the copy that leads could not be told");
+        }
+    }
+
+    async fn goodbye(&self, shard: u32, record: &ShardRecord) -> Result<(), String> {
         let newest = self.newest(shard, record);
-        let (Some(leads), Some(own)) = (newest.leader(), newest.copy_of(self.pod())) else { return };
-        let Some(address) = self.addresses.of(&leads.pod) else { return };
+        let (Some(leads), Some(own)) = (newest.leader(), newest.copy_of(self.pod())) else { return Ok(()) };
+        let address = self.addresses.of(&leads.pod).ok_or("its address isn't known")?;
         let url = self.client.url(&address, &format!("/internal/shards/{shard}/leaves/{}", own.id));
         let said = self.client.client().post(url).timeout(ASK).send().await;
-        if let Err(e) = said.and_then(reqwest::Response::error_for_status) {
-            tracing::info!(shard, "the copy that leads could not be told: {e}");
-        }
+        said.and_then(reqwest::Response::error_for_status).map(drop).map_err(|e| e.to_string())
     }
 
     /// A copy that follows the one here says that its process ends.

@@ -8,6 +8,8 @@ Left out, as the in-memory client has it wrong or not at all:
 - relevance feedback over sparse vectors and multivectors: the client has it for dense ones only;
 - `lookup_from` of relevance feedback, and ids in it over prefetches: the client looks them up in the collection itself, and lets them take places in
   the prefetches;
+- discovery of points that are as near to one side of a pair as to the other: rounding decides which counts, and the client scales vectors of length
+  one again at each look;
 - a score threshold of a prefetch whose scores are not those of its distance, over Euclid and Manhattan: the client compares the wrong way round
   (qdrant-client issue 1370). Of the query itself the threshold is computed here, so there it is compared.
 """
@@ -22,6 +24,12 @@ from .schema import Schema
 
 # More than a collection here can have.
 ALL = 1000
+# Scores that are nearer to each other, relative to 1 or their size, are one.
+ALIKE = 2e-5
+
+
+def alike(a: float, b: float) -> bool:
+    return abs(a - b) <= ALIKE * max(1.0, abs(a))
 
 
 @dataclass
@@ -110,6 +118,7 @@ class Queries:
                 asked.query = m.DiscoverQuery(discover=m.DiscoverInput(target=self.example(using, lookup), context=self.pairs(using, lookup, least=rng.choice([0, 1]))))
                 if asked.query.discover.context == []:
                     asked.query.discover.context = self.pairs(using, lookup)
+                asked.needs += self.decided(asked)
             case 8:
                 asked.query = m.ContextQuery(context=self.pairs(using, lookup))
             case _:
@@ -118,6 +127,19 @@ class Queries:
         asked.derived = draw > 3
         asked.lower_is_better = draw <= 3 and kind.lower_is_better()
         return asked
+
+    def decided(self, asked: Asked) -> list[m.Filter]:
+        """Without the points that a pair of a discovery can't tell apart."""
+        context, undecided = asked.query.discover.context, set()
+        for pair in context if isinstance(context, list) else [context]:
+            near, far = self.nearness(asked, pair.positive), self.nearness(asked, pair.negative)
+            undecided |= {i for i in near.keys() & far.keys() if alike(near[i], far[i])}
+        return [m.Filter(must_not=[m.HasIdCondition(has_id=sorted(undecided, key=str))])] if undecided else []
+
+    def nearness(self, asked: Asked, example) -> dict:
+        """Scores of all points against one example, by id."""
+        query = {"query": m.NearestQuery(nearest=example), "using": asked.using, "lookup_from": asked.lookup, "search_params": asked.params}
+        return {p.id: p.score for p in self.answer({k: v for k, v in query.items() if v is not None}) or []}
 
     # --- prefetches
 
@@ -146,7 +168,7 @@ class Queries:
             found = self.scores(made, root)
             if found is None:
                 continue
-            clear = all(abs(a - b) > 2e-5 * max(1.0, abs(a)) for a, b in zip(found, found[1:]))
+            clear = not any(alike(a, b) for a, b in zip(found, found[1:]))
             if not clear and (ordered or made.limit != ALL):
                 continue
             # Scores that are nearly, but not quite, the same spread the last digit over the whole range when they are normalized.
