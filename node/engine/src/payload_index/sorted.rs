@@ -36,7 +36,8 @@ impl Ordered for i64 {
 
 impl Ordered for f64 {
     fn to_bits(self) -> u64 {
-        let bits = f64::to_bits(self);
+        // Zero is one number, whatever its sign.
+        let bits = f64::to_bits(self + 0.0);
         if bits & SIGN == 0 { bits ^ SIGN } else { !bits }
     }
     fn from_bits(bits: u64) -> Self {
@@ -114,7 +115,8 @@ mod tests {
     #[test]
     fn bits_keep_the_order() {
         let floats =
-            [f64::NEG_INFINITY, f64::MIN, -1.5, -0.0, 0.0, f64::MIN_POSITIVE, 2.0, f64::MAX, f64::INFINITY];
+            [f64::NEG_INFINITY, f64::MIN, -1.5, 0.0, f64::MIN_POSITIVE, 2.0, f64::MAX, f64::INFINITY];
+        assert_eq!(Ordered::to_bits(-0.0), Ordered::to_bits(0.0));
         assert!(floats.windows(2).all(|w| Ordered::to_bits(w[0]) < Ordered::to_bits(w[1])));
         assert!(
             floats.iter().all(|f| <f64 as Ordered>::from_bits(Ordered::to_bits(*f)).to_bits() == f.to_bits())

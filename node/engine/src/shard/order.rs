@@ -35,14 +35,14 @@ fn is_ordered(schema: &FieldSchema) -> bool {
 fn value_of(kind: FieldType, value: &Value) -> Option<OrderValue> {
     match (kind, value) {
         (FieldType::Integer, Value::Number(n)) => n.as_i64().map(OrderValue::Integer),
-        (FieldType::Float, Value::Number(n)) => n.as_f64().map(OrderValue::Float),
+        (FieldType::Float, Value::Number(n)) => n.as_f64().map(|f| OrderValue::Float(f + 0.0)),
         (FieldType::Datetime, Value::String(text)) => parse_datetime(text).map(OrderValue::Integer),
         _ => None,
     }
 }
 
 impl OrderValue {
-    /// By number; values of one index are of one kind.
+    /// By number, zero being one whatever its sign; values of one index are of one kind.
     pub fn compare(self, other: Self) -> Ordering {
         match (self, other) {
             (OrderValue::Integer(a), OrderValue::Integer(b)) => a.cmp(&b),
@@ -53,7 +53,7 @@ impl OrderValue {
     fn as_f64(self) -> f64 {
         match self {
             OrderValue::Integer(i) => i as f64,
-            OrderValue::Float(f) => f,
+            OrderValue::Float(f) => f + 0.0,
         }
     }
 }
