@@ -155,14 +155,14 @@ impl Liveness {
     }
 
     /// Pods that missed a renewal: a dead one must not hold up the reconcile that replaces it.
-    pub fn late(&self, namespace: &str, name: &str) -> BTreeSet<String> {
+    pub fn late(&self, namespace: &str, name: &str) -> BTreeMap<String, Standing> {
         let now = self.now();
         let judges = self.judges.lock();
         let Some(judge) = judges.get(&(namespace.to_owned(), name.to_owned())) else {
-            return BTreeSet::new();
+            return BTreeMap::new();
         };
-        let late = |pod: &&String| matches!(judge.standing(pod, now), Standing::Late | Standing::Silent(_));
-        judge.seen.keys().filter(late).cloned().collect()
+        let standings = judge.seen.keys().map(|pod| (pod.clone(), judge.standing(pod, now)));
+        standings.filter(|(_, s)| matches!(s, Standing::Late | Standing::Silent(_))).collect()
     }
 
     fn needed(&self, scope: Option<&String>) -> bool {

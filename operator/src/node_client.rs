@@ -26,11 +26,14 @@ use serde::de::DeserializeOwned;
 
 use crate::certificates::PeerCertificates;
 use crate::error::{Error, Result};
+use crate::liveness::Standing;
 use crate::names;
 
 const CONNECT: Duration = Duration::from_secs(3);
 const STATUS: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_secs(1);
+/// What a silent node says changes nothing for its shards.
+const SILENT: Duration = Duration::from_millis(250);
 const PLACE: Duration = Duration::from_secs(10);
 const SCHEMA: Duration = Duration::from_secs(60);
 const OBJECTS: Duration = Duration::from_secs(600);
@@ -152,8 +155,13 @@ impl NodeClient {
     }
 
     /// What a node says of itself; one that may be dead isn't waited for long.
-    pub async fn status(&self, pod: &str, late: bool) -> Result<NodeStatus> {
-        self.call(pod, Method::GET, "status", None::<&()>, if late { LATE } else { STATUS }).await
+    pub async fn status(&self, pod: &str, standing: Standing) -> Result<NodeStatus> {
+        let patience = match standing {
+            Standing::Silent(_) => SILENT,
+            Standing::Late => LATE,
+            Standing::Alive | Standing::Unknown => STATUS,
+        };
+        self.call(pod, Method::GET, "status", None::<&()>, patience).await
     }
 
     /// Lets a node make a copy of a shard that it hasn't got.

@@ -1,7 +1,7 @@
 //! Reads what is there: the collection, what it owns, its pods, and what the nodes say of themselves.
 //! Decides nothing; a node that doesn't answer is an observation, not an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -103,7 +103,7 @@ pub async fn observe(
     collection: VectorCollection,
     certificates: Option<PeerCertificates>,
     nodes: Option<&NodeClient>,
-    late: &BTreeSet<String>,
+    late: &BTreeMap<String, Standing>,
 ) -> Result<Observed> {
     let namespace = collection.namespace().ok_or(Error::Malformed("namespace"))?;
     let (name, uid) = (collection.name_any(), collection.uid().ok_or(Error::Malformed("uid"))?);
@@ -170,13 +170,14 @@ where
 async fn statuses(
     nodes: &NodeClient,
     pods: &[Pod],
-    late: &BTreeSet<String>,
+    late: &BTreeMap<String, Standing>,
 ) -> BTreeMap<String, std::result::Result<NodeStatus, String>> {
     nodes.locate(pods);
     let running = pods.iter().filter(|p| nodes.knows(&p.name_any()));
     let asked = running.map(|pod| async {
         let pod = pod.name_any();
-        let answer = nodes.status(&pod, late.contains(&pod)).await.map_err(|e| e.to_string());
+        let answer =
+            nodes.status(&pod, late.get(&pod).copied().unwrap_or_default()).await.map_err(|e| e.to_string());
         (pod, answer)
     });
     join_all(asked).await.into_iter().collect()
