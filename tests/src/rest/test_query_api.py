@@ -248,6 +248,16 @@ def test_groups(both, kind, key):
             assert all(abs(x.score - y.score) < 2e-4 * max(1, abs(y.score)) and x.payload == y.payload for x, y in zip(a.hits, b.hits))
 
 
+def test_groups_are_found_behind_points_that_name_none(node):
+    """Many points are nearer that have a value, but one that no group is named by."""
+    assert node.request("PUT", "/collections/behind", {"vectors": {"size": 1, "distance": "Dot"}})[0] == 200
+    at = lambda i: {"near": "first"} if i == 0 else {"near": {"lat": i, "lon": 0}} if i < 400 else {"near": f"last {i}"}
+    points = [{"id": i, "vector": [1000 - i], "payload": at(i)} for i in range(402)]
+    assert node.request("PUT", "/collections/behind/points?wait=true", {"points": points})[0] == 200
+    code, answer = node.request("POST", "/collections/behind/points/query/groups", {"query": [1], "group_by": "near", "limit": 2, "group_size": 1})
+    assert code == 200 and [g["id"] for g in answer["result"]["groups"]] == ["first", "last 400"], answer
+
+
 def test_groups_of_merged_lists_and_records_beside_them(both):
     remote, local, name = both
     wide = [m.Prefetch(query=A, using="a", limit=EVERYTHING), m.Prefetch(query=B, using="b", limit=EVERYTHING)]

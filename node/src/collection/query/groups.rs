@@ -66,15 +66,18 @@ impl Asking<'_> {
                 return self.shown_groups(groups, r.with_lookup, &mut shown).await;
             }
         }
+        let mut count = numbers[0];
         for _ in 0..FURTHER {
             let mut further = stage.clone();
             further.filter = both(further.filter, groups.left(&r.group_by));
-            let found = self.round(&further, numbers[0], &key).await?;
-            let nothing = found.is_empty();
+            let found = self.round(&further, count, &key).await?;
+            let all = found.len() < count;
             groups.add(found, &key)?;
-            if nothing || groups.are_full() {
+            if all || groups.are_full() {
                 break;
             }
+            // Points whose values name no group come again: others are behind them.
+            count = count.saturating_mul(GROWTH[1] / GROWTH[0]).min(POINTS_MAX);
         }
         self.shown_groups(groups, r.with_lookup, &mut shown).await
     }
