@@ -26,8 +26,9 @@ pub const GROUPS: usize = 10;
 const GROWTH: [usize; 3] = [2, 8, 32];
 /// Points that are asked for at most at once.
 const POINTS_MAX: usize = 100_000;
-/// Further questions that leave out what is known.
+/// Further questions that leave out what is known, each for so many times the points of the one before.
 const FURTHER: usize = 6;
+const FURTHER_GROWTH: usize = 4;
 
 /// Refuses values out of range.
 pub fn validate(r: &QueryGroupsRequest, path: &str) -> Result<()> {
@@ -77,7 +78,7 @@ impl Asking<'_> {
                 break;
             }
             // Points whose values name no group come again: others are behind them.
-            count = count.saturating_mul(GROWTH[1] / GROWTH[0]).min(POINTS_MAX);
+            count = count.saturating_mul(FURTHER_GROWTH).min(POINTS_MAX);
         }
         self.shown_groups(groups, r.with_lookup, &mut shown).await
     }

@@ -138,8 +138,8 @@ class Queries:
 
     def nearness(self, asked: Asked, example) -> dict:
         """Scores of all points against one example, by id."""
-        query = {"query": m.NearestQuery(nearest=example), "using": asked.using, "lookup_from": asked.lookup, "search_params": asked.params}
-        return {p.id: p.score for p in self.answer({k: v for k, v in query.items() if v is not None}) or []}
+        nearest = Asked(query=m.NearestQuery(nearest=example), using=asked.using, lookup=asked.lookup, params=asked.params)
+        return {p.id: p.score for p in self.answer(nearest.given()) or []}
 
     # --- prefetches
 
