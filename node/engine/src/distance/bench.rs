@@ -82,7 +82,7 @@ impl Points {
         self.len() == 0
     }
 
-    /// Sums of products of the query's codes with each point's. Panics unless there is room for exactly all.
+    /// Sums of products of the query's codes with each point's, of their upper halves where these are apart. Panics unless there is room for exactly all.
     pub fn sums(&self, out: &mut [[i32; 4]]) {
         assert_eq!(out.len() * 4, self.len());
         // SAFETY: there is room for each four points.
@@ -114,11 +114,17 @@ unsafe fn sums_with<I: Isa>(points: &Points, out: &mut [[i32; 4]]) {
 
 #[inline(always)]
 unsafe fn sums_of<I: Isa>(points: &Points, lines: usize, out: &mut [[i32; 4]]) {
-    let (rows, query) = (points.codes.codes().as_ptr(), points.query.codes.as_ptr().cast());
+    let ((rows, lower), query) = (points.codes.codes(), points.query.codes.as_ptr().cast());
+    let lines = if lower.is_some() { lines / 2 } else { lines };
     for (four, sums) in out.iter_mut().enumerate() {
-        let rows = [0, 1, 2, 3].map(|i| rows.wrapping_add((4 * four + i) * lines * LINE_BYTES));
+        let rows = [0, 1, 2, 3].map(|i| rows.as_ptr().wrapping_add((4 * four + i) * lines * LINE_BYTES));
         // SAFETY: the caller says that there are so many points, each of so many lines; the query has one row's.
-        *sums = unsafe { I::codes4(rows, query, lines) };
+        *sums = unsafe {
+            match lower.is_some() {
+                true => I::nibbles4(rows, query, lines),
+                false => I::codes4(rows, query, lines),
+            }
+        };
     }
 }
 

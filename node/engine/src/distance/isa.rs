@@ -49,6 +49,19 @@ pub(crate) trait Isa {
     /// a line.
     unsafe fn codes4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4];
 
+    /// Sums of products of one `i8` query with four rows of four-bit codes, exact for queries within ± 127: `lines` lines
+    /// of a row, in the layout of a half of [`crate::quantization::halves`], for twice as many of the query.
+    ///
+    /// # Safety
+    /// As for [`Isa::codes4`], the query being good for twice as many bytes.
+    unsafe fn nibbles4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4];
+
+    /// Sum of products of two rows of four-bit codes, each of `lines` lines.
+    ///
+    /// # Safety
+    /// As for [`Isa::codes4`].
+    unsafe fn nibbles_pair(a: *const u8, b: *const u8, lines: usize) -> i32;
+
     /// Sum of `(a - 128) × (b - 128)` for codes from 1 to 255, modulo 2^32; `sum_b` is the sum of `b - 128`.
     ///
     /// # Safety

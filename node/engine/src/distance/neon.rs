@@ -94,6 +94,51 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    unsafe fn nibbles4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines, or twice as many of the query.
+        unsafe {
+            let low = vdupq_n_u8(15);
+            let mut sums = [vdupq_n_s32(0); 4];
+            for part in 0..lines * LINE_BYTES / 16 {
+                let (line, within) = (part / 4, 16 * (part % 4));
+                let first = query.add(2 * line * LINE_BYTES + within);
+                let (p, q) = (vld1q_s8(first), vld1q_s8(first.add(LINE_BYTES)));
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let codes = vld1q_u8(row.add(16 * part));
+                    let c = vreinterpretq_s8_u8(vandq_u8(codes, low));
+                    let d = vreinterpretq_s8_u8(vshrq_n_u8::<4>(codes));
+                    *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(c), vget_low_s8(p)));
+                    *sum = vpadalq_s16(*sum, vmull_high_s8(c, p));
+                    *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(d), vget_low_s8(q)));
+                    *sum = vpadalq_s16(*sum, vmull_high_s8(d, q));
+                }
+            }
+            [vaddvq_s32(sums[0]), vaddvq_s32(sums[1]), vaddvq_s32(sums[2]), vaddvq_s32(sums[3])]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines.
+        unsafe {
+            let low = vdupq_n_u8(15);
+            let mut sum = vdupq_n_u32(0);
+            for part in 0..lines * LINE_BYTES / 16 {
+                let (a, b) = (vld1q_u8(a.add(16 * part)), vld1q_u8(b.add(16 * part)));
+                let (x, y) = (vandq_u8(a, low), vandq_u8(b, low));
+                // Two products of at most 15 × 15 fit into 16 bits.
+                let near =
+                    vmlal_u8(vmull_u8(vget_low_u8(x), vget_low_u8(y)), vget_high_u8(x), vget_high_u8(y));
+                let (x, y) = (vshrq_n_u8::<4>(a), vshrq_n_u8::<4>(b));
+                let far =
+                    vmlal_u8(vmull_u8(vget_low_u8(x), vget_low_u8(y)), vget_high_u8(x), vget_high_u8(y));
+                sum = vpadalq_u16(sum, vaddq_u16(near, far));
+            }
+            vaddvq_u32(sum) as i32
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS] {
         // SAFETY: the caller's conditions; every group has 16 bytes in both.
         unsafe {

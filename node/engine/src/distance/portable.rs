@@ -68,6 +68,37 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
+    unsafe fn nibbles4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
+        // SAFETY: the caller says that it is good for so many bytes.
+        let query = unsafe { std::slice::from_raw_parts(query, 2 * lines * LINE_BYTES) };
+        rows.map(|row| {
+            // SAFETY: as above.
+            let row = unsafe { std::slice::from_raw_parts(row, lines * LINE_BYTES) };
+            let mut sum = 0i32;
+            for (row, query) in row.chunks_exact(LINE_BYTES).zip(query.chunks_exact(2 * LINE_BYTES)) {
+                let (first, second) = query.split_at(LINE_BYTES);
+                for i in 0..LINE_BYTES {
+                    let products = i32::from(row[i] & 15) * i32::from(first[i])
+                        + i32::from(row[i] >> 4) * i32::from(second[i]);
+                    sum = sum.wrapping_add(products);
+                }
+            }
+            sum
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+        let n = lines * LINE_BYTES;
+        // SAFETY: the caller says that both are good for `n` bytes.
+        let (a, b) = unsafe { (std::slice::from_raw_parts(a, n), std::slice::from_raw_parts(b, n)) };
+        let product = |(&a, &b): (&u8, &u8)| {
+            i32::from(a & 15) * i32::from(b & 15) + i32::from(a >> 4) * i32::from(b >> 4)
+        };
+        a.iter().zip(b).map(product).sum()
+    }
+
+    #[inline(always)]
     unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS] {
         // SAFETY: the caller says that both are good for `groups × 16` bytes.
         let (codes, tables) = unsafe {

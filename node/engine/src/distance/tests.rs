@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::isa::{IsaKind, LINE_BYTES, available};
 use super::portable::Portable;
 use super::*;
-use crate::quantization::lines::Lines;
+use crate::quantization::{halves, lines::Lines};
 
 /// All kernels of one set on the same input.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ struct Results {
     floats: [f32; 3],
     codes: [i32; 4],
     pair: i32,
+    nibbles: [[i32; 4]; 2],
+    nibbles_pair: i32,
     groups: [i16; isa::BLOCK_LINKS],
     above: u32,
     not_below: usize,
@@ -23,6 +25,14 @@ struct Input<'a> {
     b: &'a [f32],
     rows: &'a [Vec<u8>; 4],
     query: &'a [i8],
+}
+
+/// The upper and the lower halves of codes, as far as lines come in twos.
+fn halves_of(codes: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let codes = &codes[..codes.len() / (2 * LINE_BYTES) * 2 * LINE_BYTES];
+    let (mut upper, mut lower) = (vec![0; codes.len() / 2], vec![0; codes.len() / 2]);
+    halves::split(codes, &mut upper, &mut lower);
+    (upper, lower)
 }
 
 #[inline(always)]
@@ -37,6 +47,10 @@ unsafe fn all<I: Isa>(input: &Input) -> Results {
     let query: Vec<u8> = input.query.iter().map(|&q| q as u8).collect();
     let query = aligned(&query);
     let rows = [0, 1, 2, 3].map(|i| kept[i].as_ptr());
+    let pairs = input.query.len() / LINE_BYTES / 2;
+    let halves = [0, 1, 2, 3].map(|i| halves_of(&input.rows[i]));
+    let halves = halves.map(|(upper, lower)| [aligned(&upper), aligned(&lower)]);
+    let half = |h: usize| [0, 1, 2, 3].map(|i: usize| halves[i][h].as_ptr());
     // Entries of tables are below twice of what stands for zero.
     let tables: Vec<u8> = input.rows[2].iter().map(|b| b % 64).collect();
     let tables = aligned(&tables);
@@ -52,6 +66,8 @@ unsafe fn all<I: Isa>(input: &Input) -> Results {
                 input.rows[1].iter().map(|&c| i32::from(c) - 128).sum(),
                 lines,
             ),
+            nibbles: [0, 1].map(|h| I::nibbles4(half(h), query.as_ptr().cast(), pairs)),
+            nibbles_pair: I::nibbles_pair(half(0)[0], half(1)[1], pairs),
             above: I::above(&std::array::from_fn(|i| f32::from(input.query[i])), 3.0),
             not_below: I::not_below(a, n / 8, 1.5),
             groups: I::sum_groups(rows[0], tables.as_ptr(), lines / 4 * 16),
@@ -102,6 +118,15 @@ fn check(input: &Input) {
         }
         assert_eq!((got.codes, got.pair, got.groups), (twin.codes, twin.pair, twin.groups), "{kind:?}");
         assert_eq!((got.above, got.not_below), (twin.above, twin.not_below), "{kind:?}");
+        assert_eq!((got.nibbles, got.nibbles_pair), (twin.nibbles, twin.nibbles_pair), "{kind:?}");
+        if (input.query.len() / LINE_BYTES).is_multiple_of(2) {
+            let [upper, lower] = got.nibbles;
+            assert_eq!(
+                std::array::from_fn(|i| 16 * upper[i] + lower[i]),
+                got.codes,
+                "{kind:?}: halves of the codes"
+            );
+        }
     }
 }
 

@@ -34,6 +34,23 @@ unsafe fn added(sums: [__m256i; 4]) -> [i32; 4] {
     }
 }
 
+/// The same of 512 bits each.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn added_512([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+        let all = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+        std::mem::transmute::<__m128i, [i32; 4]>(all)
+    }
+}
+
 /// Four accumulators of eight lanes over the bulk, the tail one by one.
 macro_rules! avx2_sum {
     ($a:ident, $b:ident, $n:ident, |$x:ident, $y:ident, $acc:ident| $step:expr, |$s:ident, $t:ident| $tail:expr) => {{
@@ -183,6 +200,50 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn nibbles4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines, or twice as many of the query.
+        unsafe {
+            let (low, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+            let mut sums = [_mm256_setzero_si256(); 4];
+            for part in 0..lines * LINE_BYTES / 32 {
+                let (line, within) = (part / 2, 32 * (part % 2));
+                let first = query.add(2 * line * LINE_BYTES + within);
+                let (p, q) =
+                    (_mm256_load_si256(first.cast()), _mm256_load_si256(first.add(LINE_BYTES).cast()));
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let codes = _mm256_load_si256(row.add(32 * part).cast());
+                    let c = _mm256_and_si256(codes, low);
+                    let d = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), low);
+                    // Four products of at most 15 × 127 fit into 16 bits.
+                    let products = _mm256_add_epi16(_mm256_maddubs_epi16(c, p), _mm256_maddubs_epi16(d, q));
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+                }
+            }
+            added(sums)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines.
+        unsafe {
+            let (low, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+            let mut sum = _mm256_setzero_si256();
+            for part in 0..lines * LINE_BYTES / 32 {
+                let (a, b) =
+                    (_mm256_load_si256(a.add(32 * part).cast()), _mm256_load_si256(b.add(32 * part).cast()));
+                let near = _mm256_maddubs_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
+                let (a, b) = (_mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b));
+                let far = _mm256_maddubs_epi16(_mm256_and_si256(a, low), _mm256_and_si256(b, low));
+                // Four products of at most 15 × 15 fit into 16 bits.
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(near, far), ones));
+            }
+            let all = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+            std::mem::transmute::<__m128i, [i32; 4]>(all).into_iter().sum()
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS] {
         // SAFETY: the caller's conditions; two groups are 32 bytes of both, and four entries of tables fit into a byte.
         unsafe {
@@ -287,13 +348,7 @@ impl Isa for Avx512 {
                     *sum = _mm512_dpbusd_epi32(*sum, _mm512_load_si512(row.add(at).cast()), q);
                 }
             }
-            let [a, b, c, d] = sums;
-            let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-            let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-            let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-            let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
-            let all = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
-            std::mem::transmute::<__m128i, [i32; 4]>(all)
+            added_512(sums)
         }
     }
 
@@ -310,6 +365,43 @@ impl Isa for Avx512 {
                 sum = _mm512_dpbusd_epi32(sum, x, y);
             }
             _mm512_reduce_add_epi32(sum).wrapping_sub(sum_b.wrapping_mul(128))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles4(rows: [*const u8; 4], query: *const i8, lines: usize) -> [i32; 4] {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines, or twice as many of the query.
+        unsafe {
+            let low = _mm512_set1_epi8(15);
+            let mut sums = [_mm512_setzero_si512(); 4];
+            for line in 0..lines {
+                let at = line * LINE_BYTES;
+                let p = _mm512_load_si512(query.add(2 * at).cast());
+                let q = _mm512_load_si512(query.add(2 * at + LINE_BYTES).cast());
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    let codes = _mm512_load_si512(row.add(at).cast());
+                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(codes, low), p);
+                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_and_si512(_mm512_srli_epi16::<4>(codes), low), q);
+                }
+            }
+            added_512(sums)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles_pair(a: *const u8, b: *const u8, lines: usize) -> i32 {
+        // SAFETY: the caller's conditions; no load goes past `lines` lines.
+        unsafe {
+            let low = _mm512_set1_epi8(15);
+            let mut sums = [_mm512_setzero_si512(); 2];
+            for line in 0..lines {
+                let at = line * LINE_BYTES;
+                let (a, b) = (_mm512_load_si512(a.add(at).cast()), _mm512_load_si512(b.add(at).cast()));
+                sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_and_si512(a, low), _mm512_and_si512(b, low));
+                let (a, b) = (_mm512_srli_epi16::<4>(a), _mm512_srli_epi16::<4>(b));
+                sums[1] = _mm512_dpbusd_epi32(sums[1], _mm512_and_si512(a, low), _mm512_and_si512(b, low));
+            }
+            _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
         }
     }
 

@@ -14,7 +14,7 @@ use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK, Shape};
 use super::multi::{MultiPairs, MultiScorer};
 use super::search::{Links, beam, climb};
-use super::search_space::{CodeScorer, RawScorer, Scorer, SketchedScorer};
+use super::search_space::{CodeScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer};
 use crate::cancel::Cancel;
 use crate::distance::isa::{Isa, per_isa};
 use crate::error::Result;
@@ -360,6 +360,16 @@ per_isa! {
 macro_rules! with_material {
     ($growing:ident, $offset:ident, $scratch:ident, |$scorer:ident, $pairs:ident| $body:expr) => {
         match $growing.recipe.material {
+            Material::Codes { codes, sums, .. } if codes.codes().1.is_some() => {
+                let mut query = std::mem::take(&mut $scratch.ctx.query);
+                codes.prepare_to_build($growing.recipe.material.row($offset), &mut query);
+                {
+                    let $scorer = HalvesScorer::<I, 0>::new(codes, &query);
+                    let $pairs = CodePairs::new(codes, sums);
+                    $body
+                }
+                $scratch.ctx.query = query;
+            }
             Material::Codes { codes, sums, .. } if codes.sketches().is_some() => {
                 let mut query = std::mem::take(&mut $scratch.ctx.query);
                 codes.prepare_sketch($growing.recipe.material.row($offset), &mut query);

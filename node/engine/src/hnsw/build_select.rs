@@ -5,6 +5,7 @@ use super::search_space::similarity;
 use crate::config::Distance;
 use crate::distance::isa::{Isa, LINE_BYTES};
 use crate::quantization::ScalarCodes;
+use crate::quantization::halves::{STEPS, TWICE_LOWEST};
 
 /// What a graph is built on: codes, or raw rows where there are none.
 #[derive(Clone, Copy)]
@@ -42,6 +43,7 @@ pub(super) struct CodePairs<'a> {
     terms: &'a [f32],
     sums: &'a [i32],
     lines: usize,
+    halved: bool,
     dim: f32,
     dot: bool,
     mean_squared: f32,
@@ -50,12 +52,14 @@ pub(super) struct CodePairs<'a> {
 impl<'a> CodePairs<'a> {
     pub(super) fn new(codes: &'a ScalarCodes, sums: &'a [i32]) -> Self {
         assert_eq!(sums.len(), codes.len() as usize);
+        let (rows, lower) = codes.codes();
         Self {
-            codes: codes.codes(),
+            codes: rows,
             scales: codes.scales(),
             terms: codes.terms(),
             sums,
             lines: codes.stride() / LINE_BYTES,
+            halved: lower.is_some(),
             dim: codes.dim() as f32,
             dot: codes.distance() == Distance::Dot,
             mean_squared: crate::distance::dot(codes.mean(), codes.mean()),
@@ -63,19 +67,38 @@ impl<'a> CodePairs<'a> {
     }
 }
 
+impl CodePairs<'_> {
+    /// The sum of products of what the upper halves of two points stand for, from that of the halves themselves and, for each
+    /// point, twice the sum of what its own stand for.
+    #[inline(always)]
+    fn steps_of(&self, products: i32, twice_a: i32, twice_b: i32) -> f32 {
+        // (2·16·a + l)(2·16·b + l) = 4·16²·ab + l·(2·16·a + l) + l·(2·16·b + l) - l², summed.
+        let (step, lowest) = (i64::from(2 * STEPS), i64::from(TWICE_LOWEST));
+        let mixed = lowest * (i64::from(twice_a) + i64::from(twice_b));
+        let squares = lowest * lowest * (self.lines * LINE_BYTES) as i64;
+        (step * step * i64::from(products) + mixed - squares) as f32 / 4.0
+    }
+}
+
 impl Pairs for CodePairs<'_> {
     #[inline(always)]
     unsafe fn pair<I: Isa>(&self, a: u32, b: u32) -> f32 {
         let (a, b) = (a as usize, b as usize);
-        let stride = self.lines * LINE_BYTES;
+        let lines = if self.halved { self.lines / 2 } else { self.lines };
         // SAFETY: all arrays have an element for each point.
         unsafe {
-            let rows = self.codes.as_ptr();
+            let row = |point: usize| self.codes.as_ptr().add(point * lines * LINE_BYTES);
             let (sum_a, sum_b) = (*self.sums.get_unchecked(a), *self.sums.get_unchecked(b));
-            let steps = I::codes_pair(rows.add(a * stride), rows.add(b * stride), sum_b, self.lines) as f32;
+            let (sum_a, sum_b, steps) = match self.halved {
+                true => {
+                    let products = I::nibbles_pair(row(a), row(b), lines);
+                    (sum_a as f32 / 2.0, sum_b as f32 / 2.0, self.steps_of(products, sum_a, sum_b))
+                }
+                false => (sum_a as f32, sum_b as f32, I::codes_pair(row(a), row(b), sum_b, lines) as f32),
+            };
             let ([mid_a, step_a], [mid_b, step_b]) =
                 (*self.scales.get_unchecked(a), *self.scales.get_unchecked(b));
-            let mixed = mid_a * (step_b * sum_b as f32) + mid_b * (step_a * sum_a as f32);
+            let mixed = mid_a * (step_b * sum_b) + mid_b * (step_a * sum_a);
             let product = self.dim * (mid_a * mid_b) + mixed + (step_a * step_b) * steps;
             let terms = *self.terms.get_unchecked(a) + *self.terms.get_unchecked(b);
             if self.dot { product + terms + self.mean_squared } else { 2.0 * product - terms }

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK};
 use super::multi::MultiScorer;
-use super::search_space::{CodeScorer, ExampleScorer, RawScorer, Scorer, SketchedScorer, Space};
+use super::search_space::{
+    CodeScorer, ExampleScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer, Space,
+};
 use crate::distance::TopK;
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
+use crate::quantization::{CodeQuery, ScalarCodes};
 use crate::segment::Deleted;
 
 /// Which points may be answered. All of them are walked through.
@@ -77,6 +80,11 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
                 6 => walk_in::<I, _>(walk, &CodeScorer::<I, 6>::new(codes, query), ctx),
                 12 => walk_in::<I, _>(walk, &CodeScorer::<I, 12>::new(codes, query), ctx),
                 _ => walk_in::<I, _>(walk, &CodeScorer::<I, 0>::new(codes, query), ctx),
+            },
+            Space::Halves { codes, query } => match codes.stride() / LINE_BYTES {
+                6 => walk_in::<I, _>(walk, &HalvesScorer::<I, 6>::new(codes, query), ctx),
+                24 => walk_in::<I, _>(walk, &HalvesScorer::<I, 24>::new(codes, query), ctx),
+                _ => walk_in::<I, _>(walk, &HalvesScorer::<I, 0>::new(codes, query), ctx),
             },
             Space::Sketched { codes, query } => match codes.stride() / LINE_BYTES {
                 6 => walk_in::<I, _>(walk, &SketchedScorer::<I, 6>::new(codes, query), ctx),
@@ -416,11 +424,14 @@ unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
     // SAFETY: passed on to the caller.
     unsafe {
         match *space {
-            Space::Codes { codes, query } => match codes.stride() / LINE_BYTES {
-                6 => scan_in(&CodeScorer::<I, 6>::new(codes, query), ctx),
-                12 => scan_in(&CodeScorer::<I, 12>::new(codes, query), ctx),
-                _ => scan_in(&CodeScorer::<I, 0>::new(codes, query), ctx),
-            },
+            // Who scans reads rows in order, where whole codes cost little more than their halves.
+            Space::Codes { codes, query } | Space::Halves { codes, query } => {
+                match codes.stride() / LINE_BYTES {
+                    6 => scan_in(&CodeScorer::<I, 6>::new(codes, query), ctx),
+                    12 => scan_in(&CodeScorer::<I, 12>::new(codes, query), ctx),
+                    _ => scan_in(&CodeScorer::<I, 0>::new(codes, query), ctx),
+                }
+            }
             Space::Sketched { codes, query } => match codes.stride() / LINE_BYTES {
                 6 => scan_pruned(&SketchedScorer::<I, 6>::new(codes, query), ctx),
                 _ => scan_pruned(&SketchedScorer::<I, 0>::new(codes, query), ctx),
@@ -583,5 +594,29 @@ unsafe fn rescore_with<I: Isa>(
         // SAFETY: a slice is a space of one row, as long as the query.
         let score = unsafe { RawScorer::<I>::new(row, distance, query).score(0) };
         take(i, score);
+    }
+}
+
+/// Scores by whole codes what a walk by their upper halves has found, and puts it in order.
+pub(crate) fn score_by_codes(codes: &ScalarCodes, query: &CodeQuery, found: &mut [(f32, u32)]) {
+    assert!(found.iter().all(|&(_, offset)| offset < codes.len()), "points of this segment");
+    // SAFETY: checked above.
+    unsafe { score_found_any(codes, query, found) }
+    found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+}
+
+per_isa! {
+    unsafe fn score_found_any(codes: &ScalarCodes, query: &CodeQuery, found: &mut [(f32, u32)]) -> () => score_found_with;
+}
+
+#[inline(always)]
+unsafe fn score_found_with<I: Isa>(codes: &ScalarCodes, query: &CodeQuery, found: &mut [(f32, u32)]) {
+    let scorer = CodeScorer::<I, 0>::new(codes, query);
+    found.iter().for_each(|&(_, offset)| scorer.prefetch(offset));
+    for four in found.chunks_mut(4) {
+        let batch = std::array::from_fn(|k| four[k.min(four.len() - 1)].1);
+        // SAFETY: the caller answers for what was found.
+        let scores = unsafe { scorer.score4(batch) };
+        four.iter_mut().zip(scores).for_each(|(found, score)| found.0 = score);
     }
 }

@@ -6,6 +6,7 @@ use super::multi::MultiRows;
 use crate::config::Distance;
 use crate::distance::isa::{Isa, LINE_BYTES};
 use crate::distance::{Examples, cosine};
+use crate::quantization::halves::{STEPS, TWICE_LOWEST};
 use crate::quantization::sketch::SketchQuery;
 use crate::quantization::{CodeQuery, ScalarCodes};
 
@@ -13,6 +14,11 @@ use crate::quantization::{CodeQuery, ScalarCodes};
 #[derive(Clone, Copy)]
 pub(crate) enum Space<'a> {
     Codes {
+        codes: &'a ScalarCodes,
+        query: &'a CodeQuery,
+    },
+    /// By the upper halves of codes.
+    Halves {
         codes: &'a ScalarCodes,
         query: &'a CodeQuery,
     },
@@ -42,7 +48,9 @@ impl Space<'_> {
     /// Number of points, so that every smaller offset may be scored.
     pub(crate) fn len(&self) -> u32 {
         match self {
-            Space::Codes { codes, .. } | Space::Sketched { codes, .. } => codes.len(),
+            Space::Codes { codes, .. } | Space::Halves { codes, .. } | Space::Sketched { codes, .. } => {
+                codes.len()
+            }
             Space::Raw { rows, query, .. } => (rows.len() / query.len()) as u32,
             Space::Examples { rows, examples } => (rows.len() / examples.dim()) as u32,
             Space::Multi { points, .. } => points.len(),
@@ -82,7 +90,10 @@ pub(crate) trait Scorer {
 
 /// Scores by codes. `LINES`, if not 0, is the number of lines of a row, so that the kernel is unrolled.
 pub(crate) struct CodeScorer<'a, I, const LINES: usize> {
+    /// Whole, or their upper halves.
     codes: *const u8,
+    /// The lower halves, if they are apart.
+    lower: Option<*const u8>,
     scales: *const [f32; 2],
     terms: *const f32,
     query: &'a CodeQuery,
@@ -94,8 +105,10 @@ impl<'a, I: Isa, const LINES: usize> CodeScorer<'a, I, LINES> {
     pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
         let lines = codes.stride() / LINE_BYTES;
         assert!(query.codes.len() == codes.stride() && (LINES == 0 || LINES == lines));
+        let (rows, lower) = codes.codes();
         Self {
-            codes: codes.codes().as_ptr(),
+            codes: rows.as_ptr(),
+            lower: lower.map(<[u8]>::as_ptr),
             scales: codes.scales().as_ptr(),
             terms: codes.terms().as_ptr(),
             query,
@@ -108,23 +121,43 @@ impl<'a, I: Isa, const LINES: usize> CodeScorer<'a, I, LINES> {
     fn lines(&self) -> usize {
         if LINES == 0 { self.lines } else { LINES }
     }
-}
 
-impl<I: Isa, const LINES: usize> Scorer for CodeScorer<'_, I, LINES> {
+    /// Asks for one of four bits or of eight a component, as they lie in `rows`.
     #[inline(always)]
-    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
-        let stride = self.lines() * LINE_BYTES;
-        let q = self.query;
-        // SAFETY: the offsets are rows of these arrays, whose lengths `ScalarCodes` keeps equal; the query is one
-        // row long, as `new` asserts.
+    fn prefetch_row(&self, rows: *const u8, lines: usize, offset: u32) {
+        let row = rows.wrapping_add(offset as usize * lines * LINE_BYTES);
+        for line in 0..lines.min(16) {
+            I::prefetch(row.wrapping_add(line * LINE_BYTES));
+        }
+    }
+
+    /// Sums of products of the query with rows of half as many lines as it has.
+    ///
+    /// # Safety
+    /// As for [`Scorer::score4`].
+    #[inline(always)]
+    unsafe fn half_sums(&self, half: *const u8, offsets: [u32; 4]) -> [i32; 4] {
+        let lines = self.lines() / 2;
+        // SAFETY: the offsets are rows, as the caller says; the query is one row long, as `new` asserts.
         unsafe {
-            let rows = offsets.map(|o| self.codes.add(o as usize * stride));
-            let sums = I::codes4(rows, q.codes.as_ptr().cast(), self.lines());
+            let rows = offsets.map(|o| half.add(o as usize * lines * LINE_BYTES));
+            I::nibbles4(rows, self.query.codes.as_ptr().cast(), lines)
+        }
+    }
+
+    /// Similarities from the sums of products of codes.
+    ///
+    /// # Safety
+    /// As for [`Scorer::score4`].
+    #[inline(always)]
+    unsafe fn similarities(&self, offsets: [u32; 4], sums: [f32; 4]) -> [f32; 4] {
+        let q = self.query;
+        // SAFETY: the offsets are below the lengths of these arrays, which `ScalarCodes` keeps equal.
+        unsafe {
             let mut out = [0f32; 4];
             for k in 0..4 {
                 let [mid, step] = *self.scales.add(offsets[k] as usize);
-                let product = sums[k].wrapping_sub(q.bias) as f32 * q.step_factor;
-                out[k] = q.add + mid * q.mid_factor + step * product;
+                out[k] = q.add + mid * q.mid_factor + step * (sums[k] * q.step_factor);
             }
             if q.with_terms {
                 for k in 0..4 {
@@ -134,14 +167,71 @@ impl<I: Isa, const LINES: usize> Scorer for CodeScorer<'_, I, LINES> {
             out
         }
     }
+}
+
+impl<I: Isa, const LINES: usize> Scorer for CodeScorer<'_, I, LINES> {
+    #[inline(always)]
+    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
+        // SAFETY: passed on to the caller; the query is one row long, as `new` asserts.
+        unsafe {
+            let sums = match self.lower {
+                Some(lower) => {
+                    let (upper, lower) =
+                        (self.half_sums(self.codes, offsets), self.half_sums(lower, offsets));
+                    std::array::from_fn(|k| upper[k].wrapping_mul(STEPS).wrapping_add(lower[k]))
+                }
+                None => {
+                    let rows = offsets.map(|o| self.codes.add(o as usize * self.lines() * LINE_BYTES));
+                    I::codes4(rows, self.query.codes.as_ptr().cast(), self.lines())
+                }
+            };
+            self.similarities(offsets, sums.map(|sum| sum.wrapping_sub(self.query.bias) as f32))
+        }
+    }
 
     #[inline(always)]
     fn prefetch(&self, offset: u32) {
-        let row = self.codes.wrapping_add(offset as usize * self.lines() * LINE_BYTES);
-        for line in 0..self.lines().min(16) {
-            I::prefetch(row.wrapping_add(line * LINE_BYTES));
+        match self.lower {
+            Some(lower) => {
+                self.prefetch_row(self.codes, self.lines() / 2, offset);
+                self.prefetch_row(lower, self.lines() / 2, offset);
+            }
+            None => self.prefetch_row(self.codes, self.lines(), offset),
         }
         I::prefetch(self.scales.wrapping_add(offset as usize).cast());
+    }
+}
+
+/// Scores by the upper halves of codes. `LINES` is that of whole rows.
+pub(crate) struct HalvesScorer<'a, I, const LINES: usize> {
+    codes: CodeScorer<'a, I, LINES>,
+    /// What the sum of products would be if all upper halves were zero.
+    lowest: f32,
+}
+
+impl<'a, I: Isa, const LINES: usize> HalvesScorer<'a, I, LINES> {
+    pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
+        let codes = CodeScorer::new(codes, query);
+        assert!(codes.lower.is_some());
+        // The bias is the sum of the query's codes, 128 times.
+        Self { codes, lowest: query.bias as f32 / 128.0 * (TWICE_LOWEST as f32 / 2.0) }
+    }
+}
+
+impl<I: Isa, const LINES: usize> Scorer for HalvesScorer<'_, I, LINES> {
+    #[inline(always)]
+    unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            let sums = self.codes.half_sums(self.codes.codes, offsets);
+            self.codes.similarities(offsets, sums.map(|sum| sum as f32 * STEPS as f32 + self.lowest))
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, offset: u32) {
+        self.codes.prefetch_row(self.codes.codes, self.codes.lines() / 2, offset);
+        I::prefetch(self.codes.scales.wrapping_add(offset as usize).cast());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Quantized codes of vectors: small enough to be read by the thousand, exact enough to find the candidates that
 //! the raw vectors then put in order.
 
+pub(crate) mod halves;
 pub(crate) mod kernels;
 pub(crate) mod lines;
 pub(crate) mod rotation;

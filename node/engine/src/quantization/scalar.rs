@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use super::halves;
 use super::kernels::{RowScale, fill_tables, quantize_query, quantize_row};
 use super::lines::Lines;
 use super::rotation::Rotation;
@@ -23,6 +24,8 @@ use crate::file::{SealedFile, SealedWriter};
 const KIND_SCALAR: u32 = 1;
 /// The same of rotated vectors.
 const KIND_ROTATED: u32 = 2;
+/// The same with the halves of codes apart.
+const KIND_HALVED: u32 = 3;
 const HEADER_BYTES: u64 = 64;
 /// Vectors of fewer components have no sketches unless nothing else is to stay in RAM: their codes are hardly longer.
 const SKETCHED_MIN: usize = 256;
@@ -56,12 +59,15 @@ pub struct ScalarCodes {
     distance: Distance,
     dim: usize,
     len: u32,
-    /// Bytes of a row, padded to whole lines with [`PAD`].
+    /// Codes of a row, padded to whole lines with [`PAD`].
     stride: usize,
     /// Rotated if the codes are.
     mean: Vec<f32>,
     rotation: Option<Rotation>,
+    /// Whole, or their upper halves: see [`halves`].
     codes: Section,
+    /// The lower halves, where they are apart.
+    lower: Option<Section>,
     /// (mid, step) of each vector.
     scales: Section,
     /// For Cosine and Euclid the squared length of the centred vector, for Dot its product with the mean.
@@ -117,7 +123,8 @@ impl ScalarCodes {
         stride_of(dim) >= SKETCHED_MIN || (sketches_only && dim >= SKETCHED_ONLY_MIN)
     }
 
-    /// Codes of `rows`, whose mean is `mean`. Also gives the sums of the codes, which building a graph needs.
+    /// Codes of `rows`, whose mean is `mean`. Also gives the sums of the codes, less 128 each, which building a graph needs; where
+    /// their halves are apart, twice those of what the upper ones stand for.
     pub fn encode(
         distance: Distance,
         dim: usize,
@@ -170,23 +177,61 @@ impl ScalarCodes {
         }
         let (codes, scales, terms) = (Section::Ram(codes), Section::Ram(scales), Section::Ram(terms));
         let len = len as u32;
-        let mut all =
-            Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches: None };
+        let mut all = Self {
+            distance,
+            dim,
+            len,
+            stride,
+            mean,
+            rotation,
+            codes,
+            lower: None,
+            scales,
+            terms,
+            sketches: None,
+        };
         if form == CodeForm::Sketched {
             all.sketches = Some(Sketches::encode(&all, pool)?);
+            if stride >= SKETCHED_MIN && halves::serves(stride) {
+                sums = all.split(pool)?;
+            }
         }
         Ok((all, sums))
     }
 
+    /// Takes the halves of codes apart. Gives the sums of what the upper ones stand for, twice.
+    fn split(&mut self, pool: &rayon::ThreadPool) -> Result<Vec<i32>> {
+        use rayon::prelude::*;
+        let half = self.stride / 2;
+        let mut upper = HugeBuffer::zeroed(self.len as usize * half)?;
+        let mut lower = HugeBuffer::zeroed(self.len as usize * half)?;
+        let mut sums = vec![0i32; self.len as usize];
+        pool.install(|| {
+            let halves = upper.par_chunks_exact_mut(half).zip(lower.par_chunks_exact_mut(half));
+            let rows = self.codes.par_chunks_exact(self.stride).zip(halves);
+            rows.zip(sums.par_iter_mut()).with_min_len(256).for_each(|((codes, (upper, lower)), sum)| {
+                halves::split(codes, upper, lower);
+                *sum = halves::twice_sum(codes);
+            });
+        });
+        (self.codes, self.lower) = (Section::Ram(upper), Some(Section::Ram(lower)));
+        Ok(sums)
+    }
+
     /// Writes them as the body of a sealed file.
     pub fn write(&self, w: &mut SealedWriter) -> Result<()> {
-        let kind = if self.rotation.is_some() { KIND_ROTATED } else { KIND_SCALAR };
+        let kind = match (&self.rotation, &self.lower) {
+            (Some(_), Some(_)) => KIND_HALVED,
+            (Some(_), None) => KIND_ROTATED,
+            (None, _) => KIND_SCALAR,
+        };
         let sketched = u32::from(self.sketches.is_some());
         let header = [kind, self.dim as u32, self.len, self.stride as u32, sketched];
         w.write(cast::bytes(&header))?;
         w.align(HEADER_BYTES)?;
         let sketches: &[u8] = self.sketches.as_ref().map_or(&[], |s| s.rows());
-        for part in [cast::bytes(&self.mean), &self.scales, &self.terms, sketches, &self.codes] {
+        let lower: &[u8] = self.lower.as_deref().unwrap_or(&[]);
+        for part in [cast::bytes(&self.mean), &self.scales, &self.terms, sketches, &self.codes, lower] {
             w.write(part)?;
             w.align(LINE_BYTES as u64)?;
         }
@@ -205,7 +250,8 @@ impl ScalarCodes {
         let ram = in_ram != CodesInRam::None;
         let header: &[u32] = cast::numbers(file.checked(0..HEADER_BYTES)?)?;
         let stride = stride_of(dim);
-        let rotated = header[0] == KIND_ROTATED;
+        let halved = header[0] == KIND_HALVED && halves::serves(stride);
+        let rotated = halved || header[0] == KIND_ROTATED;
         if !(rotated || header[0] == KIND_SCALAR) || header[1..4] != [dim as u32, len, stride as u32] {
             return Err(file.corrupt("codes of another kind or shape than the segment's"));
         }
@@ -229,8 +275,13 @@ impl ScalarCodes {
             _ => None,
         };
         let codes_in_ram = ram && (in_ram == CodesInRam::All || sketches.is_none());
-        let codes = Section::load(file, section(rows * stride as u64), codes_in_ram)?;
-        Ok(Self { distance, dim, len, stride, mean, rotation, codes, scales, terms, sketches })
+        let row_bytes = if halved { stride / 2 } else { stride } as u64;
+        let codes = Section::load(file, section(rows * row_bytes), codes_in_ram)?;
+        let lower = match halved {
+            true => Some(Section::load(file, section(rows * row_bytes), codes_in_ram)?),
+            false => None,
+        };
+        Ok(Self { distance, dim, len, stride, mean, rotation, codes, lower, scales, terms, sketches })
     }
 
     /// Number of rows.
@@ -246,7 +297,7 @@ impl ScalarCodes {
     /// Bytes held in RAM.
     pub fn ram_bytes(&self) -> u64 {
         let sketches = self.sketches.as_ref().map(Sketches::rows);
-        let all = [&self.codes, &self.scales, &self.terms].into_iter().chain(sketches);
+        let all = [&self.codes, &self.scales, &self.terms].into_iter().chain(&self.lower).chain(sketches);
         all.map(Section::ram_bytes).sum::<u64>() + self.mean.len() as u64 * 4
     }
 
@@ -259,6 +310,11 @@ impl ScalarCodes {
         self.mean.len()
     }
 
+    /// Whether walks look at the upper halves of codes: in a mapped file sketches are fewer pages.
+    pub(crate) fn is_walked_by_halves(&self) -> bool {
+        self.lower.is_some() && self.codes.ram_bytes() > 0
+    }
+
     pub(crate) fn is_rotated(&self) -> bool {
         self.rotation.is_some()
     }
@@ -268,18 +324,34 @@ impl ScalarCodes {
     }
 
     /// Writes to `out` what the codes of a point stand for, without the mean.
-    pub(crate) fn decode(&self, offset: u32, out: &mut [f32]) {
+    pub(crate) fn decode<'a>(&'a self, offset: u32, out: &mut [f32]) {
         let [mid, step] = self.scales()[offset as usize];
-        let codes = &self.codes()[offset as usize * self.stride..][..self.width()];
-        out.iter_mut().zip(codes).for_each(|(v, &c)| *v = mid + step * (f32::from(c) - 128.0));
+        let fill = |out: &mut [f32], codes: &[u8]| {
+            out.iter_mut().zip(codes).for_each(|(v, &c)| *v = mid + step * (f32::from(c) - 128.0));
+        };
+        let row_bytes = self.row_bytes();
+        let row = |rows: &'a [u8]| &rows[offset as usize * row_bytes..][..row_bytes];
+        match &self.lower {
+            None => fill(&mut out[..self.width()], row(&self.codes)),
+            Some(lower) => {
+                let lines = halves::joined(row(&self.codes), row(lower));
+                lines.zip(out.chunks_mut(halves::PAIR)).for_each(|(codes, out)| fill(out, &codes));
+            }
+        }
     }
 
     pub(crate) fn stride(&self) -> usize {
         self.stride
     }
 
-    pub(crate) fn codes(&self) -> &[u8] {
-        &self.codes
+    /// Codes, or their upper halves, and their lower halves, if they are apart.
+    pub(crate) fn codes(&self) -> (&[u8], Option<&[u8]>) {
+        (&self.codes, self.lower.as_deref())
+    }
+
+    /// Bytes of a row of each of [`Self::codes`].
+    fn row_bytes(&self) -> usize {
+        if self.lower.is_some() { self.stride / 2 } else { self.stride }
     }
 
     pub(crate) fn scales(&self) -> &[[f32; 2]] {
@@ -323,11 +395,21 @@ impl ScalarCodes {
     /// How far similarities by codes are from the true ones, as a standard deviation: the roundings of the point's
     /// components and of the query's are independent of each other.
     pub(crate) fn noise(&self, query: &CodeQuery, offset: u32) -> f32 {
+        self.noise_of(query, offset, 1)
+    }
+
+    /// The same for the upper halves of codes.
+    pub(crate) fn noise_of_halves(&self, query: &CodeQuery, offset: u32) -> f32 {
+        self.noise_of(query, offset, halves::STEPS)
+    }
+
+    /// Of a point whose components are rounded to so many steps of its codes.
+    fn noise_of(&self, query: &CodeQuery, offset: u32, steps: i32) -> f32 {
         let [_, step] = self.scales()[offset as usize];
         let weight = if query.with_terms { 2.0 } else { 1.0 };
         // A sixth of the range that the codes cover is about the deviation of components, so that lengths follow.
         let length = step * (254.0 / 6.0) * (self.width() as f32).sqrt();
-        let (of_point, of_query) = (weight * step * query.length, query.step_factor * length);
+        let (of_point, of_query) = (weight * step * steps as f32 * query.length, query.step_factor * length);
         ((of_point * of_point + of_query * of_query) / 12.0).sqrt()
     }
 

@@ -46,9 +46,9 @@ proptest! {
 
     #[test]
     fn codes_give_nearly_the_similarities_of_the_vectors(
-        dim in 1usize..200,
+        dim in 1usize..400,
         offset in -3f32..3.0,
-        values in prop::collection::vec(-1f32..1.0, 200 * 9),
+        values in prop::collection::vec(-1f32..1.0, 400 * 9),
     ) {
         let values: Vec<f32> = values[..dim * 9].iter().map(|v| v + offset).collect();
         for distance in [Distance::Dot, Distance::Euclid, Distance::Cosine] {

@@ -7,10 +7,10 @@ use crate::config::Distance;
 use crate::distance::TopK;
 use crate::error::{Error, Result};
 use crate::hnsw::inline::InlineLinks;
-use crate::hnsw::search::{Allow, Mode, Walk, count_ones, rescore, scan, walk};
+use crate::hnsw::search::{Allow, Mode, Walk, count_ones, rescore, scan, score_by_codes, walk};
 use crate::hnsw::search_inline::walk_inline;
 use crate::hnsw::{Graph, SearchContext, Space};
-use crate::quantization::ScalarCodes;
+use crate::quantization::{CodeQuery, ScalarCodes};
 use crate::query::Plan;
 use crate::segment::Passing;
 
@@ -241,12 +241,32 @@ impl Search<'_> {
                 return Ok(true);
             }
         }
-        let settled = walk(&this, &self.space(&mut prepared)?, ctx);
+        let settled = match self.codes.filter(|codes| codes.is_walked_by_halves()) {
+            Some(codes) => {
+                codes.prepare(self.query.target.vector(), &mut prepared);
+                let settled = walk(&this, &Space::Halves { codes, query: &prepared }, ctx);
+                self.score_by_codes(codes, &prepared, &mut ctx.found);
+                settled
+            }
+            None => walk(&this, &self.space(&mut prepared)?, ctx),
+        };
         ctx.query = prepared;
         Ok(settled)
     }
 
-    fn space<'a>(&'a self, prepared: &'a mut crate::quantization::CodeQuery) -> Result<Space<'a>> {
+    /// Keeps of what a walk by the upper halves of codes has found what may be among the best by whole codes.
+    fn score_by_codes(&self, codes: &ScalarCodes, query: &CodeQuery, found: &mut Vec<(f32, u32)>) {
+        if let Some(&(last, offset)) = found.get(self.query.k - 1) {
+            let least = last - SURE * codes.noise_of_halves(query, offset);
+            let near = found.partition_point(|&(score, _)| score >= least);
+            let asked =
+                if self.query.params.quantization.oversampling.is_some() { self.candidates } else { 0 };
+            found.truncate(near.max(asked));
+        }
+        score_by_codes(codes, query, found);
+    }
+
+    fn space<'a>(&'a self, prepared: &'a mut CodeQuery) -> Result<Space<'a>> {
         Ok(match self.codes {
             Some(codes) => {
                 codes.prepare_sketch(self.query.target.vector(), prepared);
