@@ -44,7 +44,7 @@ pub(super) struct CodePairs<'a> {
     sums: &'a [i32],
     lines: usize,
     halved: bool,
-    dim: f32,
+    width: usize,
     dot: bool,
     mean_squared: f32,
 }
@@ -60,7 +60,7 @@ impl<'a> CodePairs<'a> {
             sums,
             lines: codes.stride() / LINE_BYTES,
             halved: lower.is_some(),
-            dim: codes.dim() as f32,
+            width: codes.width(),
             dot: codes.distance() == Distance::Dot,
             mean_squared: crate::distance::dot(codes.mean(), codes.mean()),
         }
@@ -75,7 +75,7 @@ impl CodePairs<'_> {
         // (2·16·a + l)(2·16·b + l) = 4·16²·ab + l·(2·16·a + l) + l·(2·16·b + l) - l², summed.
         let (step, lowest) = (i64::from(2 * STEPS), i64::from(TWICE_LOWEST));
         let mixed = lowest * (i64::from(twice_a) + i64::from(twice_b));
-        let squares = lowest * lowest * (self.lines * LINE_BYTES) as i64;
+        let squares = lowest * lowest * self.width as i64;
         (step * step * i64::from(products) + mixed - squares) as f32 / 4.0
     }
 }
@@ -99,7 +99,7 @@ impl Pairs for CodePairs<'_> {
             let ([mid_a, step_a], [mid_b, step_b]) =
                 (*self.scales.get_unchecked(a), *self.scales.get_unchecked(b));
             let mixed = mid_a * (step_b * sum_b) + mid_b * (step_a * sum_a);
-            let product = self.dim * (mid_a * mid_b) + mixed + (step_a * step_b) * steps;
+            let product = self.width as f32 * (mid_a * mid_b) + mixed + (step_a * step_b) * steps;
             let terms = *self.terms.get_unchecked(a) + *self.terms.get_unchecked(b);
             if self.dot { product + terms + self.mean_squared } else { 2.0 * product - terms }
         }

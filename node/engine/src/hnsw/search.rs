@@ -86,7 +86,8 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
                 24 => walk_in::<I, _>(walk, &HalvesScorer::<I, 24>::new(codes, query), ctx),
                 _ => walk_in::<I, _>(walk, &HalvesScorer::<I, 0>::new(codes, query), ctx),
             },
-            Space::Sketched { codes, query } => match codes.stride() / LINE_BYTES {
+            Space::Sketched { codes, query } => match query.sketch.words() {
+                // As many as lines of codes, 64 components being a line of codes and a word of signs.
                 6 => walk_in::<I, _>(walk, &SketchedScorer::<I, 6>::new(codes, query), ctx),
                 _ => walk_in::<I, _>(walk, &SketchedScorer::<I, 0>::new(codes, query), ctx),
             },
@@ -432,7 +433,7 @@ unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
                     _ => scan_in(&CodeScorer::<I, 0>::new(codes, query), ctx),
                 }
             }
-            Space::Sketched { codes, query } => match codes.stride() / LINE_BYTES {
+            Space::Sketched { codes, query } => match query.sketch.words() {
                 6 => scan_pruned(&SketchedScorer::<I, 6>::new(codes, query), ctx),
                 _ => scan_pruned(&SketchedScorer::<I, 0>::new(codes, query), ctx),
             },

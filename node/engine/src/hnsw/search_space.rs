@@ -246,7 +246,8 @@ pub(crate) struct SketchedScorer<'a, I, const LINES: usize> {
 impl<'a, I: Isa, const LINES: usize> SketchedScorer<'a, I, LINES> {
     pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
         let (rows, row_bytes) = codes.sketches().expect("looked at only where there are some").raw();
-        assert!(query.sketch.words() * 64 == codes.width());
+        let words = query.sketch.words();
+        assert!(words * 64 == codes.width() && (LINES == 0 || LINES == words));
         Self { codes: CodeScorer::new(codes, query), rows, row_bytes, query: &query.sketch }
     }
 

@@ -15,14 +15,9 @@ pub(crate) const STEPS: i32 = 16;
 /// Twice what code 0 of an upper half stands for, in steps of whole codes: the middle of the codes that have it, less 128.
 pub(crate) const TWICE_LOWEST: i32 = STEPS - 1 - 256;
 
-/// Whether rows of so many bytes can be taken apart.
-pub(super) fn serves(stride: usize) -> bool {
-    stride.is_multiple_of(PAIR)
-}
-
 /// Takes the codes of a row apart.
 pub(crate) fn split(codes: &[u8], upper: &mut [u8], lower: &mut [u8]) {
-    assert!(serves(codes.len()) && upper.len() * 2 == codes.len() && lower.len() == upper.len());
+    assert!(codes.len().is_multiple_of(PAIR) && upper.len() * 2 == codes.len() && lower.len() == upper.len());
     let lines = upper.chunks_exact_mut(LINE_BYTES).zip(lower.chunks_exact_mut(LINE_BYTES));
     for (codes, (upper, lower)) in codes.chunks_exact(PAIR).zip(lines) {
         let (first, second) = codes.split_at(LINE_BYTES);

@@ -59,7 +59,7 @@ pub struct ScalarCodes {
     distance: Distance,
     dim: usize,
     len: u32,
-    /// Codes of a row, padded to whole lines with [`PAD`].
+    /// Codes of a row, padded to whole lines with [`PAD`], or with zeros to twos of lines if their halves are apart.
     stride: usize,
     /// Rotated if the codes are.
     mean: Vec<f32>,
@@ -107,8 +107,8 @@ impl CodeQuery {
 }
 
 /// Bytes of a row of codes.
-fn stride_of(dim: usize) -> usize {
-    dim.next_multiple_of(LINE_BYTES)
+fn stride_of(dim: usize, halved: bool) -> usize {
+    dim.next_multiple_of(if halved { halves::PAIR } else { LINE_BYTES })
 }
 
 impl ScalarCodes {
@@ -120,7 +120,7 @@ impl ScalarCodes {
 
     /// Whether vectors so long get sketches. `sketches_only`: nothing else of them is to stay in RAM.
     pub(crate) fn is_sketched(dim: usize, sketches_only: bool) -> bool {
-        stride_of(dim) >= SKETCHED_MIN || (sketches_only && dim >= SKETCHED_ONLY_MIN)
+        stride_of(dim, false) >= SKETCHED_MIN || (sketches_only && dim >= SKETCHED_ONLY_MIN)
     }
 
     /// Codes of `rows`, whose mean is `mean`. Also gives the sums of the codes, less 128 each, which building a graph needs; where
@@ -136,11 +136,12 @@ impl ScalarCodes {
         use rayon::prelude::*;
         assert!(Self::serves(distance) && mean.len() == dim && rows.len().is_multiple_of(dim));
         let len = rows.len() / dim;
-        let stride = stride_of(dim);
+        let halved = form == CodeForm::Sketched && Self::is_sketched(dim, false);
+        let stride = stride_of(dim, halved);
         let rotation = (form != CodeForm::Plain).then(|| Rotation::new(dim));
         let width = rotation.as_ref().map_or(dim, Rotation::width);
         let mut codes = HugeBuffer::zeroed(len * stride)?;
-        if stride > width {
+        if stride > width && !halved {
             codes.fill(PAD);
         }
         let mut scales = HugeBuffer::zeroed(len * 8)?;
@@ -192,9 +193,9 @@ impl ScalarCodes {
         };
         if form == CodeForm::Sketched {
             all.sketches = Some(Sketches::encode(&all, pool)?);
-            if stride >= SKETCHED_MIN && halves::serves(stride) {
-                sums = all.split(pool)?;
-            }
+        }
+        if halved {
+            sums = all.split(pool)?;
         }
         Ok((all, sums))
     }
@@ -202,7 +203,7 @@ impl ScalarCodes {
     /// Takes the halves of codes apart. Gives the sums of what the upper ones stand for, twice.
     fn split(&mut self, pool: &rayon::ThreadPool) -> Result<Vec<i32>> {
         use rayon::prelude::*;
-        let half = self.stride / 2;
+        let (half, width) = (self.stride / 2, self.width());
         let mut upper = HugeBuffer::zeroed(self.len as usize * half)?;
         let mut lower = HugeBuffer::zeroed(self.len as usize * half)?;
         let mut sums = vec![0i32; self.len as usize];
@@ -211,7 +212,7 @@ impl ScalarCodes {
             let rows = self.codes.par_chunks_exact(self.stride).zip(halves);
             rows.zip(sums.par_iter_mut()).with_min_len(256).for_each(|((codes, (upper, lower)), sum)| {
                 halves::split(codes, upper, lower);
-                *sum = halves::twice_sum(codes);
+                *sum = halves::twice_sum(&codes[..width]);
             });
         });
         (self.codes, self.lower) = (Section::Ram(upper), Some(Section::Ram(lower)));
@@ -249,8 +250,8 @@ impl ScalarCodes {
     ) -> Result<Self> {
         let ram = in_ram != CodesInRam::None;
         let header: &[u32] = cast::numbers(file.checked(0..HEADER_BYTES)?)?;
-        let stride = stride_of(dim);
-        let halved = header[0] == KIND_HALVED && halves::serves(stride);
+        let halved = header[0] == KIND_HALVED;
+        let stride = stride_of(dim, halved);
         let rotated = halved || header[0] == KIND_ROTATED;
         if !(rotated || header[0] == KIND_SCALAR) || header[1..4] != [dim as u32, len, stride as u32] {
             return Err(file.corrupt("codes of another kind or shape than the segment's"));

@@ -130,18 +130,24 @@ fn share(len: u32, percent: u64) -> Bitset {
 
 #[test]
 fn every_filter_and_metric_is_answered_with_the_nearest() {
-    for (distance, quantized, inline) in [
-        (Distance::Cosine, true, false),
-        (Distance::Cosine, false, false),
-        (Distance::Cosine, true, true),
-        (Distance::Dot, true, false),
-        (Distance::Dot, true, true),
-        (Distance::Euclid, true, false),
-        (Distance::Euclid, true, true),
-        (Distance::Manhattan, true, true),
-        (Distance::CosineAsSent, true, true),
+    // From 193 dimensions on walks look at the upper halves of codes.
+    for (distance, dim, quantized, inline) in [
+        (Distance::Cosine, DIM, true, false),
+        (Distance::Cosine, DIM, false, false),
+        (Distance::Cosine, DIM, true, true),
+        (Distance::Dot, DIM, true, false),
+        (Distance::Dot, DIM, true, true),
+        (Distance::Euclid, DIM, true, false),
+        (Distance::Euclid, DIM, true, true),
+        (Distance::Manhattan, DIM, true, true),
+        (Distance::CosineAsSent, DIM, true, true),
+        (Distance::Cosine, 200, true, false),
+        (Distance::Dot, 300, true, false),
+        (Distance::Euclid, 200, true, false),
     ] {
-        let f = fixture(spec(distance, quantized, inline), rows(distance, 12_000, 1), 10, GraphPlan::Build);
+        let spec = VectorSpec { dim, ..spec(distance, quantized, inline) };
+        let rows = crate::hnsw::tests::clustered(distance, dim, 12_000, 1);
+        let f = fixture(spec, rows, 10, GraphPlan::Build);
         let none = Deleted::none(f.vectors.len());
         let mut some = none.clone();
         (0..f.vectors.len()).step_by(9).for_each(|o| {
@@ -154,7 +160,7 @@ fn every_filter_and_metric_is_answered_with_the_nearest() {
                 let (recall, got) = f.recall(&Ask { deleted, passing: passing.as_ref(), params, k: 10 });
                 assert!(
                     recall >= 0.98,
-                    "{distance:?} {quantized} {inline} {percent:?} {got:?}: recall {recall}"
+                    "{distance:?} {dim} {quantized} {inline} {percent:?} {got:?}: recall {recall}"
                 );
                 assert_eq!(got, plan, "{distance:?} {percent:?}");
             };
@@ -376,6 +382,8 @@ fn every_kind_finds_the_nearest_with_the_memory_that_it_says() {
     check_kinds(64, (64 + 12, 32 + 12));
     check_kinds(128, (128 + 12, 32 + 12));
     check_kinds(384, (384 + 64 + 12, 64 + 12));
+    // Rows whose halves are apart are padded to twos of lines.
+    check_kinds(300, (384 + 64 + 12, 64 + 12));
     // Too few signs to tell points apart.
     check_kinds(40, (64 + 12, 64 + 12));
 }
