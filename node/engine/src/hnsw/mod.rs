@@ -13,6 +13,7 @@ pub(crate) mod multi;
 pub(crate) mod search;
 mod search_beam;
 pub(crate) mod search_inline;
+pub(crate) mod search_rescore;
 mod search_space;
 #[cfg(test)]
 pub(crate) mod tests;

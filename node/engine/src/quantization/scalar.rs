@@ -44,6 +44,13 @@ pub enum CodeForm {
     Sketched,
 }
 
+impl CodeForm {
+    /// Whether the halves of the codes of vectors so long are apart.
+    fn is_halved(self, dim: usize) -> bool {
+        self == CodeForm::Sketched && ScalarCodes::is_sketched(dim, false)
+    }
+}
+
 /// Which parts of the codes are copied into RAM; the others are read from the mapped file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodesInRam {
@@ -136,7 +143,7 @@ impl ScalarCodes {
         use rayon::prelude::*;
         assert!(Self::serves(distance) && mean.len() == dim && rows.len().is_multiple_of(dim));
         let len = rows.len() / dim;
-        let halved = form == CodeForm::Sketched && Self::is_sketched(dim, false);
+        let halved = form.is_halved(dim);
         let stride = stride_of(dim, halved);
         let rotation = (form != CodeForm::Plain).then(|| Rotation::new(dim));
         let width = rotation.as_ref().map_or(dim, Rotation::width);
@@ -191,13 +198,19 @@ impl ScalarCodes {
             terms,
             sketches: None,
         };
-        if form == CodeForm::Sketched {
-            all.sketches = Some(Sketches::encode(&all, pool)?);
-        }
-        if halved {
-            sums = all.split(pool)?;
-        }
+        all.complete(form, &mut sums, pool)?;
         Ok((all, sums))
+    }
+
+    /// Adds to whole codes what goes with them.
+    fn complete(&mut self, form: CodeForm, sums: &mut Vec<i32>, pool: &rayon::ThreadPool) -> Result<()> {
+        if form == CodeForm::Sketched {
+            self.sketches = Some(Sketches::encode(self, pool)?);
+        }
+        if form.is_halved(self.dim) {
+            *sums = self.split(pool)?;
+        }
+        Ok(())
     }
 
     /// Takes the halves of codes apart. Gives the sums of what the upper ones stand for, twice.
