@@ -114,13 +114,14 @@ unsafe fn sums_with<I: Isa>(points: &Points, out: &mut [[i32; 4]]) {
 
 #[inline(always)]
 unsafe fn sums_of<I: Isa>(points: &Points, lines: usize, out: &mut [[i32; 4]]) {
-    let ((rows, lower), query) = (points.codes.codes(), points.query.codes.as_ptr().cast());
-    let lines = if lower.is_some() { lines / 2 } else { lines };
+    let (rows, query) = (points.codes.codes().0, points.query.codes.as_ptr().cast());
+    let halved = points.codes.is_halved();
+    let lines = if halved { lines / 2 } else { lines };
     for (four, sums) in out.iter_mut().enumerate() {
         let rows = [0, 1, 2, 3].map(|i| rows.as_ptr().wrapping_add((4 * four + i) * lines * LINE_BYTES));
         // SAFETY: the caller says that there are so many points, each of so many lines; the query has one row's.
         *sums = unsafe {
-            match lower.is_some() {
+            match halved {
                 true => I::nibbles4(rows, query, lines),
                 false => I::codes4(rows, query, lines),
             }

@@ -34,7 +34,20 @@ unsafe fn added(sums: [__m256i; 4]) -> [i32; 4] {
     }
 }
 
-/// The same of 512 bits each.
+/// The sum of all lanes, modulo 2^32.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn total(sums: __m256i) -> i32 {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let all = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        std::mem::transmute::<__m128i, [i32; 4]>(all).into_iter().fold(0, i32::wrapping_add)
+    }
+}
+
+/// [`added`] of 512 bits each.
 ///
 /// # Safety
 /// The processor has AVX-512.
@@ -193,9 +206,7 @@ impl Isa for Avx2 {
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
                 }
             }
-            let all = _mm256_add_epi32(sums[0], sums[1]);
-            let all = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
-            std::mem::transmute::<__m128i, [i32; 4]>(all).into_iter().fold(0, i32::wrapping_add)
+            total(_mm256_add_epi32(sums[0], sums[1]))
         }
     }
 
@@ -238,8 +249,7 @@ impl Isa for Avx2 {
                 // Four products of at most 15 × 15 fit into 16 bits.
                 sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(near, far), ones));
             }
-            let all = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-            std::mem::transmute::<__m128i, [i32; 4]>(all).into_iter().sum()
+            total(sum)
         }
     }
 

@@ -356,42 +356,42 @@ per_isa! {
         => shrink_with;
 }
 
+/// `$body` with a scorer for the point and the pairs of the codes.
+macro_rules! with_codes {
+    ($codes:ident, $sums:ident, $row:expr, $scratch:ident, $prepare:ident, $kind:ident, |$scorer:ident, $pairs:ident| $body:expr) => {{
+        let mut query = std::mem::take(&mut $scratch.ctx.query);
+        $codes.$prepare($row, &mut query);
+        {
+            let $scorer = $kind::<I, 0>::new($codes, &query);
+            let $pairs = CodePairs::new($codes, $sums);
+            $body
+        }
+        $scratch.ctx.query = query;
+    }};
+}
+
 /// `$body` with a scorer for the point and the pairs of the material.
 macro_rules! with_material {
     ($growing:ident, $offset:ident, $scratch:ident, |$scorer:ident, $pairs:ident| $body:expr) => {
+        let row = $growing.recipe.material.row($offset);
         match $growing.recipe.material {
-            Material::Codes { codes, sums, .. } if codes.codes().1.is_some() => {
-                let mut query = std::mem::take(&mut $scratch.ctx.query);
-                codes.prepare_to_build($growing.recipe.material.row($offset), &mut query);
-                {
-                    let $scorer = HalvesScorer::<I, 0>::new(codes, &query);
-                    let $pairs = CodePairs::new(codes, sums);
+            Material::Codes { codes, sums, .. } if codes.is_halved() => {
+                with_codes!(codes, sums, row, $scratch, prepare_to_build, HalvesScorer, |$scorer, $pairs| {
                     $body
-                }
-                $scratch.ctx.query = query;
+                });
             }
             Material::Codes { codes, sums, .. } if codes.sketches().is_some() => {
-                let mut query = std::mem::take(&mut $scratch.ctx.query);
-                codes.prepare_sketch($growing.recipe.material.row($offset), &mut query);
-                {
-                    let $scorer = SketchedScorer::<I, 0>::new(codes, &query);
-                    let $pairs = CodePairs::new(codes, sums);
+                with_codes!(codes, sums, row, $scratch, prepare_sketch, SketchedScorer, |$scorer, $pairs| {
                     $body
-                }
-                $scratch.ctx.query = query;
+                });
             }
             Material::Codes { codes, sums, .. } => {
-                let mut query = std::mem::take(&mut $scratch.ctx.query);
-                codes.prepare_to_build($growing.recipe.material.row($offset), &mut query);
-                {
-                    let $scorer = CodeScorer::<I, 0>::new(codes, &query);
-                    let $pairs = CodePairs::new(codes, sums);
+                with_codes!(codes, sums, row, $scratch, prepare_to_build, CodeScorer, |$scorer, $pairs| {
                     $body
-                }
-                $scratch.ctx.query = query;
+                });
             }
             Material::Raw { rows, dim, distance } => {
-                let $scorer = RawScorer::<I>::new(rows, distance, $growing.recipe.material.row($offset));
+                let $scorer = RawScorer::<I>::new(rows, distance, row);
                 let $pairs = RawPairs { rows, dim, distance };
                 $body
             }

@@ -52,14 +52,13 @@ pub(super) struct CodePairs<'a> {
 impl<'a> CodePairs<'a> {
     pub(super) fn new(codes: &'a ScalarCodes, sums: &'a [i32]) -> Self {
         assert_eq!(sums.len(), codes.len() as usize);
-        let (rows, lower) = codes.codes();
         Self {
-            codes: rows,
+            codes: codes.codes().0,
             scales: codes.scales(),
             terms: codes.terms(),
             sums,
             lines: codes.stride() / LINE_BYTES,
-            halved: lower.is_some(),
+            halved: codes.is_halved(),
             width: codes.width(),
             dot: codes.distance() == Distance::Dot,
             mean_squared: crate::distance::dot(codes.mean(), codes.mean()),

@@ -211,8 +211,8 @@ pub(crate) struct HalvesScorer<'a, I, const LINES: usize> {
 
 impl<'a, I: Isa, const LINES: usize> HalvesScorer<'a, I, LINES> {
     pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
+        assert!(codes.is_halved());
         let codes = CodeScorer::new(codes, query);
-        assert!(codes.lower.is_some());
         // The bias is the sum of the query's codes, 128 times.
         Self { codes, lowest: query.bias as f32 / 128.0 * (TWICE_LOWEST as f32 / 2.0) }
     }

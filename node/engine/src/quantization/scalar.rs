@@ -324,9 +324,14 @@ impl ScalarCodes {
         self.mean.len()
     }
 
+    /// Whether the halves of codes are apart.
+    pub(crate) fn is_halved(&self) -> bool {
+        self.lower.is_some()
+    }
+
     /// Whether walks look at the upper halves of codes: in a mapped file sketches are fewer pages.
     pub(crate) fn is_walked_by_halves(&self) -> bool {
-        self.lower.is_some() && self.codes.ram_bytes() > 0
+        self.is_halved() && self.codes.ram_bytes() > 0
     }
 
     pub(crate) fn is_rotated(&self) -> bool {
@@ -365,7 +370,7 @@ impl ScalarCodes {
 
     /// Bytes of a row of each of [`Self::codes`].
     fn row_bytes(&self) -> usize {
-        if self.lower.is_some() { self.stride / 2 } else { self.stride }
+        if self.is_halved() { self.stride / 2 } else { self.stride }
     }
 
     pub(crate) fn scales(&self) -> &[[f32; 2]] {
