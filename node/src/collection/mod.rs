@@ -48,6 +48,8 @@ use crate::pool::Deadline;
 
 /// How soon a shard is asked again that is being split.
 const MOVED_WAIT: Duration = Duration::from_millis(50);
+/// How long a call waits for somebody to lead its shard: a planned hand-over takes less.
+const LED_WAIT: Duration = Duration::from_secs(2);
 
 /// A call to the node that holds a shard.
 pub type Remote =
@@ -137,17 +139,38 @@ impl Collection {
             }
             Place::Remote { call: remote, .. } => remote(route.shard, call, deadline).await?,
             Place::Missing(why) => {
-                return Err(ApiError::unavailable(format!(
-                    "shard {} of collection `{}` is not served: {why}",
-                    route.shard,
-                    self.name()
-                )));
+                let served = self.served_soon(route, deadline).await?;
+                let Some(now) = served else {
+                    return Err(ApiError::unavailable(format!(
+                        "shard {} of collection `{}` is not served: {why}",
+                        route.shard,
+                        self.name()
+                    )));
+                };
+                return Box::pin(self.call(&now, call, deadline)).await;
             }
         };
         Ok(match &route.key {
             None => answer,
             Some(key) => shard_keys::stamp(answer, key),
         })
+    }
+
+    /// The way to a shard that nobody served a moment ago, once there is one.
+    async fn served_soon(&self, route: &Route, deadline: Deadline) -> Result<Option<Route>> {
+        let patience = Deadline::after(LED_WAIT.min(deadline.left()));
+        while patience.left() > MOVED_WAIT {
+            tokio::time::sleep(MOVED_WAIT).await;
+            let routes = self.routes.load();
+            let Some(now) = routes.iter().find(|r| r.range == route.range && r.key == route.key) else {
+                let text = format!("the shards of collection `{}` are other ones now", self.name());
+                return Err(ApiError { moved: true, ..ApiError::unavailable(text) });
+            };
+            if !matches!(now.place, Place::Missing(_)) {
+                return Ok(Some(now.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// The same read on every shard; the first error is everybody's, so that no answer is silently smaller.

@@ -177,8 +177,8 @@ async fn a_recovered_shard_is_found_by_the_next_start_and_what_it_replaced_is_re
         node.ok(&format!("PUT {SHARD}/snapshots/recover"), json!({"location": made["name"]})).await;
     }
     let back = ids(&node, "c").await;
-    let TestNode { routes, folder } = node;
-    drop(routes);
+    let TestNode { routes, folder, registry } = node;
+    drop((routes, registry));
     // What a kill would have left of the shard that was replaced, and of one that was never finished.
     let collection = std::fs::read_dir(folder.path().join("collections")).expect("a folder").next();
     let shards = collection.expect("a collection").expect("an entry").path().join("shards");

@@ -1,5 +1,7 @@
 //! The public port in one process: every route through all layers, on a data folder of its own.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ use crate::snapshot::hash::hex;
 pub(super) struct TestNode {
     pub(super) routes: Front,
     pub(super) folder: tempfile::TempDir,
+    pub(super) registry: Arc<Registry>,
 }
 
 impl TestNode {
@@ -44,7 +47,8 @@ impl TestNode {
         let snapshots = Catalog::open(registry.disk.clone(), node.settings.storage.snapshots_dir());
         let state = AppState { registry, snapshots: snapshots.expect("a folder of snapshots") };
         let routes = app::with_layers(super::router(state.clone()), &state.registry);
-        Self { routes: Front::new(state, routes, None), folder }
+        let registry = state.registry.clone();
+        Self { routes: Front::new(state, routes, None), folder, registry }
     }
 
     /// `call` is a method and a path.

@@ -1,8 +1,11 @@
 //! Writes over REST: what each does to points that exist, that don't, and that a condition leaves out.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::tests::TestNode;
+use crate::collection::{Place, Route};
 
 const C: &str = "/collections/c";
 
@@ -147,5 +150,36 @@ async fn a_write_that_is_not_waited_for_is_acknowledged() {
         let result = node.ok(&call, json!({"points": [1]})).await;
         assert_eq!(result["status"], "acknowledged");
         assert!(result["operation_id"].is_u64());
+    }
+}
+
+/// While a copy is about to lead, reads and writes wait for it instead of telling the client to come again.
+#[tokio::test]
+async fn a_shard_that_nobody_leads_for_a_moment_is_waited_for() {
+    let node = with_points().await;
+    let collection = node.registry.find("c").expect("a collection");
+    let served = collection.routes.load_full();
+    let unserved = || {
+        let place = Place::Missing("it is being opened".into());
+        let routes = served.iter().map(|r| Route { place: place.clone(), ..r.clone() }).collect();
+        collection.routes.store(Arc::new(routes));
+    };
+    let calls = [
+        ("POST /collections/c/points/count", json!({})),
+        ("POST /collections/c/points", json!({"ids": [1]})),
+        ("PUT /collections/c/points?wait=true", json!({"points": [{"id": 4, "vector": {"a": [1, 0]}}]})),
+    ];
+    for (call, body) in &calls {
+        unserved();
+        let asked = node.ok(call, body.clone());
+        let leads = async { collection.routes.store(served.clone()) };
+        // Polled in this order: the call has found nobody before there is somebody.
+        tokio::join!(biased; asked, leads);
+    }
+    unserved();
+    for (call, body) in &calls {
+        let expected =
+            "Shard temporarily unavailable: shard 0 of collection `c` is not served: it is being opened";
+        node.check(call, &body.to_string(), (503, expected)).await;
     }
 }
