@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt, Shared, join_all};
 use futures::stream::{self, StreamExt};
@@ -53,6 +53,8 @@ pub struct Context {
     recorder: Recorder,
     attempts: Mutex<HashMap<String, u32>>,
     stores: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Not to be tried before.
+    put_off: Mutex<HashMap<String, Instant>>,
 }
 
 impl Context {
@@ -75,6 +77,7 @@ impl Context {
             machines: Machines::default(),
             attempts: Mutex::new(HashMap::new()),
             stores: Mutex::new(HashMap::new()),
+            put_off: Mutex::new(HashMap::new()),
         }
     }
 
@@ -91,6 +94,21 @@ impl Context {
     pub fn store(&self, collection_uid: &str) -> Option<tokio::sync::OwnedMutexGuard<()>> {
         let store = self.stores.lock().entry(collection_uid.to_owned()).or_default().clone();
         store.try_lock_owned().ok()
+    }
+
+    /// Leaves an object alone for some time. What a try writes into its status calls for the next one at once.
+    pub fn put_off<K: Resource<DynamicType = ()>>(&self, object: &K, wait: Duration) -> Action {
+        let mut put_off = self.put_off.lock();
+        let now = crate::clock::instant();
+        put_off.retain(|_, until| *until > now);
+        put_off.insert(key(object), now + wait);
+        Action::requeue(wait)
+    }
+
+    /// How long an object is still left alone.
+    pub fn is_put_off<K: Resource<DynamicType = ()>>(&self, object: &K) -> Option<Duration> {
+        let until = *self.put_off.lock().get(&key(object))?;
+        Some(until.saturating_duration_since(crate::clock::instant())).filter(|left| !left.is_zero())
     }
 
     /// Tells of one thing that happened. An event that can't be written is no reason to stop.

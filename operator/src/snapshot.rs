@@ -118,6 +118,9 @@ impl Run<'_> {
                 format!("not complete after {} s; {}", self.snapshot.spec.deadline_seconds, before.message);
             return self.fail(before, reason::DEADLINE_EXCEEDED, why).await;
         }
+        if let Some(left) = self.ctx.is_put_off(self.snapshot) {
+            return Ok(Action::requeue(left));
+        }
         let (mut status, stop) = match self.attempt(before, start, deadline).await? {
             (status, Ok(taken)) => return self.complete(status, &taken).await,
             (status, Err(stop)) => (status, stop),
@@ -129,7 +132,7 @@ impl Run<'_> {
                 status.message = why.clone();
                 self.set(&mut status, kind::UPLOADING, true, reason, &why);
                 self.write(&status).await?;
-                Ok(Action::requeue(RETRY))
+                Ok(self.ctx.put_off(self.snapshot, RETRY))
             }
         }
     }

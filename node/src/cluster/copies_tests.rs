@@ -259,6 +259,21 @@ async fn an_emptied_volume_gets_another_copy_under_another_id() {
     nodes.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_was_being_made_is_gone_after_a_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 1).await;
+    nodes.write(0..10).await;
+    nodes.stop(0).await;
+    let unfinished = folder.path().join(pod(0)).join("copies/1-6f9619ff8b86d011b42d00cf4fc964ff.new");
+    RealDisk.create_dir_all(&unfinished.join("shard")).expect("made");
+    nodes.restart(0).await;
+    assert!(!unfinished.exists());
+    until("the copy that is whole leads again", || nodes.leads(0)).await;
+    nodes.check(10).await;
+    nodes.end().await;
+}
+
 /// Says of a copy that it was made long ago.
 fn age(volume: &Path, id: &str) {
     let path = volume.join("copies").join(format!("0-{id}")).join("copy.json");

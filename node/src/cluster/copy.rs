@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// Below the storage folder.
 const COPIES: &str = "copies";
 const TRASH: &str = "trash";
+/// What the name of a copy's folder ends with until it is whole.
+const MAKING: &str = "new";
 /// The engine's files of a copy that was made here, below its folder.
 const FILES: &str = "shard";
 /// What was thrown away is kept for so long, in seconds.
@@ -147,7 +149,7 @@ impl CopyFolder {
 
     /// An empty folder that isn't the copy's yet.
     fn making(&self) -> Result<PathBuf, CopyError> {
-        let making = self.path.with_extension("new");
+        let making = self.path.with_extension(MAKING);
         if self.disk.exists(&making) {
             self.disk.remove_dir_all(&making).map_err(io(format!("clearing {}", making.display())))?;
         }
@@ -264,6 +266,21 @@ pub fn held(disk: &dyn Disk, storage: &Path) -> Result<Vec<(u32, String)>, CopyE
         Some((shard.parse().ok()?, id.to_owned()))
     });
     Ok(parsed.collect())
+}
+
+/// Removes what was being made when the process ended last. Only before anything is made again.
+pub fn clear_unfinished(disk: &dyn Disk, storage: &Path) -> Result<(), CopyError> {
+    let dir = storage.join(COPIES);
+    if !disk.exists(&dir) {
+        return Ok(());
+    }
+    let names = disk.list(&dir).map_err(io(format!("listing {}", dir.display())))?;
+    for unfinished in
+        names.iter().map(|name| dir.join(name)).filter(|p| p.extension().is_some_and(|e| e == MAKING))
+    {
+        disk.remove_dir_all(&unfinished).map_err(io(format!("removing {}", unfinished.display())))?;
+    }
+    Ok(())
 }
 
 /// Removes what was thrown away more than a day ago; `now` in Unix seconds.

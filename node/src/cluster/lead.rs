@@ -28,7 +28,7 @@ use quiver_replica::record::CopyId;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::copy::{CopyError, CopyFolder};
+use super::copy::{CopyError, CopyFolder, clear_unfinished};
 use super::files::{Loans, Throttle};
 use super::mail::Mail;
 use super::record::{CopyRecord, ShardRecord, ShardRecords};
@@ -226,6 +226,9 @@ impl Cluster {
     ) -> Result<Arc<Self>, SchemaError> {
         let storage = &node.settings.storage.storage_path;
         let schema = Schema::open(disk.clone(), storage, &node.settings.cluster.collection_uid)?;
+        if let Err(e) = clear_unfinished(&*disk, storage) {
+            tracing::warn!("copies that were never finished stay on the volume: {e}");
+        }
         Ok(Arc::new(Self {
             schema,
             loans: Loans::default(),

@@ -167,7 +167,9 @@ class Field:
         return [said for errors in self.fleet.errors for began, said in errors if began > since]
 
     def run(self, fault: Fault) -> None:
-        """Injects, lets it last, heals, waits until all is well, and measures."""
+        """Injects, lets it last, heals, waits until all is well, and measures. Every copy is in sync when it begins: a fault on top of what
+        the one before left behind would be two, and two may take both copies of a shard."""
+        wait_until(self.calm, RECOVERY_SECONDS, "writes succeed, and every copy is in sync", 0.5)
         fault.prepare()
         leaders, victim = self.led_by(), fault.victim
         led = sorted(s for s, pod in leaders.items() if victim and pod == victim.name)

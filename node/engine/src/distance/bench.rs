@@ -134,18 +134,19 @@ unsafe fn bounds_with<I: Isa>(points: &Points, out: &mut [f32]) {
     // SAFETY: passed on to the caller; the number of words is the query's.
     unsafe {
         match points.query.sketch.words() {
-            6 => bounds_of::<6>(points, out),
-            _ => bounds_of::<0>(points, out),
+            6 => bounds_of::<I, 6>(points, out),
+            _ => bounds_of::<I, 0>(points, out),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn bounds_of<const WORDS: usize>(points: &Points, out: &mut [f32]) {
+unsafe fn bounds_of<I: Isa, const WORDS: usize>(points: &Points, out: &mut [f32]) {
     let (rows, row_bytes) = points.codes.sketches().expect("made with sketches").raw();
+    let estimate = points.query.sketch.estimate();
     for (i, bound) in out.iter_mut().enumerate() {
         // SAFETY: the caller says that there are so many points; the query was prepared for them.
-        *bound = unsafe { points.query.sketch.bound::<WORDS>(rows.wrapping_add(i * row_bytes)) };
+        *bound = unsafe { estimate.bound::<I, WORDS>(rows.wrapping_add(i * row_bytes)) };
     }
 }
 

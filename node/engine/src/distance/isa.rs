@@ -18,6 +18,16 @@ pub(crate) const TABLE_ZERO: u8 = 32;
 /// From so many lines on the roundings of a query's components even out, and its codes may be coarser.
 pub(crate) const LONG_LINES: usize = 4;
 
+/// Bits of the numbers of [`Levels`].
+pub(crate) const PLANES: usize = 4;
+
+/// Numbers of [`PLANES`] bits, in two forms: one a byte, and bit by bit, 64 of them a word, all words of the lowest bits first.
+#[derive(Clone, Copy)]
+pub(crate) struct Levels {
+    pub(crate) bytes: *const u8,
+    pub(crate) planes: *const u64,
+}
+
 /// The primitives of an instruction set. `f32` pointers need no alignment.
 pub(crate) trait Isa {
     /// Largest code of a quantized query for rows of [`LONG_LINES`] and more; [`Isa::codes4`] is exact for queries within
@@ -76,6 +86,25 @@ pub(crate) trait Isa {
     /// As for [`Isa::dot`], both pointers being good for `groups × 16` bytes and aligned to a line; `groups`
     /// is a multiple of 16.
     unsafe fn sum_groups(codes: *const u8, tables: *const u8, groups: usize) -> [i16; BLOCK_LINKS];
+
+    /// Sum of the levels whose bit is set in `words` words.
+    ///
+    /// # Safety
+    /// As for [`Isa::dot`], `bits` being good for `words` words and `levels` for 64 numbers a word.
+    #[inline(always)]
+    unsafe fn sum_set(bits: *const u64, levels: Levels, words: usize) -> u32 {
+        let mut counts = [0u32; PLANES];
+        for word in 0..words {
+            // SAFETY: the caller's conditions.
+            let bits = unsafe { *bits.add(word) };
+            for (plane, count) in counts.iter_mut().enumerate() {
+                // SAFETY: the caller's conditions.
+                let plane = unsafe { *levels.planes.add(plane * words + word) };
+                *count += (bits & plane).count_ones();
+            }
+        }
+        counts.iter().rev().fold(0, |sum, count| 2 * sum + count)
+    }
 
     /// A bit for each value that is above `least`.
     ///

@@ -16,6 +16,7 @@ struct Results {
     nibbles: [[i32; 4]; 2],
     nibbles_pair: i32,
     groups: [i16; isa::BLOCK_LINKS],
+    set: u32,
     above: u32,
     not_below: usize,
 }
@@ -33,6 +34,16 @@ fn halves_of(codes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut upper, mut lower) = (vec![0; codes.len() / 2], vec![0; codes.len() / 2]);
     halves::split(codes, &mut upper, &mut lower);
     (upper, lower)
+}
+
+/// Numbers of four bits of whole lines, and their planes.
+fn levels_of(bytes: &[u8]) -> (Vec<u8>, Vec<u64>) {
+    let levels: Vec<u8> = bytes.iter().map(|b| b % 16).collect();
+    let bit = |plane: usize, word: &[u8]| {
+        word.iter().rev().fold(0, |bits, l| bits << 1 | u64::from(l >> plane & 1))
+    };
+    let planes = (0..isa::PLANES).flat_map(|plane| levels.chunks(64).map(move |word| bit(plane, word)));
+    (levels.clone(), planes.collect())
 }
 
 #[inline(always)]
@@ -55,6 +66,8 @@ unsafe fn all<I: Isa>(input: &Input) -> Results {
     let tables: Vec<u8> = input.rows[2].iter().map(|b| b % 64).collect();
     let tables = aligned(&tables);
     let lines = input.query.len() / LINE_BYTES;
+    let (levels, planes) = levels_of(&input.rows[2]);
+    let (levels, planes) = (aligned(&levels), planes.as_ptr());
     // SAFETY: the lengths are those of the slices; the caller answers for the instruction set.
     unsafe {
         Results {
@@ -68,6 +81,7 @@ unsafe fn all<I: Isa>(input: &Input) -> Results {
             ),
             nibbles: [0, 1].map(|h| I::nibbles4(half(h), query.as_ptr().cast(), pairs)),
             nibbles_pair: I::nibbles_pair(half(0)[0], half(1)[1], pairs),
+            set: I::sum_set(rows[0].cast(), isa::Levels { bytes: levels.as_ptr(), planes }, lines),
             above: I::above(&std::array::from_fn(|i| f32::from(input.query[i])), 3.0),
             not_below: I::not_below(a, n / 8, 1.5),
             groups: I::sum_groups(rows[0], tables.as_ptr(), lines / 4 * 16),
@@ -111,13 +125,17 @@ fn check(input: &Input) {
     let expected = [sum(|x, y| x * y), sum(|x, y| (x - y) * (x - y)), sum(|x, y| (x - y).abs())];
     let bound = sum(|x, y| x * x + y * y + x.abs() + y.abs()) * 1e-5 + 1e-6;
     let twin = on(IsaKind::Portable, input);
+    let is_set = |i: usize| input.rows[0][i / 8] >> (i % 8) & 1 == 1;
+    let levels = (0..input.query.len()).filter(|&i| is_set(i)).map(|i| u32::from(input.rows[2][i] % 16));
+    assert_eq!(twin.set, levels.sum::<u32>());
     for kind in available() {
         let got = on(kind, input);
         for (got, expected) in got.floats.iter().zip(expected) {
             assert!((f64::from(*got) - expected).abs() <= bound, "{kind:?}: {got} for {expected}");
         }
         assert_eq!((got.codes, got.pair, got.groups), (twin.codes, twin.pair, twin.groups), "{kind:?}");
-        assert_eq!((got.above, got.not_below), (twin.above, twin.not_below), "{kind:?}");
+        let others = |r: &Results| (r.above, r.not_below, r.set);
+        assert_eq!(others(&got), others(&twin), "{kind:?}");
         assert_eq!((got.nibbles, got.nibbles_pair), (twin.nibbles, twin.nibbles_pair), "{kind:?}");
         if (input.query.len() / LINE_BYTES).is_multiple_of(2) {
             let [upper, lower] = got.nibbles;

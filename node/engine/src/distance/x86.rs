@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::isa::{BLOCK_LINKS, Isa, LINE_BYTES, LONG_LINES, TABLE_ZERO};
+use super::isa::{BLOCK_LINKS, Isa, LINE_BYTES, LONG_LINES, Levels, TABLE_ZERO};
 
 /// AVX2 with FMA.
 pub(crate) struct Avx2;
@@ -452,6 +452,19 @@ impl Isa for Avx512 {
                 _mm_storeu_si128(at.add(8).cast(), _mm_unpackhi_epi16(even, odd));
             }
             out
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_set(bits: *const u64, levels: Levels, words: usize) -> u32 {
+        // SAFETY: the caller's conditions; 64 levels are one register.
+        unsafe {
+            let (mut sums, ones) = (_mm512_setzero_si512(), _mm512_set1_epi8(1));
+            for word in 0..words {
+                let set = _mm512_maskz_loadu_epi8(*bits.add(word), levels.bytes.add(64 * word).cast());
+                sums = _mm512_dpbusd_epi32(sums, set, ones);
+            }
+            _mm512_reduce_add_epi32(sums) as u32
         }
     }
 

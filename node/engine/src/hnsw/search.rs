@@ -485,15 +485,18 @@ unsafe fn scan_pruned<I: Isa, const LINES: usize>(
     let count = gather.len();
     let Some(&last) = gather.last() else { return };
     gather.extend_from_slice(&[last; AHEAD_SKETCHES]);
-    gather[..AHEAD_SKETCHES].iter().for_each(|&offset| scorer.prefetch(offset));
+    // A copy that the loop keeps in registers.
+    let sketches = scorer.sketches;
+    gather[..AHEAD_SKETCHES].iter().for_each(|&offset| sketches.prefetch(offset));
     let mut start = 0;
     while start < count {
         let end = (start + RUN).min(count);
-        bounds.clear();
-        for i in start..end {
-            scorer.prefetch(gather[i + AHEAD_SKETCHES]);
+        bounds.resize(end - start, 0.0);
+        let ahead = &gather[start + AHEAD_SKETCHES..end + AHEAD_SKETCHES];
+        for ((bound, &offset), &next) in bounds.iter_mut().zip(&gather[start..end]).zip(ahead) {
+            sketches.prefetch(next);
             // SAFETY: passed on to the caller.
-            bounds.push(unsafe { scorer.bound(gather[i]) });
+            *bound = unsafe { sketches.bound(offset) };
         }
         let mut least = top.worst();
         if !top.is_full() && bounds.len() > top.capacity() {

@@ -7,7 +7,7 @@ use crate::config::Distance;
 use crate::distance::isa::{Isa, LINE_BYTES};
 use crate::distance::{Examples, cosine};
 use crate::quantization::halves::{STEPS, TWICE_LOWEST};
-use crate::quantization::sketch::SketchQuery;
+use crate::quantization::sketch::Estimate;
 use crate::quantization::{CodeQuery, ScalarCodes};
 
 /// A query and the points it is compared with.
@@ -238,17 +238,33 @@ impl<I: Isa, const LINES: usize> Scorer for HalvesScorer<'_, I, LINES> {
 /// Scores by codes after a look at the sketches.
 pub(crate) struct SketchedScorer<'a, I, const LINES: usize> {
     codes: CodeScorer<'a, I, LINES>,
-    rows: *const u8,
-    row_bytes: usize,
-    query: &'a SketchQuery,
+    pub(crate) sketches: SketchRows<I, LINES>,
 }
 
-impl<'a, I: Isa, const LINES: usize> SketchedScorer<'a, I, LINES> {
-    pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
-        let (rows, row_bytes) = codes.sketches().expect("looked at only where there are some").raw();
-        let words = query.sketch.words();
-        assert!(words * 64 == codes.width() && (LINES == 0 || LINES == words));
-        Self { codes: CodeScorer::new(codes, query), rows, row_bytes, query: &query.sketch }
+/// The sketches that are compared with a query. `WORDS`, if not 0, is the number of words of a row.
+pub(crate) struct SketchRows<I, const WORDS: usize> {
+    rows: *const u8,
+    row_bytes: usize,
+    estimate: Estimate,
+    isa: PhantomData<I>,
+}
+
+impl<I, const WORDS: usize> Clone for SketchRows<I, WORDS> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I, const WORDS: usize> Copy for SketchRows<I, WORDS> {}
+
+impl<I: Isa, const WORDS: usize> SketchRows<I, WORDS> {
+    /// Signs and factors of so few words fit into one line.
+    const ONE_LINE: bool = WORDS == 6;
+
+    #[inline(always)]
+    fn row(&self, offset: u32) -> *const u8 {
+        let bytes = if Self::ONE_LINE { LINE_BYTES } else { self.row_bytes };
+        self.rows.wrapping_add(offset as usize * bytes)
     }
 
     /// What the similarity of a point is hardly above, by its sketch.
@@ -257,8 +273,29 @@ impl<'a, I: Isa, const LINES: usize> SketchedScorer<'a, I, LINES> {
     /// As for [`Scorer::score4`].
     #[inline(always)]
     pub(crate) unsafe fn bound(&self, offset: u32) -> f32 {
-        // SAFETY: every point has a row of as many words as the query, and there is one for each line of codes.
-        unsafe { self.query.bound::<LINES>(self.rows.add(offset as usize * self.row_bytes)) }
+        // SAFETY: every point has a row of as many words as the query.
+        unsafe { self.estimate.bound::<I, WORDS>(self.row(offset)) }
+    }
+
+    /// Asks for the sketch of a point.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, offset: u32) {
+        let lines = if Self::ONE_LINE { 1 } else { self.row_bytes.div_ceil(LINE_BYTES) };
+        for line in 0..lines {
+            I::prefetch(self.row(offset).wrapping_add(line * LINE_BYTES));
+        }
+    }
+}
+
+impl<'a, I: Isa, const LINES: usize> SketchedScorer<'a, I, LINES> {
+    pub(crate) fn new(codes: &'a ScalarCodes, query: &'a CodeQuery) -> Self {
+        let (rows, row_bytes) = codes.sketches().expect("looked at only where there are some").raw();
+        let words = query.sketch.words();
+        assert!(words * 64 == codes.width() && (LINES == 0 || LINES == words));
+        let (estimate, isa) = (query.sketch.estimate(), PhantomData);
+        let sketches = SketchRows { rows, row_bytes, estimate, isa };
+        assert!(!SketchRows::<I, LINES>::ONE_LINE || row_bytes == LINE_BYTES);
+        Self { codes: CodeScorer::new(codes, query), sketches }
     }
 
     /// Asks for the codes of a point that its sketch left.
@@ -281,7 +318,7 @@ impl<I: Isa, const LINES: usize> Scorer for SketchedScorer<'_, I, LINES> {
         for i in 0..gathered.len() {
             let offset = gathered[i];
             // SAFETY: passed on to the caller.
-            if unsafe { self.bound(offset) } > least {
+            if unsafe { self.sketches.bound(offset) } > least {
                 self.codes.prefetch(offset);
                 gathered[kept] = offset;
                 kept += 1;
@@ -292,10 +329,7 @@ impl<I: Isa, const LINES: usize> Scorer for SketchedScorer<'_, I, LINES> {
 
     #[inline(always)]
     fn prefetch(&self, offset: u32) {
-        let row = self.rows.wrapping_add(offset as usize * self.row_bytes);
-        for line in 0..self.row_bytes.div_ceil(LINE_BYTES) {
-            I::prefetch(row.wrapping_add(line * LINE_BYTES));
-        }
+        self.sketches.prefetch(offset);
     }
 }
 

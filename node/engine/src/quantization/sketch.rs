@@ -10,15 +10,14 @@ use super::kernels::{ROUNDING, largest_magnitude};
 use super::lines::Lines;
 use super::scalar::{CodeQuery, ScalarCodes};
 use crate::config::Distance;
-use crate::distance::{self, isa::Isa, isa::LINE_BYTES, isa::per_isa};
+use crate::distance;
+use crate::distance::isa::{Isa, LINE_BYTES, Levels, PLANES, per_isa};
 use crate::error::Result;
 use crate::file::SealedFile;
 use crate::file::hugepage::{HugeBuffer, Section};
 
-/// Bits of a query's component.
-const PLANES: usize = 4;
-/// The largest number of `PLANES` bits.
-const LEVELS: f32 = 15.0;
+/// The largest level of a query's component.
+const LEVEL_MAX: f32 = ((1 << PLANES) - 1) as f32;
 /// Behind the signs of a row: scale, shift, number of ones.
 const FACTORS_BYTES: usize = 12;
 
@@ -119,21 +118,24 @@ unsafe fn encode_with<I: Isa>(vector: &[f32], mean: &[f32], distance: Distance, 
     }
 }
 
-per_isa! { unsafe fn planes_any(vector: &[f32], planes: &mut [i8]) -> (f32, u32) => planes_with; }
+per_isa! {
+    unsafe fn levels_any(vector: &[f32], bytes: &mut [i8], planes: &mut [i8]) -> (f32, u32) => levels_with;
+}
 
-/// Rounds components to levels of `PLANES` bits, and writes bit by bit of them to planes of `vector.len() / 8` bytes. Gives the
-/// value of one level, and the sum of all.
+/// Rounds components to [`Levels`], of which each plane has `vector.len() / 8` bytes. Gives the value of one level, and the
+/// sum of all.
 #[inline(always)]
-unsafe fn planes_with<I: Isa>(vector: &[f32], planes: &mut [i8]) -> (f32, u32) {
+unsafe fn levels_with<I: Isa>(vector: &[f32], bytes: &mut [i8], planes: &mut [i8]) -> (f32, u32) {
     let largest = largest_magnitude(vector).max(f32::MIN_POSITIVE);
-    let step = 2.0 * largest / LEVELS;
+    let step = 2.0 * largest / LEVEL_MAX;
     let inverse = 1.0 / step;
     let plane_bytes = vector.len() / 8;
     let mut total = 0u32;
-    for (word, values) in vector.chunks_exact(64).enumerate() {
+    for (word, (values, bytes)) in vector.chunks_exact(64).zip(bytes.chunks_exact_mut(64)).enumerate() {
         let mut levels = [0u8; 64];
-        for (level, v) in levels.iter_mut().zip(values) {
+        for ((level, byte), v) in levels.iter_mut().zip(bytes).zip(values) {
             *level = ((v + largest) * inverse + ROUNDING).to_bits() as u8;
+            *byte = *level as i8;
         }
         total += levels.iter().map(|&level| u32::from(level)).sum::<u32>();
         for plane in 0..PLANES {
@@ -154,7 +156,8 @@ const LOWEST_BITS: u64 = 0x0101_0101_0101_0101;
 /// A query as sketches are compared with it.
 #[derive(Default)]
 pub(crate) struct SketchQuery {
-    /// `PLANES` planes of bits, lowest first, each one bit for each component.
+    /// A level for each component, as bytes and as planes.
+    bytes: Lines,
     planes: Lines,
     words: usize,
     /// bound = add + shift + scale × (double_step × Σ bits × query - step_of_one × ones - lowered)
@@ -172,11 +175,11 @@ impl SketchQuery {
         self.add = query.add;
         let bytes = (vector.len() / 8 * PLANES).next_multiple_of(LINE_BYTES);
         let planes = self.planes.reset(bytes);
-        // SAFETY: the planes have a word for each 64 components; the rest is plain Rust.
-        let (step, total) = unsafe { planes_any(vector, planes) };
-        (self.double_step, self.step_of_one) = (2.0 * step, LEVELS * step);
+        // SAFETY: plain Rust, compiled for what the processor has.
+        let (step, total) = unsafe { levels_any(vector, self.bytes.reset(vector.len()), planes) };
+        (self.double_step, self.step_of_one) = (2.0 * step, LEVEL_MAX * step);
         // Of the levels, so that what rounding adds to all components alike is taken off again.
-        let sum = step * (total as f32 - LEVELS / 2.0 * vector.len() as f32);
+        let sum = step * (total as f32 - LEVEL_MAX / 2.0 * vector.len() as f32);
         let centred = if query.with_terms { 0.0 } else { distance::dot(codes.mean(), codes.mean()) };
         let squared =
             distance::dot(vector, vector) - if query.with_terms { 0.0 } else { 2.0 * query.add } + centred;
@@ -190,27 +193,43 @@ impl SketchQuery {
         self.words
     }
 
+    /// As it is compared with rows.
+    pub(crate) fn estimate(&self) -> Estimate {
+        Estimate {
+            levels: Levels { bytes: self.bytes.as_ptr(), planes: self.planes.as_ptr().cast() },
+            words: self.words,
+            add: self.add,
+            double_step: self.double_step,
+            step_of_one: self.step_of_one,
+            lowered: self.lowered,
+        }
+    }
+}
+
+/// A [`SketchQuery`] in as few values as loops over rows keep in registers; good as long as that one is unchanged.
+#[derive(Clone, Copy)]
+pub(crate) struct Estimate {
+    levels: Levels,
+    words: usize,
+    add: f32,
+    double_step: f32,
+    step_of_one: f32,
+    lowered: f32,
+}
+
+impl Estimate {
     /// What the similarity of a point is hardly above: its estimate, and `UNDERESTIMATED` deviations more.
     ///
     /// # Safety
     /// `row` is that of a point whose vector has as many components as the query's; the processor has the
-    /// instruction set. `WORDS`, if not 0, is [`Self::words`].
+    /// instruction set. `WORDS`, if not 0, is the query's [`SketchQuery::words`].
     #[inline(always)]
-    pub(crate) unsafe fn bound<const WORDS: usize>(&self, row: *const u8) -> f32 {
+    pub(crate) unsafe fn bound<I: Isa, const WORDS: usize>(&self, row: *const u8) -> f32 {
         let words = if WORDS == 0 { self.words } else { WORDS };
-        let planes: *const u64 = self.planes.as_ptr().cast();
-        let bits: *const u64 = row.cast();
-        let mut counts = [0u32; PLANES];
-        // SAFETY: a row has `words` words and three factors behind them, every plane as many words.
+        // SAFETY: a row has `words` words and three factors behind them, and there are 64 levels for each word.
         unsafe {
-            for word in 0..words {
-                let bits = *bits.add(word);
-                for (plane, count) in counts.iter_mut().enumerate() {
-                    *count += (bits & *planes.add(plane * words + word)).count_ones();
-                }
-            }
+            let product = I::sum_set(row.cast(), self.levels, words);
             let [scale, shift, ones]: [f32; 3] = *row.add(words * 8).cast();
-            let product = counts[0] + 2 * counts[1] + 4 * counts[2] + 8 * counts[3];
             let signed = self.double_step * product as f32 - self.step_of_one * ones - self.lowered;
             self.add + shift + scale * signed
         }

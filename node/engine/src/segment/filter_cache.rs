@@ -14,11 +14,8 @@ use crate::filter::{Condition, Filter};
 
 const ENTRIES_MAX: usize = 64;
 const BYTES_MAX: usize = 8 << 20;
-/// A filter that is longer as text is not kept.
-const KEY_BYTES_MAX: usize = 4096;
-
-/// A filter that takes more memory is not made a text of, which would be too long anyway.
-const FILTER_BYTES_MAX: usize = 64 << 10;
+/// A filter that takes more memory is not kept.
+const FILTER_BYTES_MAX: usize = 16 << 10;
 
 /// The bitmaps of one segment.
 #[derive(Default)]
@@ -26,14 +23,13 @@ pub(super) struct FilterCache(Mutex<Vec<Entry>>);
 
 /// The one used last is the last.
 struct Entry {
-    /// The filter as text, which is the same for equal filters.
-    key: String,
+    filter: Filter,
     passing: Arc<Passing>,
 }
 
 impl Entry {
     fn bytes(&self) -> usize {
-        self.key.len() + self.passing.bytes()
+        self.filter.bytes() + self.passing.bytes()
     }
 }
 
@@ -47,19 +43,16 @@ impl FilterCache {
         if !is_kept(filter) || filter.bytes() > FILTER_BYTES_MAX {
             return evaluate().map(|bits| Arc::new(bits.into()));
         }
-        let key = format!("{filter:?}");
         {
             let mut entries = self.0.lock();
-            if let Some(at) = entries.iter().rposition(|e| e.key == key) {
-                let entry = entries.remove(at);
-                let passing = entry.passing.clone();
-                entries.push(entry);
-                return Ok(passing);
+            if let Some(at) = entries.iter().rposition(|e| e.filter == *filter) {
+                entries[at..].rotate_left(1);
+                return Ok(entries.last().expect("the one that was found").passing.clone());
             }
         }
         let passing = Arc::new(Passing::from(evaluate()?));
-        let entry = Entry { key, passing: passing.clone() };
-        if entry.key.len() <= KEY_BYTES_MAX && entry.bytes() <= BYTES_MAX / 4 {
+        let entry = Entry { filter: filter.clone(), passing: passing.clone() };
+        if entry.bytes() <= BYTES_MAX / 4 {
             let mut entries = self.0.lock();
             entries.push(entry);
             while entries.len() > ENTRIES_MAX || entries.iter().map(Entry::bytes).sum::<usize>() > BYTES_MAX {
@@ -70,7 +63,7 @@ impl FilterCache {
     }
 }
 
-/// Not kept: sets of ids have no order that would make equal ones equal as text, and vectors can be dropped.
+/// Not kept: sets of ids, which seldom come again and take long to compare, and what asks for vectors, which can be dropped.
 fn is_kept(filter: &Filter) -> bool {
     let all = filter.must.iter().chain(&filter.should).chain(&filter.must_not);
     let mut all = all.chain(filter.min_should.iter().flat_map(|m| &m.conditions));
