@@ -48,8 +48,9 @@ use crate::pool::Deadline;
 
 /// How soon a shard is asked again that is being split.
 const MOVED_WAIT: Duration = Duration::from_millis(50);
-/// How long a call waits for somebody to lead its shard: a planned hand-over takes less.
+/// How long a call waits for somebody to lead its shard, and how often it looks: a planned hand-over takes less than a second.
 const LED_WAIT: Duration = Duration::from_secs(2);
+const LED_LOOK: Duration = Duration::from_millis(5);
 
 /// A call to the node that holds a shard.
 pub type Remote =
@@ -159,8 +160,8 @@ impl Collection {
     /// The way to a shard that nobody served a moment ago, once there is one.
     async fn served_soon(&self, route: &Route, deadline: Deadline) -> Result<Option<Route>> {
         let patience = Deadline::after(LED_WAIT.min(deadline.left()));
-        while patience.left() > MOVED_WAIT {
-            tokio::time::sleep(MOVED_WAIT).await;
+        while patience.left() > LED_LOOK {
+            tokio::time::sleep(LED_LOOK).await;
             let routes = self.routes.load();
             let Some(now) = routes.iter().find(|r| r.range == route.range && r.key == route.key) else {
                 let text = format!("the shards of collection `{}` are other ones now", self.name());

@@ -8,7 +8,7 @@ import time
 
 from random import Random
 
-from ground import API, Bucket, Network, Stopped, operator_processes, remove, send
+from ground import API, Bucket, Network, Stopped, delete_operators, operator_processes, remove, send
 from harness import kubernetes as k
 from harness.node import wait_until
 from sizes import NODES
@@ -234,6 +234,10 @@ class OperatorKilled(Fault):
         while time.monotonic() < end:
             send(operator_processes(), signal.SIGKILL)
             self.field.hold(self.dice.uniform(0.2, 2.5))
+
+    def heal(self):
+        """What died often is started later and later, as long as its pod is the same: that would be a part of the faults that follow."""
+        delete_operators()
 
 
 class DiskFull(Fault):

@@ -1,18 +1,20 @@
 """The collection under attack, its fleet, and what is measured of a fault."""
 import time
 from bisect import bisect_left
+from collections import Counter
 from contextlib import suppress
 
 from faults import Fault
 from figures import bytes_by_pod, quantile
 from fleet import Fleet
-from ground import ApiServer, Pod
+from ground import SYSTEM, ApiServer, Pod, operators_are_ready
 from harness import kubernetes as k
+from harness.limits import full
 from harness.node import wait_until
 from points import SIZE, Ranges
 from rest import Client, Refused, Targets, Unknown
 from s3 import Server, secret
-from sizes import FACTOR, NODES, READY_SECONDS, RECOVERY_SECONDS, SHARDS
+from sizes import FACTOR, FAILOVER_P99, NODES, READY_SECONDS, RECOVERY_SECONDS, SHARDS
 
 SPACE, NAME = "chaos", "ledger"
 LABEL = {"quiver.dev/collection": NAME}
@@ -123,6 +125,17 @@ class Field:
             said += [f"{p.name}:\n{k.kubectl('logs', p.name, '-n', SPACE, '--tail=15')}" for p in self.pods()]
         return "\n".join([f"no writes in shards {stuck}", *said])
 
+    def story(self, shards: list[int], since: int) -> str:
+        """What writers of these shards were told since a moment, by second, and what nodes and operators said meanwhile."""
+        told = Counter((round((began - since) / 1e9), s, said[:160]) for s in shards for began, said in self.fleet.errors[s] if began > since)
+        lines = [f"+{second} s, shard {s}, {times} times: {said}" for (second, s, said), times in sorted(told.items())]
+        seconds = (time.monotonic_ns() - since) // 10**9 + 5
+        pods = [(SPACE, p.name) for p in self.pods()] + [(SYSTEM, p["metadata"]["name"]) for p in k.get("pods", namespace=SYSTEM)]
+        for namespace, pod in pods:
+            with suppress(k.Refused):
+                lines += [f"{pod}:", k.kubectl("logs", pod, "-n", namespace, f"--since={seconds}s", "--tail=200")]
+        return "\n".join(lines)
+
     # Figures
 
     def first_ack(self, shard: int, since: int) -> int | None:
@@ -167,9 +180,10 @@ class Field:
         return [said for errors in self.fleet.errors for began, said in errors if began > since]
 
     def run(self, fault: Fault) -> None:
-        """Injects, lets it last, heals, waits until all is well, and measures. Every copy is in sync when it begins: a fault on top of what
-        the one before left behind would be two, and two may take both copies of a shard."""
+        """Injects, lets it last, heals, waits until all is well, and measures. When it begins every copy is in sync and every operator there:
+        a fault on top of what the one before left behind would be two, and two may take both copies of a shard."""
         wait_until(self.calm, RECOVERY_SECONDS, "writes succeed, and every copy is in sync", 0.5)
+        wait_until(operators_are_ready, READY_SECONDS, "every operator is ready", 0.5)
         fault.prepare()
         leaders, victim = self.led_by(), fault.victim
         led = sorted(s for s, pod in leaders.items() if victim and pod == victim.name)
@@ -192,6 +206,9 @@ class Field:
         self.measured.append({"kind": fault.kind, "begun": begun, "settled": settled, "fails_over": fault.fails_over, "failover": list(over.values()), "gaps": gaps})
         print(f"  {fault.kind:36} {name:9} {fault.lasts:5.1f} s; shards it led {led}: first write after {', '.join(f'{t:.1f}' for t in over.values()) or '-'} s; "
               f"longest gap {max(gaps):.1f} s, elsewhere {max(kept, default=0):.1f} s; well {(settled - healing) / 1e9:.1f} s after healing", flush=True)
+        slow = [s for s, g in enumerate(gaps) if g > FAILOVER_P99]
+        if slow and full():
+            print(self.story(slow, begun), flush=True)
 
     def first_after(self, shard: int, since: int) -> int:
         return next(ended for began, ended in sorted(list(self.fleet.acks[shard])) if began > since)

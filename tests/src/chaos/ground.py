@@ -13,6 +13,7 @@ from s3 import LABELS as BUCKET_LABELS, SPACE as BUCKET_SPACE
 STATE = Path(os.environ.get("QUIVER_CLUSTER_STATE", "/tmp/quiver-cluster"))
 API = "10.96.0.1"  # what pods call the API server
 SYSTEM = "quiver-system"
+OPERATOR_LABEL = "app.kubernetes.io/name=quiver-operator"
 
 
 def processes(pod_uid: str, name: str) -> list[int]:
@@ -163,6 +164,16 @@ class Stopped:
 
 def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
+
+
+def delete_operators() -> None:
+    """Other pods take their place."""
+    k.kubectl("delete", "pod", "-n", SYSTEM, "-l", OPERATOR_LABEL, "--grace-period=0", "--force", "--wait=false")
+
+
+def operators_are_ready() -> bool:
+    deployment = k.get("deployment", "quiver-operator", SYSTEM)
+    return deployment.get("status", {}).get("readyReplicas", 0) == deployment["spec"]["replicas"]
 
 
 def operator_processes() -> list[int]:
