@@ -253,13 +253,17 @@ impl CopyFolder {
     }
 }
 
-/// The copies that a volume has: shard and id.
-pub fn held(disk: &dyn Disk, storage: &Path) -> Result<Vec<(u32, String)>, CopyError> {
-    let dir = storage.join(COPIES);
-    if !disk.exists(&dir) {
+/// What is in a folder; nothing, if it isn't there.
+fn names_in(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, CopyError> {
+    if !disk.exists(dir) {
         return Ok(Vec::new());
     }
-    let names = disk.list(&dir).map_err(io(format!("listing {}", dir.display())))?;
+    disk.list(dir).map_err(io(format!("listing {}", dir.display())))
+}
+
+/// The copies that a volume has: shard and id.
+pub fn held(disk: &dyn Disk, storage: &Path) -> Result<Vec<(u32, String)>, CopyError> {
+    let names = names_in(disk, &storage.join(COPIES))?;
     let parsed = names.iter().filter_map(|name| {
         let (shard, id) = name.split_once('-')?;
         Uuid::parse_str(id).ok()?;
@@ -271,13 +275,8 @@ pub fn held(disk: &dyn Disk, storage: &Path) -> Result<Vec<(u32, String)>, CopyE
 /// Removes what was being made when the process ended last. Only before anything is made again.
 pub fn clear_unfinished(disk: &dyn Disk, storage: &Path) -> Result<(), CopyError> {
     let dir = storage.join(COPIES);
-    if !disk.exists(&dir) {
-        return Ok(());
-    }
-    let names = disk.list(&dir).map_err(io(format!("listing {}", dir.display())))?;
-    for unfinished in
-        names.iter().map(|name| dir.join(name)).filter(|p| p.extension().is_some_and(|e| e == MAKING))
-    {
+    let paths = names_in(disk, &dir)?.into_iter().map(|name| dir.join(name));
+    for unfinished in paths.filter(|p| p.extension().is_some_and(|e| e == MAKING)) {
         disk.remove_dir_all(&unfinished).map_err(io(format!("removing {}", unfinished.display())))?;
     }
     Ok(())
@@ -286,10 +285,7 @@ pub fn clear_unfinished(disk: &dyn Disk, storage: &Path) -> Result<(), CopyError
 /// Removes what was thrown away more than a day ago; `now` in Unix seconds.
 pub fn empty_trash(disk: &dyn Disk, storage: &Path, now: u64) -> Result<(), CopyError> {
     let trash = storage.join(TRASH);
-    if !disk.exists(&trash) {
-        return Ok(());
-    }
-    for name in disk.list(&trash).map_err(io(format!("listing {}", trash.display())))? {
+    for name in names_in(disk, &trash)? {
         let thrown = name.rsplit_once('-').and_then(|(_, at)| at.parse::<u64>().ok());
         if thrown.is_some_and(|at| now.saturating_sub(at) > TRASH_KEPT) {
             let old = trash.join(&name);
