@@ -13,7 +13,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use quiver_crds::{COLLECTION_LABEL, VectorCollection};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use crate::clock;
@@ -122,11 +122,13 @@ type Of = (String, String);
 pub struct Liveness {
     began: Instant,
     judges: Mutex<HashMap<Of, Judge>>,
+    /// After each reading.
+    read: Notify,
 }
 
 impl Default for Liveness {
     fn default() -> Self {
-        Self { began: clock::instant(), judges: Mutex::default() }
+        Self { began: clock::instant(), judges: Mutex::default(), read: Notify::new() }
     }
 }
 
@@ -165,6 +167,22 @@ impl Liveness {
         standings.filter(|(_, s)| matches!(s, Standing::Late | Standing::Silent(_))).collect()
     }
 
+    /// Waits until a node is silent that isn't in what is `known`: what is being done for the collection was planned while it
+    /// lived, and may be waiting for its answer.
+    pub async fn another_silent(&self, namespace: &str, name: &str, known: &BTreeMap<String, Standing>) {
+        let of = (namespace.to_owned(), name.to_owned());
+        let is_new = |pod: &String| !known.get(pod).copied().unwrap_or_default().silent();
+        loop {
+            let mut read = std::pin::pin!(self.read.notified());
+            // From here on no reading is missed.
+            read.as_mut().enable();
+            if self.judges.lock().get(&of).is_some_and(|judge| judge.silent.iter().any(is_new)) {
+                return;
+            }
+            read.await;
+        }
+    }
+
     fn needed(&self, scope: Option<&String>) -> bool {
         self.judges.lock().keys().any(|(namespace, _)| scope.is_none_or(|s| s == namespace))
     }
@@ -196,6 +214,8 @@ impl Liveness {
                 turned.push(of.clone());
             }
         }
+        drop(judges);
+        self.read.notify_waiters();
         turned
     }
 }
@@ -247,9 +267,11 @@ async fn read(
     let ours = ListParams::default().labels(COLLECTION_LABEL);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
     loop {
         tick.tick().await;
         if role == Role::Leads && !liveness.needed(scope) {
+            last = None;
             continue;
         }
         let asked = liveness.now();
@@ -261,6 +283,12 @@ async fn read(
             }
             Err(_) => continue,
         };
+        let before = last.replace(liveness.now());
+        if let Some(gap) = before.map(|b| liveness.now().saturating_sub(b)).filter(|gap| *gap > GAP) {
+            tracing::warn!(
+                "the Leases of nodes were not read for {gap:?}: each node gets its full time again"
+            );
+        }
         for (namespace, name) in liveness.saw(scope, asked, &leases, role) {
             tracing::info!(namespace, collection = name, "a node turned silent, or came back");
             // With so many waiting, the collection is looked at soon anyway.
@@ -376,6 +404,35 @@ mod tests {
             [Standing::Alive, Standing::Unknown],
             "gone with its Leases"
         );
+    }
+
+    #[tokio::test]
+    async fn who_acts_for_a_collection_hears_when_another_of_its_nodes_turns_silent() {
+        let liveness = Liveness::default();
+        liveness.watch("search", "docs");
+        let heard = |known: &[(&str, Standing)]| {
+            let known = known.iter().map(|(pod, s)| ((*pod).to_owned(), *s)).collect();
+            let liveness = &liveness;
+            async move { liveness.another_silent("search", "docs", &known).await }
+        };
+        let silent = Standing::Silent(SILENT_AFTER);
+        let mut first = std::pin::pin!(heard(&[("docs-0", Standing::Alive)]));
+        let mut second = std::pin::pin!(heard(&[("docs-0", silent)]));
+        assert!(futures::poll!(first.as_mut()).is_pending(), "nobody is silent");
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        let turn = |pod: &str| {
+            let mut judges = liveness.judges.lock();
+            for judge in judges.values_mut() {
+                judge.silent.insert(pod.into());
+            }
+            drop(judges);
+            liveness.read.notify_waiters();
+        };
+        turn("docs-0");
+        assert!(futures::poll!(first.as_mut()).is_ready());
+        assert!(futures::poll!(second.as_mut()).is_pending(), "that was known");
+        turn("docs-1");
+        assert!(futures::poll!(second.as_mut()).is_ready(), "a second one");
     }
 
     #[test]

@@ -36,7 +36,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use futures::FutureExt as _;
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::controller::Context;
@@ -119,8 +118,9 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn operate(options: Options) -> anyhow::Result<()> {
-    let client =
-        Client::try_default().await.context("connecting to the API server: in a pod, or by KUBECONFIG")?;
+    let client = quiver_kube_client::connect()
+        .await
+        .context("connecting to the API server: in a pod, or by KUBECONFIG")?;
     let identity =
         options.identity.unwrap_or_else(|| format!("quiver-operator-{}", uuid::Uuid::new_v4().simple()));
     let metrics = Arc::new(Metrics::default());

@@ -30,6 +30,9 @@ use crate::liveness::Standing;
 use crate::names;
 
 const CONNECT: Duration = Duration::from_secs(3);
+/// A connection on which something sent was not acknowledged for so long is made anew.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 const STATUS: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_secs(1);
 /// What a silent node says changes nothing for its shards.
@@ -120,7 +123,10 @@ impl NodeClient {
             .with_client_auth_cert(chain.map_err(|e| bad(&e))?, key)
             .map_err(|e| bad(&e))?;
         let addresses = Addresses::default();
-        let http = reqwest::Client::builder()
+        let http = reqwest::Client::builder();
+        #[cfg(target_os = "linux")]
+        let http = http.tcp_user_timeout(UNACKNOWLEDGED);
+        let http = http
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)

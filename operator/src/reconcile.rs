@@ -123,10 +123,22 @@ impl Turn<'_> {
             self.apply.objects(&objects).await?;
             self.apply.actions(self.plan, self.observed).await?;
             outcome.resize_refused = self.apply.grow(&self.plan.grow).await?;
-            outcome.copy_problems.extend(replicator.calls(&self.plan.work).await);
-            if let Some(nodes) = nodes {
-                (outcome.schema_differences, told) =
-                    drive::schema(nodes, self.valid, self.observed, &self.ctx.told).await;
+            let calls = async {
+                outcome.copy_problems.extend(replicator.calls(&self.plan.work).await);
+                if let Some(nodes) = nodes {
+                    (outcome.schema_differences, told) =
+                        drive::schema(nodes, self.valid, self.observed, &self.ctx.told).await;
+                }
+            };
+            let (namespace, name) = (&self.valid.namespace, &self.valid.name);
+            // A node that dies while it is called must not keep its own shards from another leader.
+            tokio::select! {
+                biased;
+                () = calls => {}
+                () = self.ctx.liveness.another_silent(namespace, name, &self.observed.standing) => {
+                    tracing::info!(namespace, collection = name, "calls of nodes are given up: one turned silent");
+                    return Ok(Action::requeue(Duration::ZERO));
+                }
             }
         }
         report(self.ctx, self.apply, self.observed, &outcome).await?;

@@ -4,7 +4,7 @@
 
 use anyhow::Context as _;
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use quiver_crds::VectorSnapshot;
 
 use crate::finalize;
@@ -19,7 +19,7 @@ pub struct Options {
 
 /// Takes the finalizer of each.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("connecting to the API server")?;
+    let client = quiver_kube_client::connect().await.context("connecting to the API server")?;
     let scopes: Vec<Api<VectorSnapshot>> = match options.watch_namespaces.as_slice() {
         [] => vec![Api::all(client.clone())],
         named => named.iter().map(|n| Api::namespaced(client.clone(), n)).collect(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use futures::StreamExt;
+use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
 use quiver_crds::VectorCollection;
 use quiver_crds::condition::kind;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub struct Options {
 
 /// Runs it; whatever happens, the collection is deleted at the end.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("connecting to the API server")?;
+    let client = quiver_kube_client::connect().await.context("connecting to the API server")?;
     let api: Api<VectorCollection> = Api::namespaced(client, &options.namespace);
     let suffix = uuid::Uuid::new_v4().simple().to_string();
     let name = format!("selftest-{}", &suffix[..8]);

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use kube::api::PostParams;
 use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use quiver_api::internal::{HashRange, S3Destination};
 use quiver_crds::VectorShard;
 use quiver_crds::shard::Purpose;
@@ -33,7 +33,7 @@ pub struct KubeRecords {
 impl KubeRecords {
     /// Connects with the pod's own account and begins to watch.
     pub async fn start(settings: &Settings, boot: &str) -> Result<Arc<Self>> {
-        let client = Client::try_default().await.context(
+        let client = quiver_kube_client::connect().await.context(
             "connecting to Kubernetes: a managed node runs in a pod whose service account may read and update VectorShards",
         )?;
         let api: Api<VectorShard> = Api::namespaced(client.clone(), &settings.namespace);

@@ -13,6 +13,10 @@ use crate::server::{TlsFiles, identity, roots};
 
 /// Certificates are read again as often as this; the operator renews them long before they end.
 const RELOAD: Duration = Duration::from_secs(60);
+/// A connection on which something sent was not acknowledged for so long is made anew: TCP itself would try one that a network
+/// fault interrupted ever more rarely.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
 /// The files of the internal port's own certificate. `None`: a port on this machine's loopback, without TLS.
 pub fn files(settings: &Settings) -> Result<Option<TlsFiles>> {
@@ -94,6 +98,10 @@ fn build(files: Option<&TlsFiles>, connect: Duration) -> Result<reqwest::Client>
         .connect_timeout(connect)
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    {
+        builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
+    }
     if let Some(files) = files {
         let (chain, key) = identity(&files.cert, &files.key)?;
         let ca = files.client_ca.as_deref().context("the internal port always has an authority")?;
