@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -22,7 +23,7 @@ use crate::auth::Access;
 use crate::clock;
 use crate::rest::AppState;
 use crate::rest::hot::{self, Call};
-use crate::unread;
+use crate::{stale, unread};
 
 /// The service of the public port.
 #[derive(Clone)]
@@ -47,6 +48,9 @@ impl Front {
         let version = parts.version;
         let (body, unread) = unread::watch(&parts.headers, body);
         let mut response = self.answered(parts, body).await;
+        if response.headers().contains_key(stale::HEADER) {
+            self.0.state.registry.node.stale_answers.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(unread) = unread {
             unread.read(version, &mut response).await;
         }
@@ -60,7 +64,7 @@ impl Front {
             return self.routed(Request::from_parts(parts, body)).await;
         };
         let begun = clock::now();
-        let answering = hot::answer(&self.0.state, call, access, &parts, body);
+        let answering = stale::told(hot::answer(&self.0.state, call, access, &parts, body));
         let response = AssertUnwindSafe(answering).catch_unwind().await.unwrap_or_else(app::panicked);
         let took = clock::now().saturating_duration_since(begun);
         let requests = &self.0.state.registry.node.requests;
@@ -85,17 +89,17 @@ impl Front {
 
     async fn routed(&self, request: Request) -> Response {
         let answering = self.0.routes.clone().oneshot(request);
-        let answered = match &self.0.elsewhere {
+        let answering = stale::told(answering.map(|answered| match answered {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }));
+        match &self.0.elsewhere {
             None => answering.await,
             // A client that goes away ends it, as if it ran here.
             Some(handle) => match AbortOnDropHandle::new(handle.spawn(answering)).await {
                 Ok(answered) => answered,
-                Err(e) => return app::panicked(Box::new(e)),
+                Err(e) => app::panicked(Box::new(e)),
             },
-        };
-        match answered {
-            Ok(response) => response,
-            Err(never) => match never {},
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod rest;
 pub mod server;
 pub mod shutdown;
 pub mod snapshot;
+pub mod stale;
 pub mod telemetry;
 pub mod transfer;
 pub mod unread;

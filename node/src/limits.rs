@@ -18,6 +18,16 @@ const USABLE_PERCENT: u64 = 90;
 /// Requests below this are never refused: stopping them would not help.
 const SMALL_BYTES: u64 = 1 << 20;
 
+/// Lets the process open as many files as it is allowed: each shard keeps some, and systems begin with a thousand.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: allowed.maximum, maximum: allowed.maximum };
+    if let Err(e) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(current = allowed.current, "the limit of open files can't be raised: {e}");
+    }
+}
+
 /// A request that doesn't fit in memory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -26,7 +26,7 @@ use quiver_node::shutdown::Shutdown;
 use quiver_node::snapshot::catalog::Catalog;
 use quiver_node::snapshot::checksums;
 use quiver_node::transfer;
-use quiver_node::{app, telemetry, workers};
+use quiver_node::{app, limits, telemetry, workers};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
@@ -75,6 +75,7 @@ fn start() -> Result<()> {
     }
     let loaded = config::load(&cli.flags, std::env::vars())?;
     telemetry::start_logging(&loaded.settings)?;
+    limits::raise_open_files();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.settings.service.max_workers > 0 {
         runtime.worker_threads(loaded.settings.service.max_workers);

@@ -200,6 +200,8 @@ pub struct Scrape {
     pub ready: bool,
     /// Open guardrails by reason.
     pub issues: BTreeMap<String, u64>,
+    /// Answers since the start that may be older than promised, and say so.
+    pub stale: u64,
     /// Requests refused since the start: for want of a key or token that counts, for want of a right.
     pub refused: [u64; 2],
 }
@@ -308,6 +310,7 @@ impl Answer {
         let refused = ["credentials", "rights"].iter().zip(s.refused);
         let refused = refused.map(|(reason, n)| (labels(&[("reason", reason)]), n));
         labelled(e, "quiver_auth_refused_total", "requests that keys, tokens or rights forbade", refused)?;
+        single(e, "quiver_stale_answers_total", "answers that may be older than promised", s.stale)?;
         labelled(e, "quiver_issues", "red lines that are crossed, see /issues", issues)
     }
 

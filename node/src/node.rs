@@ -1,7 +1,7 @@
 //! What every part of the node shares. Made once by `main`, or by a test.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -29,6 +29,8 @@ pub struct Node {
     pub quotas: Quotas,
     pub keys: Arc<Keys>,
     pub requests: Arc<Requests>,
+    /// Answers that may be older than promised, and say so.
+    pub stale_answers: AtomicU64,
     pub snapshots: Arc<Snapshots>,
     pub guardrails: Guardrails,
     pub shutdown: Shutdown,
@@ -50,6 +52,7 @@ impl Node {
             quotas: Quotas::new(&settings.storage.storage_path),
             keys: Arc::new(Keys::new(&settings.service)),
             requests: Arc::default(),
+            stale_answers: AtomicU64::new(0),
             snapshots: Arc::default(),
             guardrails: Guardrails::new(settings.guardrails.clone()),
             shutdown,

@@ -13,11 +13,13 @@ use kube::ResourceExt;
 use parking_lot::{Mutex, RwLock};
 use quiver_api::internal::{
     DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, HandOverAnswer, HandOverRequest,
-    InternalError, NodeStatus, PlaceCopyAnswer, PlaceCopyRequest, PutManifestAnswer, PutManifestRequest,
-    S3Destination, SchemaAnswer, SchemaRequest, ShardManifest, SnapshotManifest, UploadRequest,
+    InternalError, NodeStatus, PROTOCOL_HEADER, PROTOCOL_VERSION, PlaceCopyAnswer, PlaceCopyRequest,
+    PutManifestAnswer, PutManifestRequest, S3Destination, SchemaAnswer, SchemaRequest, ShardManifest,
+    SnapshotManifest, UploadRequest,
 };
 use quiver_crds::s3::S3Location;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Response};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -123,11 +125,13 @@ impl NodeClient {
             .with_client_auth_cert(chain.map_err(|e| bad(&e))?, key)
             .map_err(|e| bad(&e))?;
         let addresses = Addresses::default();
+        let version = HeaderValue::from_static(PROTOCOL_VERSION);
         let http = reqwest::Client::builder();
         #[cfg(target_os = "linux")]
         let http = http.tcp_user_timeout(UNACKNOWLEDGED);
         let http = http
             .no_proxy()
+            .default_headers([(HeaderName::from_static(PROTOCOL_HEADER), version)].into_iter().collect())
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .dns_resolver(addresses.clone())

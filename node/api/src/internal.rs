@@ -20,6 +20,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Version of the calls of the internal port. Each call names it in [`PROTOCOL_HEADER`]; a node takes no other.
+pub const PROTOCOL_VERSION: &str = "1";
+pub const PROTOCOL_HEADER: &str = "quiver-protocol";
+
 /// Version of a [`SnapshotManifest`] that this code writes. A reader refuses higher ones.
 pub const SNAPSHOT_FORMAT_VERSION: u32 = 1;
 

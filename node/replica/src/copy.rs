@@ -265,17 +265,15 @@ impl Copy {
     /// Whether an ordinary read here is at most `timing.fresh` older than the primary's last message took to arrive. A copy
     /// that isn't may answer as well, but says so.
     pub fn fresh(&self, now: Time) -> bool {
-        match &self.role {
-            Role::Primary(_) => self.strong_read(now).is_ok(),
-            Role::Follower(f) => f.heard && self.grant.fresh(now, &self.settings.timing),
-        }
+        self.fresh_until(now).is_some_and(|until| now < until)
     }
 
-    /// Until when a copy that follows answers ordinary reads as fresh, if it hears nothing more; `None` if it doesn't now.
-    pub fn fresh_until(&self) -> Option<Time> {
+    /// Until when a copy answers ordinary reads as fresh, if it hears nothing more; `None` if it doesn't now.
+    pub fn fresh_until(&self, now: Time) -> Option<Time> {
         match &self.role {
+            Role::Primary(_) => self.current_until(now),
             Role::Follower(f) if f.heard => self.grant.fresh_until(&self.settings.timing),
-            _ => None,
+            Role::Follower(_) => None,
         }
     }
 

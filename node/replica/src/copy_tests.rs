@@ -69,6 +69,23 @@ fn a_write_is_committed_when_both_disks_have_it() {
 }
 
 #[test]
+fn a_primary_is_fresh_until_another_may_have_led_for_long() {
+    let fresh = |events: &[Event], at| {
+        let mut copy = Copy::create(Settings::default(), A, BOOT, Log::empty());
+        events.iter().for_each(|event| copy.step(0, event.clone(), &mut Vec::new()));
+        copy.fresh(at)
+    };
+    let lead = [seen(record(), true), hello(0, 0, false), Event::Writes(1), durable(1), ack(1)];
+    let with = |more: Event| [&lead[..], &[more]].concat();
+    // A lease of 6 s, and 3 s more.
+    assert_eq!([fresh(&lead, 8_999), fresh(&lead, 9_000)], [true, false]);
+    assert!(!fresh(&lead[..3], 0), "it has no lease yet");
+    assert!(!fresh(&with(Event::HandOver { to: B, boot: BOOT }), 0), "the other one may lead already");
+    let alone = record().with(&Change::Remove(B)).expect("the removal is legal");
+    assert!(fresh(&with(seen(alone, true)), u64::MAX - 1), "nobody else can lead");
+}
+
+#[test]
 fn writes_are_refused_before_they_reach_the_log() {
     let settings = Settings { min_in_sync: 3, ..Settings::default() };
     check(settings, &[Event::Writes(1)], &[Action::Refused(Refused::NotPrimary)]);

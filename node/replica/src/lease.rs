@@ -16,7 +16,7 @@ pub struct Timing {
     pub lease: u64,
     /// How long a copy keeps it, from when it was asked. Longer than `lease`.
     pub grant: u64,
-    /// How long after the primary's last word a copy answers ordinary reads as fresh.
+    /// How long after the primary's last word a copy answers ordinary reads as fresh, and a primary after its lease.
     pub fresh: u64,
 }
 
@@ -67,7 +67,12 @@ impl Lease {
     }
 
     pub fn holds(&self, now: Time, timing: &Timing) -> bool {
-        self.asked.is_some_and(|asked| now < asked.saturating_add(timing.lease))
+        self.until(timing).is_some_and(|until| now < until)
+    }
+
+    /// When it ends, if nothing renews it.
+    pub fn until(&self, timing: &Timing) -> Option<Time> {
+        self.asked.map(|asked| asked.saturating_add(timing.lease))
     }
 }
 

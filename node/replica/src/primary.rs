@@ -203,6 +203,24 @@ impl Copy {
         }
     }
 
+    /// Until when no other primary can have acknowledged anything for longer than `timing.fresh`, should nothing be heard any
+    /// more: none begins before the leases of all required copies have ended. Without such copies there can be no other.
+    pub(crate) fn current_until(&self, now: Time) -> Option<Time> {
+        if !self.leads(now) || self.unfit.is_some() {
+            return None;
+        }
+        let Role::Primary(primary) = &self.role else { return None };
+        // Leases were given back with the release: the successor may begin at once.
+        if primary.hand_over.is_some_and(|h| h.released) {
+            return None;
+        }
+        let timing = &self.settings.timing;
+        let mut required = primary.peers.iter().filter(|p| self.requires(p.id));
+        required.try_fold(Time::MAX, |least, peer| {
+            peer.lease.until(timing).map(|until| least.min(until.saturating_add(timing.fresh)))
+        })
+    }
+
     /// Begins a session with a copy.
     pub(crate) fn open(&mut self, id: CopyId, out: &mut Vec<Action>) {
         let (term, counts) = (self.term(), self.requires(id));

@@ -15,6 +15,7 @@ mod node;
 mod world;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use dice::Dice;
 use history::{Op, linearizable, linearizable_by_search};
@@ -65,6 +66,8 @@ fn no_seed_loses_a_write_or_reads_an_old_one() {
         world.faults.iter().for_each(|(fault, n)| *faults.entry(*fault).or_default() += n);
     }
     let rate = count as f64 / begun.elapsed().as_secs_f64();
+    // Not by `println!`, which a test that passes shows nobody.
+    writeln!(std::io::stderr(), "\n1,000 simulated seeds take {:.1} s", 1000.0 / rate).expect("printed");
     println!("{count} seeds, {rate:.0} a second; {events} events, {acked} writes, {strong} strong reads");
     println!(
         "{ordinary} reads called fresh, the oldest {stalest} ms old; well again after at most {slowest} ms"

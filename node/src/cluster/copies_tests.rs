@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quiver_api::internal::{CopyState, HandOverRequest, HashRange};
+use axum::response::Response;
+use quiver_api::internal::{CopyState, HandOverRequest, HashRange, SchemaRequest};
 use quiver_engine::file::{Disk, RealDisk, atomic};
 use quiver_engine::operation::{Operation, PointWrite, UpdateMode};
 use quiver_engine::payload::RawPayload;
@@ -13,10 +15,11 @@ use quiver_engine::vector::NamedVectors;
 
 use super::copy::Identity;
 use super::local_records::MemoryRecords;
+use super::peer::Among;
 use super::record::{CopyRecord, ShardRecords};
-use super::tests::{TestNode, records, schema, until};
+use super::tests::{TestNode, ask, records, schema, until};
 use crate::pool::Deadline;
-use crate::server;
+use crate::{server, stale};
 
 /// Nodes with one shard between them, on ports that they keep.
 pub(super) struct Nodes<'a> {
@@ -197,6 +200,49 @@ async fn a_copy_that_the_log_does_not_reach_fetches_files() {
     nodes.add_in_sync(1).await;
     nodes.write(100..110).await;
     nodes.check(110).await;
+    nodes.end().await;
+}
+
+/// Who answers a count, and whether it says that it may be old.
+async fn asked(node: &TestNode) -> (u64, bool) {
+    let mut count = 0;
+    let answering = async {
+        count = ask(node, 0).await.expect("answered");
+        Response::default()
+    };
+    let old = stale::told(answering).await.headers().contains_key(stale::HEADER);
+    (count, old)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_goes_to_another_copy_when_the_leader_is_slow_and_says_so_when_that_one_may_be_old() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 3).await;
+    nodes.add_in_sync(1).await;
+    until("everybody knows who leads", || nodes.running[&2].cluster.record(0).is_some()).await;
+    assert_eq!(asked(&nodes.running[&2]).await, (0, false));
+    nodes.running[&0].hangs.store(true, Ordering::SeqCst);
+    assert_eq!(asked(&nodes.running[&2]).await, (1, false));
+    // The leader is gone, and nobody promotes the other copy.
+    nodes.stop(0).await;
+    let aged = async { while asked(&nodes.running[&2]).await != (1, true) {} };
+    tokio::time::timeout(Duration::from_secs(20), aged).await.expect("it comes to be old");
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_from_nobody_says_that_it_may_be_old() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut nodes = Nodes::start(folder.path(), 2).await;
+    nodes.add_in_sync(1).await;
+    // The other copy has to be there for every write, so the leader can't take it out.
+    let two = SchemaRequest { min_in_sync: 2, generation: 2, ..schema() };
+    nodes.running[&0].cluster.schema.put(two).expect("a newer schema");
+    let old = || nodes.running[&0].cluster.readable(0, Among::Leading).expect("it leads").1;
+    until("it has heard from the other one", || !old()).await;
+    nodes.stop(1).await;
+    let old = || nodes.running[&0].cluster.readable(0, Among::Leading).expect("it leads").1;
+    until("its lease has ended", old).await;
     nodes.end().await;
 }
 

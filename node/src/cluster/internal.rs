@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::future::BoxFuture;
 use quiver_api::internal::{
     DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, HandOverAnswer, HandOverRequest,
-    InternalError, ListSnapshotsAnswer, ListSnapshotsRequest, NodeStatus, PlaceCopyAnswer, PlaceCopyRequest,
-    PutManifestAnswer, PutManifestRequest, SchemaAnswer, SchemaRequest, ShardManifest, SnapshotManifest,
-    UploadRequest,
+    InternalError, ListSnapshotsAnswer, ListSnapshotsRequest, NodeStatus, PROTOCOL_HEADER, PROTOCOL_VERSION,
+    PlaceCopyAnswer, PlaceCopyRequest, PutManifestAnswer, PutManifestRequest, SchemaAnswer, SchemaRequest,
+    ShardManifest, SnapshotManifest, UploadRequest,
 };
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError};
 use quiver_engine::shard::{Hashes, Shard};
@@ -35,6 +36,7 @@ use crate::snapshot::hash::Digests;
 use crate::snapshot::name::SafeName;
 use crate::snapshot::store::{ShardUpload, Store};
 use crate::snapshot::{SnapshotError, io};
+use crate::stale;
 
 /// Largest body: a write of a peer is a little larger than what the client sent.
 const BODY_MAX_BYTES: usize = 256 << 20;
@@ -90,8 +92,24 @@ impl Internal {
             .route("/internal/snapshots/list", post(list))
             .route("/internal/snapshots/delete", post(delete))
             .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+            .layer(axum::middleware::from_fn(same_version))
             .with_state(self)
     }
+}
+
+/// Takes no call of another version: nothing is begun, whatever it means there.
+async fn same_version(request: Request, next: Next) -> Response {
+    let named = request.headers().get(PROTOCOL_HEADER).map(|v| v.to_str().unwrap_or_default());
+    if named == Some(PROTOCOL_VERSION) {
+        return next.run(request).await;
+    }
+    let error = format!(
+        "this node speaks version {PROTOCOL_VERSION} of the internal port, the caller version {}: nodes and operator \
+         of neighbouring releases speak the same one, so upgrade release by release",
+        named.unwrap_or("unknown")
+    );
+    // Read by nodes as a ShardError, and by the operator as an InternalError.
+    (NOT_LEADING, Json(serde_json::json!({"code": 503, "error": error, "retryable": true}))).into_response()
 }
 
 /// An error answer.
@@ -183,14 +201,18 @@ async fn call(State(s): State<Internal>, Path(shard): Path<u32>, body: Body<Call
             return (StatusCode::BAD_REQUEST, Json(ShardError { code: 500, error })).into_response();
         }
     };
-    let read = matches!(request.call, ShardCall::Read(_)) && request.any_copy && !request.strong;
-    let follower = || s.cluster.following(shard).filter(|_| read);
-    let Some(local) = s.cluster.leading(shard).or_else(follower) else {
+    let ordinary = matches!(request.call, ShardCall::Read(_)) && !request.strong;
+    let found = match ordinary {
+        true => s.cluster.readable(shard, request.among),
+        false => s.cluster.leading(shard).map(|shard| (shard, false)),
+    };
+    let Some((local, old)) = found else {
         let error = format!("node {} does not lead it", s.cluster.node.settings.cluster.pod);
         return (NOT_LEADING, Json(ShardError { code: 503, error })).into_response();
     };
     let deadline = Deadline::after(Duration::from_millis(request.timeout_ms)).strongly(request.strong);
     match (s.execute)(local, request.range.map(hashes), request.call, deadline).await {
+        Ok(answer) if old => ([(stale::HEADER, "true")], Json(answer)).into_response(),
         Ok(answer) => Json(answer).into_response(),
         Err(e) => {
             let status = StatusCode::from_u16(e.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use super::copy::{CopyError, CopyFolder, clear_unfinished};
 use super::files::{Loans, Throttle};
 use super::mail::Mail;
+use super::peer::Among;
 use super::record::{CopyRecord, ShardRecord, ShardRecords};
 use super::schema::{Schema, SchemaError};
 use super::split::{self, Fork};
@@ -341,12 +342,20 @@ impl Cluster {
         if copy.leads() { copy.shard.clone() } else { None }
     }
 
-    /// A copy on this node that follows, and has heard from the one that leads just now: it has what was acknowledged before.
-    pub fn following(&self, shard: u32) -> Option<Arc<Shard>> {
+    /// The copy on this node that answers an ordinary read, and whether what it has may be older than promised. One that
+    /// leads answers at any age: nobody may be there that has more.
+    pub fn readable(&self, shard: u32, among: Among) -> Option<(Arc<Shard>, bool)> {
         let copies = self.copies.lock();
         let copy = copies.get(&shard)?;
-        let fresh = copy.replica.as_ref().is_some_and(|r| r.is_fresh());
-        if fresh && copy.state() == CopyState::Following { copy.shard.clone() } else { None }
+        let old = !copy.replica.as_ref().is_some_and(|r| r.fresh().is_now());
+        let follows = || copy.state() == CopyState::Following;
+        let may = copy.leads()
+            || match among {
+                Among::Leading => false,
+                Among::Fresh => !old && follows(),
+                Among::All => follows(),
+            };
+        copy.shard.clone().filter(|_| may).map(|shard| (shard, old))
     }
 
     /// All shards that are open on this node.
@@ -505,7 +514,10 @@ impl Cluster {
     fn place_of(&self, record: &ShardRecord, held: Option<&Copy>) -> ShardPlace {
         let open = held.filter(|c| c.standing.is_some()).and_then(|c| Some((c, c.shard.clone()?)));
         let place = match (record.leader(), &open) {
-            (_, Some((copy, shard))) if copy.leads() => Place::Local(shard.clone()),
+            (_, Some((copy, shard))) if copy.leads() => Place::Local(
+                shard.clone(),
+                copy.replica.as_ref().map(|r| r.fresh().clone()).unwrap_or_default(),
+            ),
             (None, _) => Place::Missing("its record names no primary".into()),
             (Some(leader), _) if leader.pod == self.pod() => {
                 let says = held.and_then(Copy::says);

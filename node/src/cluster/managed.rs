@@ -158,6 +158,7 @@ pub async fn refresh(
                 range: HashRange::equal(0, 1),
                 key: None,
                 place: Place::Missing(why.clone()),
+                fresh: None,
                 copy: None,
             }]
         }
@@ -224,8 +225,12 @@ fn add_known_vectors(settings: &mut CreateCollection, cluster: &Cluster) {
 fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
     let range = HashRange { from: place.range.first, to: place.range.last };
     let copy = place.copy.clone();
+    let mut fresh = None;
     let place_now = match &place.place {
-        Where::Local(shard) => Place::Local(shard.clone()),
+        Where::Local(shard, while_it_is) => {
+            fresh = Some(while_it_is.clone());
+            Place::Local(shard.clone())
+        }
         Where::Missing(why) => Place::Missing(why.clone()),
         Where::Remote { pod, address } => {
             let (peers, to, address) = (peers.clone(), pod.clone(), address.clone());
@@ -241,7 +246,7 @@ fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
             Place::Remote { pod: pod.clone(), call }
         }
     };
-    Route { shard: place.shard, range, key: None, place: place_now, copy }
+    Route { shard: place.shard, range, key: None, place: place_now, fresh, copy }
 }
 
 /// A vector as REST shows it. Only for those that a client added; declared ones are shown as they were declared.

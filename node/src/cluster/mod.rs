@@ -40,11 +40,13 @@ use std::sync::Arc;
 use quiver_api::internal::HashRange;
 use quiver_engine::shard::Shard;
 
+use crate::replica::Fresh;
+
 /// Where a shard can be reached now.
 #[derive(Clone)]
 pub enum Place {
-    /// On this node, leading.
-    Local(Arc<Shard>),
+    /// On this node, leading; ordinary reads are as young as promised while it is fresh.
+    Local(Arc<Shard>, Fresh),
     /// On another node.
     Remote {
         pod: String,

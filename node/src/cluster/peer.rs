@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use quiver_api::internal::HashRange;
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError};
+use quiver_engine::shard::Shard;
 use serde::{Deserialize, Serialize};
 
 use super::Place;
@@ -16,6 +17,7 @@ use super::internal::Execute;
 use super::lead::Cluster;
 use super::tls::PeerClient;
 use crate::pool::Deadline;
+use crate::stale;
 
 /// Sent with an answer of a node that does not lead the shard: nothing was begun.
 pub const NOT_LEADING: StatusCode = StatusCode::MISDIRECTED_REQUEST;
@@ -27,7 +29,7 @@ const HEDGE: Duration = Duration::from_millis(500);
 const ANSWER_MAX_BYTES: usize = 512 << 20;
 
 /// What travels.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallRequest {
     /// What is left of the request's time.
     pub timeout_ms: u64,
@@ -35,12 +37,29 @@ pub struct CallRequest {
     /// A read that has to see all that was acknowledged before.
     #[serde(default)]
     pub strong: bool,
-    /// A copy that follows may answer.
+    /// Who may answer an ordinary read.
     #[serde(default)]
-    pub any_copy: bool,
+    pub among: Among,
     /// Hashes of the points that it is about: a shard that owns others by now does nothing.
     #[serde(default)]
     pub range: Option<HashRange>,
+}
+
+/// Which copies of a shard may answer an ordinary read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Among {
+    #[default]
+    Leading,
+    /// Those too that follow and have heard from the one that leads just now: they have what was acknowledged before.
+    Fresh,
+    /// All that follow: what they have may be older than promised.
+    All,
+}
+
+/// An answer, and whether it may be older than promised.
+struct Answered {
+    answer: ShardAnswer,
+    old: bool,
 }
 
 /// How a call can go wrong.
@@ -66,7 +85,8 @@ impl Peers {
         Self { cluster, client, execute }
     }
 
-    /// Calls a shard on another node. An ordinary read that isn't answered soon is asked of another copy as well.
+    /// Calls a shard on another node. An ordinary read that isn't answered soon is asked of another copy as well; one that only
+    /// copies answer that may be too old is answered all the same, and marked.
     pub async fn call(
         &self,
         (shard, range): (u32, HashRange),
@@ -74,38 +94,58 @@ impl Peers {
         call: ShardCall,
         deadline: Deadline,
     ) -> Result<ShardAnswer, ShardError> {
-        let range = Some(range);
-        let ordinary = matches!(call, ShardCall::Read(_)) && !deadline.is_strong();
-        let others = if ordinary { self.others(shard, pod) } else { Vec::new() };
         let strong = deadline.is_strong();
-        let request = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: false, range };
-        if others.is_empty() {
-            return self.call_leader(shard, (pod, address), &request, deadline).await;
-        }
-        let leading = self.call_leader(shard, (pod, address), &request, deadline);
-        tokio::pin!(leading);
-        let first = tokio::time::timeout(HEDGE, &mut leading).await;
-        let asked = match first {
-            Ok(Err(e)) if e.code == 503 => Some(e),
-            Ok(answer) => return answer,
-            Err(_) => None,
+        let ordinary = matches!(call, ShardCall::Read(_)) && !strong;
+        let request = CallRequest {
+            timeout_ms: millis(deadline),
+            call,
+            strong,
+            among: Among::Leading,
+            range: Some(range),
         };
-        let call = request.call.clone();
-        let any = CallRequest { timeout_ms: millis(deadline), call, strong, any_copy: true, range };
-        let following = self.call_others(shard, &others, any, deadline);
-        tokio::pin!(following);
-        if let Some(error) = asked {
-            return following.await.map_err(|_| error);
+        let leading = self.call_leader(shard, (pod, address), &request, deadline);
+        let others = if ordinary { self.others(shard, pod) } else { Vec::new() };
+        let answered = match others.is_empty() {
+            true => leading.await?,
+            false => self.read(shard, leading, &others, &request, deadline).await?,
+        };
+        if answered.old {
+            stale::mark();
         }
-        tokio::select! {
-            answer = &mut leading => match answer {
-                Err(e) if e.code == 503 => following.await.map_err(|_| e),
-                answer => answer,
-            },
-            answer = &mut following => match answer {
-                Ok(answer) => Ok(answer),
-                Err(_) => leading.await,
-            },
+        Ok(answered.answer)
+    }
+
+    /// An ordinary read of the copy that leads, and of others if that one fails, is slow, or may have been replaced.
+    async fn read(
+        &self,
+        shard: u32,
+        leading: impl Future<Output = Result<Answered, ShardError>>,
+        others: &[String],
+        request: &CallRequest,
+        deadline: Deadline,
+    ) -> Result<Answered, ShardError> {
+        tokio::pin!(leading);
+        let asked = |among| CallRequest { among, timeout_ms: millis(deadline), ..request.clone() };
+        let first = match tokio::time::timeout(HEDGE, &mut leading).await {
+            Ok(first) if settled(&first) => return first,
+            Ok(first) => first,
+            Err(_) => {
+                let following = self.call_others(shard, others, asked(Among::Fresh), deadline);
+                tokio::pin!(following);
+                tokio::select! {
+                    first = &mut leading => match first {
+                        first if settled(&first) => return first,
+                        first => first,
+                    },
+                    Ok(answered) = &mut following => return Ok(answered),
+                }
+            }
+        };
+        // No answer that is as young as promised by the one that leads.
+        match self.call_others(shard, others, asked(Among::Fresh), deadline).await {
+            Ok(answered) => Ok(answered),
+            Err(_) if first.is_ok() => first,
+            Err(_) => self.call_others(shard, others, asked(Among::All), deadline).await.or(first),
         }
     }
 
@@ -116,9 +156,9 @@ impl Peers {
         (pod, address): (&str, &str),
         request: &CallRequest,
         deadline: Deadline,
-    ) -> Result<ShardAnswer, ShardError> {
+    ) -> Result<Answered, ShardError> {
         let why = match self.send(shard, pod, address, request, deadline).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answered) => return Ok(answered),
             Err(CallError::Shard(e) | CallError::Unknown(e)) => return Err(e),
             Err(CallError::NotBegun(why)) => why,
         };
@@ -126,17 +166,26 @@ impl Peers {
         match self.place(shard) {
             Some(Place::Remote { pod: now, address }) if now != pod => {
                 match self.send(shard, &now, &address, request, deadline).await {
-                    Ok(answer) => Ok(answer),
+                    Ok(answered) => Ok(answered),
                     Err(CallError::Shard(e) | CallError::Unknown(e)) => Err(e),
                     Err(CallError::NotBegun(why)) => Err(unavailable(shard, &why)),
                 }
             }
-            Some(Place::Local(local)) => {
-                let call = request.call.clone();
-                (self.execute)(local, request.range.map(hashes), call, deadline).await
+            Some(Place::Local(local, fresh)) => {
+                let old = !fresh.is_now();
+                self.execute(local, request, deadline).await.map(|answer| Answered { answer, old })
             }
             _ => Err(unavailable(shard, &why)),
         }
+    }
+
+    async fn execute(
+        &self,
+        local: Arc<Shard>,
+        request: &CallRequest,
+        deadline: Deadline,
+    ) -> Result<ShardAnswer, ShardError> {
+        (self.execute)(local, request.range.map(hashes), request.call.clone(), deadline).await
     }
 
     /// Pods that have a copy in sync, but for the one that leads.
@@ -146,21 +195,21 @@ impl Peers {
         copies.filter(|c| c.in_sync && c.pod != leader).map(|c| c.pod).collect()
     }
 
-    /// Asks copies that follow, this node's own first. Only those answer that have heard from the leader just now.
+    /// Asks copies that follow, this node's own first.
     async fn call_others(
         &self,
         shard: u32,
         pods: &[String],
         request: CallRequest,
         deadline: Deadline,
-    ) -> Result<ShardAnswer, ShardError> {
-        if let Some(own) = self.cluster.following(shard) {
-            return (self.execute)(own, request.range.map(hashes), request.call, deadline).await;
+    ) -> Result<Answered, ShardError> {
+        if let Some((own, old)) = self.cluster.readable(shard, request.among) {
+            return self.execute(own, &request, deadline).await.map(|answer| Answered { answer, old });
         }
         for pod in pods.iter().filter(|p| *p != self.cluster.pod()) {
             let Some(address) = self.cluster.addresses.of(pod) else { continue };
-            if let Ok(answer) = self.send(shard, pod, &address, &request, deadline).await {
-                return Ok(answer);
+            if let Ok(answered) = self.send(shard, pod, &address, &request, deadline).await {
+                return Ok(answered);
             }
         }
         Err(unavailable(shard, "no copy of it that is up to date answers"))
@@ -179,7 +228,7 @@ impl Peers {
         address: &str,
         request: &CallRequest,
         deadline: Deadline,
-    ) -> Result<ShardAnswer, CallError> {
+    ) -> Result<Answered, CallError> {
         let url = self.client.url(address, &format!("/internal/shards/{shard}/call"));
         let sent =
             self.client.client().post(url).timeout(deadline.left() + MARGIN).json(request).send().await;
@@ -192,6 +241,7 @@ impl Peers {
             Err(e) => return Err(CallError::Unknown(lost(shard, pod, &e))),
         };
         let status = response.status();
+        let old = response.headers().contains_key(stale::HEADER);
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -212,13 +262,22 @@ impl Peers {
             CallError::Unknown(ShardError { code: 500, error })
         };
         if status.as_u16() == 200 {
-            return serde_json::from_slice(&body).map_err(unreadable);
+            let answer = serde_json::from_slice(&body).map_err(unreadable)?;
+            return Ok(Answered { answer, old });
         }
         let error: ShardError = serde_json::from_slice(&body).map_err(unreadable)?;
         if status.as_u16() == NOT_LEADING.as_u16() {
             return Err(CallError::NotBegun(error.error));
         }
         Err(CallError::Shard(error))
+    }
+}
+
+/// Whether nobody else needs to be asked: a young answer, or an error that others would give too.
+fn settled(first: &Result<Answered, ShardError>) -> bool {
+    match first {
+        Ok(answered) => !answered.old,
+        Err(e) => e.code != 503,
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quiver_api::internal::{
-    CopyState, HashRange, PayloadIndex, SchemaPolicy, SchemaRequest, SnapshotScheduleState,
+    CopyState, HashRange, InternalError, PROTOCOL_HEADER, PROTOCOL_VERSION, PayloadIndex, SchemaPolicy,
+    SchemaRequest, SnapshotScheduleState,
 };
-use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardRead};
+use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError, ShardRead};
 use quiver_engine::config::{CollectionConfig, Distance, FieldSchema, FieldType, VectorParams};
 use quiver_engine::file::{Disk, RealDisk};
 use quiver_engine::json_path::JsonPath;
@@ -18,7 +20,7 @@ use super::Place;
 use super::internal::Internal;
 use super::lead::{Addresses, Cluster, Convert};
 use super::local_records::MemoryRecords;
-use super::peer::Peers;
+use super::peer::{NOT_LEADING, Peers};
 use super::record::{CopyRecord, ShardRecord, ShardRecords};
 use super::tls::PeerClient;
 use crate::config::Settings;
@@ -85,6 +87,8 @@ pub(super) struct TestNode {
     pub(super) cluster: Arc<Cluster>,
     shutdown: Shutdown,
     running: Vec<tokio::task::JoinHandle<()>>,
+    /// Calls on shards aren't answered.
+    pub(super) hangs: Arc<AtomicBool>,
 }
 
 impl TestNode {
@@ -108,16 +112,21 @@ impl TestNode {
         let addresses = Addresses::Fixed(addresses.clone());
         let cluster = Cluster::new(node, Arc::new(RealDisk), records, addresses, client, convert())
             .expect("an own volume");
-        Self { running: vec![tokio::spawn(cluster.clone().run())], cluster, shutdown }
+        let running = vec![tokio::spawn(cluster.clone().run())];
+        Self { running, cluster, shutdown, hangs: Arc::default() }
     }
 
     /// Serves the internal port: every call on a shard answers with a count of its number.
     pub(super) async fn serve(&mut self, listener: tokio::net::TcpListener) {
         let pod = self.cluster.node.settings.cluster.pod.clone();
         let number: u64 = pod.trim_start_matches("docs-").parse().expect("a pod has a number");
+        let hangs = self.hangs.clone();
         let execute = move |_, _, _: ShardCall, _: Deadline| {
             let answer = Ok(ShardAnswer::Counted { count: number, unindexed: Vec::new() });
-            Box::pin(std::future::ready(answer)) as _
+            match hangs.load(Ordering::SeqCst) {
+                true => Box::pin(std::future::pending()) as _,
+                false => Box::pin(std::future::ready(answer)) as _,
+            }
         };
         let internal = Internal::new(
             self.cluster.clone(),
@@ -165,7 +174,7 @@ fn count() -> ShardCall {
     ShardCall::Read(ShardRead::Count { filter: None })
 }
 
-async fn ask(node: &TestNode, shard: u32) -> Result<u64, (u16, String)> {
+pub(super) async fn ask(node: &TestNode, shard: u32) -> Result<u64, (u16, String)> {
     let client = PeerClient::start(&node.cluster.node.settings.cluster).expect("a client");
     let execute = Arc::new(|_, _, _: ShardCall, _: Deadline| {
         let answer = Ok(ShardAnswer::Counted { count: u64::MAX, unindexed: Vec::new() });
@@ -229,6 +238,36 @@ async fn every_node_reaches_every_shard_and_says_which_one_is_gone() {
     for node in nodes {
         node.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_call_of_another_version_begins_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut node = TestNode::start(folder.path(), "docs-0", &records(1), &BTreeMap::new()).await;
+    let listener = server::listen("127.0.0.1", 0).await.expect("a port");
+    let url = format!("http://{}/internal/schema", listener.local_addr().expect("bound"));
+    node.serve(listener).await;
+    let put = async |version: Option<&str>| {
+        let request = reqwest::Client::new().put(&url).json(&schema());
+        let request = version.into_iter().fold(request, |r, v| r.header(PROTOCOL_HEADER, v));
+        let answer = request.send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("text"))
+    };
+    for (version, named) in [(None, "unknown"), (Some("2"), "2")] {
+        let (status, text) = put(version).await;
+        assert_eq!(status, NOT_LEADING);
+        assert!(
+            text.contains(&format!("version 1 of the internal port, the caller version {named}")),
+            "{text}"
+        );
+        let error: ShardError = serde_json::from_str(&text).expect("as nodes read it");
+        let refused: InternalError = serde_json::from_str(&text).expect("as the operator reads it");
+        assert_eq!((error.code, refused.retryable), (503, true));
+        assert!(node.cluster.schema.current().is_none());
+    }
+    assert_eq!(put(Some(PROTOCOL_VERSION)).await.0, 200);
+    assert!(node.cluster.schema.current().is_some());
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
+use axum::http::{HeaderName, HeaderValue};
+use quiver_api::internal::{PROTOCOL_HEADER, PROTOCOL_VERSION};
 
 use crate::config::Cluster as Settings;
 use crate::server::{TlsFiles, identity, roots};
@@ -92,8 +94,10 @@ fn stamp(files: &TlsFiles) -> Vec<Option<std::time::SystemTime>> {
 }
 
 fn build(files: Option<&TlsFiles>, connect: Duration) -> Result<reqwest::Client> {
+    let version = HeaderValue::from_static(PROTOCOL_VERSION);
     let mut builder = reqwest::Client::builder()
         .no_proxy()
+        .default_headers([(HeaderName::from_static(PROTOCOL_HEADER), version)].into_iter().collect())
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(connect)
         .pool_idle_timeout(Duration::from_secs(60))

@@ -45,6 +45,8 @@ use self::route::HashRange;
 use crate::error::{ApiError, Result};
 use crate::node::Node;
 use crate::pool::Deadline;
+use crate::replica::Fresh;
+use crate::stale;
 
 /// How soon a shard is asked again that is being split.
 const MOVED_WAIT: Duration = Duration::from_millis(50);
@@ -76,6 +78,8 @@ pub struct Route {
     /// If the collection is sharded by keys.
     pub key: Option<ShardKey>,
     pub place: Place,
+    /// Of a copy that leads here beside others: while it is, ordinary reads are as young as promised.
+    pub fresh: Option<Fresh>,
     /// A copy of it on this node that follows another node's: it is optimized and scrubbed here.
     pub copy: Option<Arc<Shard>>,
 }
@@ -136,6 +140,10 @@ impl Collection {
     pub async fn call(&self, route: &Route, call: ShardCall, deadline: Deadline) -> Result<ShardAnswer> {
         let answer = match &route.place {
             Place::Local(shard) => {
+                let ordinary = matches!(call, ShardCall::Read(_)) && !deadline.is_strong();
+                if ordinary && route.fresh.as_ref().is_some_and(|fresh| !fresh.is_now()) {
+                    stale::mark();
+                }
                 call_local(&self.node, shard.clone(), route.range.asked(), call, deadline).await?
             }
             Place::Remote { call: remote, .. } => remote(route.shard, call, deadline).await?,

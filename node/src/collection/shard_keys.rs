@@ -57,6 +57,7 @@ pub fn routes(slots: Vec<Slot>, shards: Vec<Shard>) -> Vec<Route> {
         range: slot.range,
         key: slot.key,
         place: Place::Local(Arc::new(shard)),
+        fresh: None,
         copy: None,
     };
     slots.into_iter().zip(shards).map(route).collect()

@@ -20,6 +20,8 @@ use crate::clock;
 
 /// Bytes of entries in one message, at most, but for one that is larger by itself.
 const MESSAGE_BYTES: usize = 4 << 20;
+/// A year in milliseconds: the copy that is alone in its shard is fresh for ever, which no clock can be asked for.
+const FOR_EVER: u64 = 365 * 24 * 3600 * 1000;
 
 pub struct Driver<O> {
     parts: Parts<O>,
@@ -96,8 +98,8 @@ impl<O: Outside> Driver<O> {
 
     /// Says where the copy stands, if that is news.
     fn tell(&mut self) {
-        let until = self.copy.fresh_until().map(|at| self.begun + Duration::from_millis(at));
-        *self.fresh.0.lock() = until;
+        let until = self.copy.fresh_until(self.now());
+        *self.fresh.0.lock() = until.map(|at| self.begun + Duration::from_millis(at.min(FOR_EVER)));
         let standing = Standing::of(&self.copy, self.now());
         if self.told != Some(standing) {
             self.told = Some(standing);

@@ -179,9 +179,18 @@ impl Default for Pace {
     }
 }
 
-/// Until when a copy that follows is fresh. Read without asking its thread, which may be at the disk.
+/// Until when ordinary reads of a copy are fresh. Read without asking its thread, which may be at the disk.
 #[derive(Clone, Default)]
-struct Fresh(Arc<Mutex<Option<Instant>>>);
+pub struct Fresh(Arc<Mutex<Option<Instant>>>);
+
+impl Fresh {
+    /// Whether what the copy has is at most [`Timing::fresh`] old.
+    ///
+    /// [`Timing::fresh`]: quiver_replica::lease::Timing::fresh
+    pub fn is_now(&self) -> bool {
+        self.0.lock().is_some_and(|until| clock::now() < until)
+    }
+}
 
 /// A running copy; it stops when this is dropped.
 pub struct Replica {
@@ -210,11 +219,8 @@ impl Replica {
         self.id
     }
 
-    /// Whether the copy follows and what it has is at most [`Timing::fresh`] old.
-    ///
-    /// [`Timing::fresh`]: quiver_replica::lease::Timing::fresh
-    pub fn is_fresh(&self) -> bool {
-        self.fresh.0.lock().is_some_and(|until| clock::now() < until)
+    pub fn fresh(&self) -> &Fresh {
+        &self.fresh
     }
 
     pub fn inbox(&self) -> Inbox {

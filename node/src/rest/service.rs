@@ -123,6 +123,7 @@ pub async fn metrics(State(state): State<AppState>, options: Options) -> Respons
         disk_total_bytes: total,
         ready: node.readiness.missing().is_none(),
         issues,
+        stale: node.stale_answers.load(Ordering::Relaxed),
         refused: [&node.keys.refusals.credentials, &node.keys.refusals.rights]
             .map(|n| n.load(Ordering::Relaxed)),
     };

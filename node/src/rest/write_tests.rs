@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::extract::Request;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::tests::TestNode;
 use crate::collection::{Place, Route};
+use crate::replica::Fresh;
+use crate::stale;
 
 const C: &str = "/collections/c";
 
@@ -182,4 +187,38 @@ async fn a_shard_that_nobody_leads_for_a_moment_is_waited_for() {
             "Shard temporarily unavailable: shard 0 of collection `c` is not served: it is being opened";
         node.check(call, &body.to_string(), (503, expected)).await;
     }
+}
+
+/// By a copy that has not heard from the others for long, on the quick way of frequent calls and on the other.
+#[tokio::test]
+async fn an_answer_that_may_be_old_says_so() {
+    let node = with_points().await;
+    let collection = node.registry.find("c").expect("a collection");
+    let answered = async |call: &str, body: Value, old: bool| {
+        let request = Request::post(call).header("content-type", "application/json");
+        let request = request.body(Body::from(body.to_string())).expect("a request");
+        let response = node.routes.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(
+            (response.status().as_u16(), response.headers().contains_key(stale::HEADER)),
+            (200, old),
+            "{call}"
+        );
+    };
+    let reads = [
+        ("/collections/c/points", json!({"ids": [1]})),
+        ("/collections/c/points/query", json!({"query": [1, 0], "using": "a"})),
+        ("/collections/c/points/count", json!({"exact": true})),
+    ];
+    for old in [false, true] {
+        for (call, body) in &reads {
+            answered(call, body.clone(), old).await;
+        }
+        answered("/collections/c/points?consistency=majority", json!({"ids": [1]}), false).await;
+        let fresh = Some(Fresh::default());
+        let routes =
+            collection.routes.load().iter().map(|r| Route { fresh: fresh.clone(), ..r.clone() }).collect();
+        collection.routes.store(Arc::new(routes));
+    }
+    let (_, metrics) = node.raw("GET /metrics", "").await;
+    assert!(metrics.contains("quiver_stale_answers_total 3"), "{metrics}");
 }

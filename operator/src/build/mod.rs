@@ -12,6 +12,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::ObjectMeta;
+use quiver_crds::VectorShard;
 use quiver_crds::collection::Managed;
 
 use crate::names;
@@ -41,11 +42,21 @@ pub fn build(valid: &Valid, plan: &Plan, observed: &Observed) -> Objects {
         headless: network::headless(valid),
         service: network::service(valid),
         disruption_budget: (spec.disruption.pdb == Managed::Managed)
-            .then(|| network::disruption_budget(valid)),
+            .then(|| network::disruption_budget(valid, lacks_copies(valid, observed))),
         network_policy: (spec.security.network_policy == Managed::Managed)
             .then(|| network::network_policy(valid)),
         stateful_set: stateful_set::stateful_set(valid, plan, observed.stateful_set.as_ref()),
     }
+}
+
+/// Whether a shard has fewer copies in sync than it shall have: then one node less may be one too many.
+fn lacks_copies(valid: &Valid, observed: &Observed) -> bool {
+    let factor = valid.spec.replication.factor.min(valid.spec.nodes).max(1) as usize;
+    let lacks = |shard: &VectorShard| {
+        let in_sync = shard.spec.copies.iter().filter(|c| c.in_sync).count();
+        !shard.spec.primary_boot.is_empty() && in_sync < factor
+    };
+    observed.shards.iter().any(lacks)
 }
 
 /// Metadata of an object that belongs to the collection and goes with it.

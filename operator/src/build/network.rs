@@ -51,11 +51,14 @@ pub fn service(valid: &Valid) -> Service {
     }
 }
 
-pub fn disruption_budget(valid: &Valid) -> PodDisruptionBudget {
+/// How many nodes an eviction may take: none while shards lack copies, so that a drain waits until those of the node before
+/// have caught up.
+pub fn disruption_budget(valid: &Valid, lacks_copies: bool) -> PodDisruptionBudget {
+    let unavailable = if lacks_copies { 0 } else { valid.spec.disruption.max_unavailable_nodes };
     PodDisruptionBudget {
         metadata: owned(valid, valid.name.clone()),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(valid.spec.disruption.max_unavailable_nodes)),
+            max_unavailable: Some(IntOrString::Int(unavailable)),
             selector: Some(selector(valid)),
             // A pod that isn't ready protects nothing, and a drain must not wait for it.
             unhealthy_pod_eviction_policy: Some("AlwaysAllow".into()),

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use proptest::prelude::*;
 use quiver_api::internal::{HashRange, ShardManifest, SnapshotManifest};
 use quiver_crds::collection_status::VectorCollectionStatus;
 use quiver_crds::condition::{kind, reason};
 use quiver_crds::s3::S3Location;
+use quiver_crds::shard::Copy;
 
 use crate::fixtures::{applied, built, fresh, old_volume, planned, pod, refused, scheduled};
 use crate::observe::{Observed, Source};
@@ -427,4 +429,22 @@ proptest! {
         }
         prop_assert_eq!(next, None);
     }
+}
+
+#[test]
+fn no_node_may_be_evicted_while_shards_lack_copies() {
+    let check = |spec: &str, in_sync: usize, expected: i32| {
+        let mut world = applied(fresh(spec));
+        for shard in &mut world.shards {
+            let copy = shard.spec.copies[0].clone();
+            shard.spec.copies = (0..2).map(|i| Copy { in_sync: i < in_sync, ..copy.clone() }).collect();
+        }
+        let budget = built(&world).disruption_budget.and_then(|b| b.spec?.max_unavailable);
+        assert_eq!(budget, Some(IntOrString::Int(expected)), "{spec}, {in_sync} in sync");
+    };
+    check("replication: {factor: 2}", 2, 1);
+    check("replication: {factor: 2}", 1, 0);
+    // With one copy every eviction takes shards away anyway, and nobody would ever be allowed to leave.
+    check("replication: {factor: 1}", 1, 1);
+    check("replication: {factor: 2}\ndisruption: {maxUnavailableNodes: 2}", 2, 2);
 }

@@ -63,7 +63,7 @@ class NodeSet:
 
     def internal(self, i: int, method: str, path: str, body=None) -> dict:
         url = f"http://127.0.0.1:{self.ports[i]}{path}"
-        request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method)
+        request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), {"Content-Type": "application/json", "Quiver-Protocol": "1"}, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 

@@ -155,11 +155,17 @@ class Fleet:
             self.said[f"read: {str(error)[:120]}"] += 1
             self.counts["reads failed"] += 1
             return
-        self.note(points, found, began, strong)
+        self.note(client, points, found, began, strong)
 
-    def note(self, points: list[int], found: list[dict], began: int, strong: bool) -> None:
-        """Puts what was found, and of `points` what was not, into the history."""
+    def note(self, client: Client, points: list[int], found: list[dict], began: int, strong: bool) -> None:
+        """Puts what the client has found, and of `points` what it has not, into the history. What is said to be old may be as old as it likes, if
+        nothing strong was asked for."""
         ended = time.monotonic_ns()
+        if client.stale:
+            self.counts["answers that said they may be old"] += 1
+            if strong:
+                self.wrong.append(f"a strong read of {points} says that it may be old")
+            return
         values = dict.fromkeys(points, ABSENT)
         for point in found:
             try:
@@ -198,6 +204,6 @@ class Fleet:
             self.said[f"{path}: {str(error)[:120]}"] += 1
             self.counts["looks failed"] += 1
             return False
-        self.note([], found, began, strong=False)
+        self.note(client, [], found, began, strong=False)
         self.counts["hits of scroll and search"] += len(found)
         return True

@@ -19,12 +19,14 @@ class Judge:
 
     def figures(self) -> str:
         measured = self.field.measured
-        failover = [t for m in measured for t in m["failover"]]
+        by_kind = {m["kind"]: [t for other in measured if other["kind"] == m["kind"] for t in other["failover"]] for m in measured}
         gaps = [g for m in measured for g in m["gaps"]]
         lines = [f"{number:9} {what}" for what, number in sorted(self.fleet.counts.items())]
         lines.append(f"{len(measured)} faults of {len({m['kind'] for m in measured})} kinds")
-        if failover:
-            lines.append(f"first acknowledged write in a shard whose leader was hit: p50 {quantile(failover, 0.5):.1f} s, p99 {quantile(failover, 0.99):.1f} s")
+        for kind, took in sorted(by_kind.items()):
+            if took:
+                lines.append(f"first acknowledged write in a shard whose leader was hit, {kind}: p50 {quantile(took, 0.5):.1f} s, p99 {quantile(took, 0.99):.1f} s of {len(took)}")
+        if gaps:
             lines.append(f"longest gap between acknowledged writes of a shard, per fault: p50 {quantile(gaps, 0.5):.1f} s, p99 {quantile(gaps, 0.99):.1f} s")
         return "\n".join("  " + line for line in lines)
 
@@ -42,7 +44,7 @@ class Judge:
     def ask(self, client: Client, points: list[int]) -> None:
         began = time.monotonic_ns()
         answer = self.patiently(client, "", {"ids": points, "with_payload": True, "with_vector": True})
-        self.fleet.note(points, answer, began, strong=True)
+        self.fleet.note(client, points, answer, began, strong=True)
 
     def scroll(self, client: Client, where: str) -> None:
         found, offset = {}, None
@@ -62,7 +64,8 @@ class Judge:
     def patiently(self, client: Client, path: str, body: dict):
         def answer():
             try:
-                return client.call("POST", f"{self.fleet.path}{path}?timeout=10", body)
+                answer = client.call("POST", f"{self.fleet.path}{path}?timeout=10", body)
+                return None if client.stale else answer
             except (Refused, Unknown):
                 return None
 

@@ -27,9 +27,9 @@ class Peers:
 
     def points(self, address: str, shard: int) -> dict:
         """All points of a node's copy, by id."""
-        body = {"timeout_ms": 20_000, "any_copy": True, "call": {"read": {"scroll": EVERYTHING}}}
+        body = {"timeout_ms": 20_000, "among": "All", "call": {"read": {"scroll": EVERYTHING}}}
         connection = http.client.HTTPSConnection(address, PORT, timeout=30, context=self.tls)
-        connection.request("POST", f"/internal/shards/{shard}/call", json.dumps(body), {"Content-Type": "application/json"})
+        connection.request("POST", f"/internal/shards/{shard}/call", json.dumps(body), {"Content-Type": "application/json", "Quiver-Protocol": "1"})
         response = connection.getresponse()
         answer = json.loads(response.read())
         connection.close()

@@ -33,6 +33,7 @@ class Targets:
 class Client:
     def __init__(self, targets: Targets, number: int):
         self.targets, self.number, self.attempt, self.connection = targets, number, 0, None
+        self.stale = False  # whether the last answer said that it may be older than promised
         self.streak = Streak()
 
     def call(self, method: str, path: str, body=None) -> dict:
@@ -62,6 +63,7 @@ class Client:
             self.leave()
             raise Unknown(repr(error)) from None
         if code == 200:
+            self.stale = answer.getheader("quiver-stale") is not None
             return json.loads(raw)
         text = raw.decode(errors="replace")[:300]
         if code >= 500:

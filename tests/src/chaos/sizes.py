@@ -5,7 +5,7 @@ from harness.limits import pick
 
 # Copies of each shard. Everything that depends on it looks here.
 FACTOR = int(os.environ.get("QUIVER_CHAOS_FACTOR", "2"))
-NODES, SHARDS = 3, 6
+NODES, SHARDS = 3, 10  # so many that copies can be spread evenly over four and five nodes
 # How old an ordinary read may be while something is wrong, in nanoseconds. With one copy every read is its leader's, and as good as strong.
 STALENESS = 3_000_000_000 if FACTOR > 1 else 0
 FAULTS = pick(10, 100)

@@ -83,7 +83,7 @@ def test_nodes_come_and_go_under_load(field):
         k.kubectl("scale", f"vc/{NAME}", "-n", SPACE, f"--replicas={nodes}")
         field.wait_settled(start, 300, nodes)
         if FACTOR > 1:
-            wait_until(lambda: min(field.bytes_by_pod().values()) > 0 and field.calm(), 300, "every node has copies, and all are in sync", 0.5)
+            wait_until(lambda: imbalance(list(field.bytes_by_pod().values())) <= IMBALANCE and field.calm(), 300, "nodes hold as much as each other, and all copies are in sync", 0.5)
         end = time.monotonic_ns()
         gaps, held = field.handed_over(start, end), field.bytes_by_pod()
         print(f"  {nodes} nodes after {(end - start) / 1e9:.0f} s: longest gap between writes of each shard {', '.join(f'{g:.1f}' for g in gaps)} s; bytes {held}", flush=True)
@@ -92,8 +92,6 @@ def test_nodes_come_and_go_under_load(field):
     print(f"  search p99 {before * 1e3:.0f} ms before, {meanwhile * 1e3:.0f} ms while nodes came and went; clients that retries didn't help: {len(lost)}", flush=True)
     assert not lost and worst <= RETRY_SECONDS, lost
     assert meanwhile <= SEARCH_TIMES * before or not full()
-    if FACTOR > 1:
-        assert imbalance(list(held.values())) <= IMBALANCE, held
 
 
 def test_failover_and_hand_over_take_no_longer_than_promised(field):

@@ -10,12 +10,13 @@ use crate::{output, report};
 /// Which of our packages each of them may use.
 const EDGES: [(&str, &[&str]); 7] = [
     ("quiver-crds", &[]),
+    ("quiver-kube-client", &[]),
     ("quiver-engine", &[]),
     ("quiver-api", &[]),
     // Itself, for its tests only: with the feature that lets them leave out a rule.
     ("quiver-replica", &["quiver-replica"]),
-    ("quiver-node", &["quiver-api", "quiver-crds", "quiver-engine", "quiver-replica"]),
-    ("quiver-operator", &["quiver-api", "quiver-crds", "quiver-replica"]),
+    ("quiver-node", &["quiver-api", "quiver-crds", "quiver-engine", "quiver-kube-client", "quiver-replica"]),
+    ("quiver-operator", &["quiver-api", "quiver-crds", "quiver-kube-client", "quiver-replica"]),
     ("system-tests", &["quiver-api", "quiver-crds", "quiver-engine", "quiver-node", "quiver-operator"]),
 ];
 /// Async and HTTP stay out of what is bytes and CPU, and out of the kinds.
