@@ -5,6 +5,7 @@ import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
 
+from harness import cache
 from harness.node import Node, wait_until
 from harness.programs import binary
 
@@ -33,7 +34,8 @@ class Server:
 
     def running(self) -> None:
         """What ended our node costs the case in which it did; the next one finds it there."""
-        if self.node and self.node.process.poll() is not None:
+        if self.node and (code := self.node.process.poll()) is not None:
+            cache.say(f"the node had ended with {code}, and is started anew")
             self.node.start()
 
     def call(self, method: str, path: str, body=None, seconds: float = 600):

@@ -30,17 +30,17 @@ class Process:
         self.name, self.command, self.log, self.failure = name, [str(c) for c in command], scratch / f"{name}.log", failure
         # Shard -> how it came to be there.
         self.shards: dict[str, tuple[str, dict]] = {}
-        self.starts = 0
+        self.starts, self.ended = 0, False
         self.start()
 
     def start(self) -> None:
-        self.starts += 1
+        self.starts, self.ended = self.starts + 1, False
         with self.log.open("wb") as log:
             self.child = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
 
     def ask(self, do: str, **request) -> dict:
-        """One answer. A program that ended at an earlier request is started anew, so that its end costs that one alone."""
-        if self.child.poll() is not None:
+        """One answer. A program whose end was told at an earlier request is started anew, so that it costs that one alone."""
+        if self.ended:
             self.restart()
         answer = self.exchange(do, request)
         if do in ("build", "open"):
@@ -74,7 +74,7 @@ class Process:
         finally:
             timer.cancel()
         if not answer.endswith("\n"):
-            how = self.ending()
+            how, self.ended = self.ending(), True
             raise self.failure(f"{do}: no answer in {limit} s" if time.monotonic() - begun >= limit else f"{do}: {how}")
         answer = json.loads(answer)
         if "error" in answer:
