@@ -4,6 +4,7 @@ import os
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 
 from harness import cache
 from harness.node import Node, wait_until
@@ -44,7 +45,7 @@ class Server:
         try:
             with urllib.request.urlopen(request, timeout=seconds) as answer:
                 return json.load(answer)["result"]
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise self.load.failure(f"{method} {path}: {error}") from error
 
     def ask(self, do: str, **command) -> dict:
