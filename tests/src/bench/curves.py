@@ -35,6 +35,12 @@ class Side:
         else:
             self.points[ef] = data.recall(answer["ids"], self.filters, self.filter_of), per_second
 
+    def at(self, data: Set, ef: int | None) -> float:
+        """Recall at one ef."""
+        if ef not in self.points:
+            self.measure(data, ef, passes=1)
+        return self.points[ef][0]
+
     @property
     def curve(self) -> list[tuple[float, float]]:
         return sorted(self.points.values())

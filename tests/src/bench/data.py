@@ -2,13 +2,13 @@
 import gzip
 import hashlib
 import json
+import operator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from harness import cache, dataset_files
-from harness.dataset import passes
 
 from .synthetic import MIXTURES
 
@@ -17,6 +17,7 @@ ROWS = {"wn": dataset_files.ROWS, "g128": 1_000_000, "g1536": 200_000}
 ROWS_QUICK = {"wn": dataset_files.ROWS, "g128": 100_000, "g1536": 20_000}
 # What counts as the tenth neighbour's equal, relative to its score: texts repeat, and so do their vectors.
 TIE = 1e-5
+BOUNDS = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
 
 def folder() -> Path:
@@ -35,6 +36,7 @@ class Set:
     rows: int
     payload: Path | None = None
     truths: dict = field(default_factory=dict)
+    columns: dict = field(default_factory=dict)
 
     @property
     def full(self) -> bool:
@@ -86,10 +88,23 @@ class Set:
         found, of = np.full((len(self.asked), K), -1, np.int64), np.array(filter_of)
         for number, condition in enumerate(filters):
             mine = np.flatnonzero(of == number)
-            allowed = np.arange(self.rows) if condition is None else np.array([i for i, p in enumerate(self.payloads) if passes_all(p, condition["must"])], np.int64)
+            allowed = np.arange(self.rows) if condition is None else self.passing(condition["must"])
             if len(mine) and len(allowed):
                 found[mine] = self.nearest(self.asked[mine], allowed)
         return found
+
+    def passing(self, conditions: list[dict]) -> np.ndarray:
+        """The rows that satisfy all of them."""
+        passes = np.ones(self.rows, bool)
+        for condition in conditions:
+            key = condition["key"]
+            if key not in self.columns:
+                self.columns[key] = np.array([payload[key] for payload in self.payloads])
+            if "match" in condition:
+                passes &= self.columns[key] == condition["match"]["value"]
+            for bound, value in condition.get("range", {}).items():
+                passes &= BOUNDS[bound](self.columns[key], value)
+        return np.flatnonzero(passes)
 
     def nearest(self, queries: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Candidates by f32 in blocks, the last word by f64: near points far from the origin cancel out in f32."""
@@ -123,17 +138,6 @@ class Set:
                 last = best[wanted - 1]
                 shares.append(min(int((mine >= last - TIE * abs(last)).sum()), wanted) / wanted)
         return float(np.mean(shares))
-
-
-def passes_all(payload: dict, conditions: list[dict]) -> bool:
-    """As the harness' `passes`, with lower bounds too."""
-    for condition in conditions:
-        low = condition.get("range", {}).get("gte")
-        if low is not None and payload[condition["key"]] < low:
-            return False
-        if (low is None or "lt" in condition["range"]) and not passes(payload, [condition]):
-            return False
-    return True
 
 
 def load(name: str, options, rows: int | None = None) -> Set:

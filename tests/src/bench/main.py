@@ -5,7 +5,6 @@ import shutil
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 from . import plots
@@ -14,7 +13,8 @@ from .report import Report
 
 
 def main(words: list[str]) -> int:
-    options, report, failed = parse(words, __doc__), Report(), []
+    options = parse(words, __doc__)
+    report = Report(options.json)
     for suite in options.suites:
         print(f"== {suite}", flush=True)
         report.suite, start = suite, time.monotonic()
@@ -23,21 +23,17 @@ def main(words: list[str]) -> int:
             continue
         options.scratch = Path(tempfile.mkdtemp(prefix=f"quiver-bench-{suite}-"))
         try:
-            importlib.import_module(f"bench.suites.{suite}").run(options, report)
-        except Exception:
-            traceback.print_exc()
-            failed.append(suite)
+            with report.case(suite):
+                importlib.import_module(f"bench.suites.{suite}").run(options, report)
         finally:
             shutil.rmtree(options.scratch, ignore_errors=True)
         print(f"-- {suite} took {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-        if options.json:
-            report.save(options.json)
     report.print_table()
     if options.plots:
         plots.draw(report.curves, options.plots)
-    if failed:
-        print(f"failed: {', '.join(failed)}")
-    return 1 if failed else 0
+    if report.failed:
+        print(f"failed: {', '.join(report.failed)}")
+    return 1 if report.failed else 0
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ class Edge(Peer):
     def prepare(self, queries, k, ef, filters, filter_of):
         q = self.lib
         made = [q.Filter(must=[self.condition(c) for c in f["must"]]) if f else None for f in filters or [None]]
-        params = q.SearchParams(hnsw_ef=ef, quantization=q.QuantizationSearchParams(rescore=True, oversampling=2.0))
+        params = q.SearchParams(hnsw_ef=ef, quantization=q.QuantizationSearchParams(rescore=True, oversampling=2.0) if self.quantization() else None)
         which = filter_of or [0] * len(queries)
         requests = [q.QueryRequest(k, query=q.Query.Nearest(v), filter=made[f], params=params, with_payload=False) for v, f in zip(queries.tolist(), which)]
         batch = q.QueryBatchRequest(requests)
@@ -188,6 +188,12 @@ class EdgeTurbo(Edge):
         return self.lib.TurboQuantQuantizationConfig(always_ram=True, bits=self.lib.TurboQuantBitSize.Bits4)
 
 
+class EdgePlain(Edge):
+    def quantization(self):
+        return None
+
+
+UNQUANTIZED = "qdrant-edge-f32"
 PEERS = {
-    "qdrant-edge-int8": Edge, "qdrant-edge-turbo4": EdgeTurbo, "hnswlib": Hnswlib, "faiss-sq8": Faiss, "usearch": Usearch, "svs-f16": Svs, "rabitqlib": Rabitq,
+    "qdrant-edge-int8": Edge, "qdrant-edge-turbo4": EdgeTurbo, UNQUANTIZED: EdgePlain, "hnswlib": Hnswlib, "faiss-sq8": Faiss, "usearch": Usearch, "svs-f16": Svs, "rabitqlib": Rabitq,
 }

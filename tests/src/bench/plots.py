@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 OURS = "#c2410c"
+REFERENCE = "#64748b"
 PEERS = ("#1d4ed8", "#0f766e", "#7c3aed", "#64748b", "#b45309", "#be185d", "#15803d")
 # Recall is drawn by what is missing from 1, on a logarithmic scale, where curves are told apart.
 TICKS = (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
@@ -37,14 +38,20 @@ def draw(curves: dict[str, dict], folder: Path) -> None:
 
 
 def panel(axes, title: str, series: dict[str, list[tuple]], kind: str) -> None:
-    colours, dashes = iter(PEERS * 2), iter(("-", "--") * 2)
+    # What is drawn for comparison has the dashes of what it is compared with, but no points.
+    colours, dashes, last = iter(PEERS * 2), iter(("-", "--") * 2), "-"
     for name, points in series.items():
         if not points:
             continue
-        ours = name.startswith("quiver") or kind == "size"
-        style = {"color": OURS, "lw": 2.2, "ls": next(dashes), "ms": 4, "zorder": 3} if ours else {"color": next(colours), "lw": 1.2, "ms": 3}
+        if name.endswith("log n"):
+            style = {"color": REFERENCE, "lw": 1.4, "ls": last, "marker": ""}
+        elif name.startswith("quiver") or kind == "size":
+            last = next(dashes)
+            style = {"color": OURS, "lw": 2.2, "ls": last, "marker": "o", "ms": 4, "zorder": 3}
+        else:
+            style = {"color": next(colours), "lw": 1.2, "marker": "o", "ms": 3}
         x, y = zip(*points)
-        axes.plot([missing(r) for r in x] if kind == "recall" else x, y, marker="o", label=name, **style)
+        axes.plot([missing(r) for r in x] if kind == "recall" else x, y, label=name, **style)
     axes.set_yscale("log")
     if kind == "recall":
         axes.set_xticks([missing(r) for r in TICKS], [f"{r:g}" for r in TICKS], fontsize=7)

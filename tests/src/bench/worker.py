@@ -76,7 +76,7 @@ class Worker:
         return memory()
 
     def search(self, request: dict) -> dict:
-        queries = np.load(request["queries"]).astype(np.float32)
+        queries = np.load(request["queries"])[: request.get("count")].astype(np.float32)
         call = self.peer.prepare(queries, request["k"], request["ef"], request.get("filters"), request.get("filter_of"))
         best = None
         for _ in range(request.get("passes", 1)):

@@ -13,11 +13,14 @@ APPEND_SHARE = 0.15
 def run(options, report) -> None:
     points = data.load("wn", options)
     for peer in filter(lambda peer: wanted(options, peer), PEERS):
-        rounds(peer, "without payload indexes", {}, points, options, report)
+        with report.case("wn without payload indexes", peer):
+            rounds(peer, "without payload indexes", {}, points, options, report)
     if wanted(options, "qdrant-edge-int8"):
         indexed = {"payload": str(points.payload), "indexes": INDEXES, "indexes_when": "before"}
-        rounds("qdrant-edge-int8", "three payload indexes", indexed, points, options, report)
-    append(points, options, report)
+        with report.case("wn three payload indexes", "qdrant-edge-int8"):
+            rounds("qdrant-edge-int8", "three payload indexes", indexed, points, options, report)
+    with report.case("wn a tenth more points"):
+        append(points, options, report)
 
 
 def once(start, points: data.Set, more: dict, options) -> float:

@@ -14,8 +14,10 @@ COLLECTIONS, MANY_RSS_MAX, MANY_START_MAX = 1000, 300 << 20, 5.0
 def run(options, report) -> None:
     with over_rest.load(options) as sender:
         for name in (name for name in options.sets if name in START_MAX):
-            one_set(name, data.load(name, options), sender, options, report)
-        many(sender, options, report)
+            with report.case(name):
+                one_set(name, data.load(name, options), sender, options, report)
+        with report.case("empty collections"):
+            many(sender, options, report)
 
 
 def one_set(name: str, points: data.Set, sender, options, report) -> None:
