@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{output, report};
 
 /// Which of our packages each of them may use.
-const EDGES: [(&str, &[&str]); 7] = [
+const EDGES: [(&str, &[&str]); 8] = [
     ("quiver-crds", &[]),
     ("quiver-kube-client", &[]),
     ("quiver-engine", &[]),
