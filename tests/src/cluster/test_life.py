@@ -183,6 +183,17 @@ def test_collection_keeps_two_copies_of_each_shard(docs):
     assert put_twice(docs, 0) == docs.client("twice").count("twice", exact=True).count
 
 
+def told_of_dead(pod: str, led: set[int], followed: set[int]) -> bool:
+    """Whether `kubectl get vs`, conditions and Events say what became of the shards of a pod that died, of which it led some and followed others."""
+    shards = {s["spec"]["shard"]: s for s in k.get("vs", namespace=SPACE, **{"quiver.dev/collection": "twice"})}
+    served = all(s["status"]["state"] == "Leading" and s["status"]["pod"] != pod for s in shards.values())
+    halved = all(shards[n]["status"]["copies"].startswith("1/") for n in led | followed)
+    whole = k.condition(k.get("vc", "twice", SPACE), "Replicated")
+    events = json.loads(k.kubectl("get", "events", "-n", SPACE, "--field-selector=reason=Promoted", "-o", "json"))["items"]
+    named = {n for n in led if any(e["message"].startswith(f"shard {n}: ") and f"because {pod} is silent" in e["message"] for e in events)}
+    return served and halved and whole["status"] == "False" and bool(whole["message"]) and named == led
+
+
 def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
     pods = {p["metadata"]["name"]: p["spec"]["nodeName"] for p in k.get("pods", namespace=SPACE, **{"quiver.dev/collection": "docs"})}
     # The machine of the operator that acts, if it may be: the other one has to go on.
@@ -190,6 +201,9 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
     operator = next(p["spec"]["nodeName"] for p in k.get("pods", namespace=SYSTEM) if p["metadata"]["name"] == acts)
     victim = next(n for n in sorted(pods.values(), key=lambda n: n != operator) if n != minio.node)
     acknowledged, stop, client = set(), threading.Event(), docs.client()
+    dead = next(p["metadata"]["name"] for p in k.get("pods", namespace=SPACE, **{"quiver.dev/collection": "twice"}) if p["spec"]["nodeName"] == victim)
+    copies = {s["spec"]["shard"]: (s["status"]["pod"], {c["pod"] for c in s["spec"]["copies"]}) for s in k.get("vs", namespace=SPACE, **{"quiver.dev/collection": "twice"})}
+    led, held = {n for n, (pod, _) in copies.items() if pod == dead}, {n for n, (_, pods) in copies.items() if dead in pods}
 
     def write():
         for i in range(20_000_000, 20_100_000):
@@ -211,6 +225,8 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
         assert k.condition(told, "Ready")["message"]
         # Where there are two copies, the other one leads by now.
         written = put_twice(docs, 60)
+        wait_until(lambda: told_of_dead(dead, led, held - led), 60, f"what became of the shards {held} of {dead}, which led {led}, is told", 0.5)
+        print(k.kubectl("get", "vs", "-n", SPACE, "-l", "quiver.dev/collection=twice"))
     finally:
         cluster.do("revive", victim)
         k.kubectl("wait", f"node/{victim}", "--for=condition=Ready", "--timeout=120s")
