@@ -34,6 +34,8 @@ use crate::plan::splits::covers;
 /// Shards uploaded at a time: enough to keep the network busy, few enough to leave room for searches.
 const UPLOADS: usize = 4;
 const RETRY: Duration = Duration::from_secs(10);
+/// Reason of the condition `Uploading` from the begin of a try to its end.
+const UPLOADS_RUN: &str = "Uploading";
 
 /// Reconciles one snapshot.
 ///
@@ -155,9 +157,12 @@ impl Run<'_> {
         status.start_time = Some(Time(start));
         status.destination = Some(source.destination.clone());
         status.collection_uid = source.uid.clone();
-        status.attempts += 1;
+        // Counted anew, one that an operator's death cut short would be a write before each upload: what is there says it all.
+        if !under_way(&status) {
+            status.attempts += 1;
+        }
         status.state = "Uploading".into();
-        self.set(&mut status, kind::UPLOADING, true, "Uploading", "the nodes upload their shards");
+        self.set(&mut status, kind::UPLOADING, true, UPLOADS_RUN, "the nodes upload their shards");
         self.write(&status).await?;
         let result = self.upload(&source, start, deadline).await;
         Ok((status, result))
@@ -335,6 +340,11 @@ struct Source {
     destination: Destination,
     nodes: Arc<NodeClient>,
     shards: Vec<VectorShard>,
+}
+
+/// Whether a try was begun of which no end is known.
+fn under_way(status: &VectorSnapshotStatus) -> bool {
+    status.conditions.iter().any(|c| c.type_ == kind::UPLOADING && c.reason == UPLOADS_RUN)
 }
 
 /// When a snapshot fails that isn't complete: so long after it was begun, or after it was made if it never could be.

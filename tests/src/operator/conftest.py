@@ -5,7 +5,7 @@ import subprocess
 import pytest
 from harness import cache
 from harness import kubernetes as k
-from operator_process import SYSTEM, Operator, install
+from harness.operator_process import SYSTEM, Operator, install
 
 
 @pytest.fixture(scope="session")

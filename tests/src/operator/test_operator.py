@@ -7,7 +7,7 @@ import yaml
 from harness import cache
 from harness import kubernetes as k
 from harness.node import wait_until
-from operator_process import SYSTEM, versions
+from harness.operator_process import SYSTEM, versions
 
 SPACE = "search"
 DOCS = k.collection("docs", SPACE)

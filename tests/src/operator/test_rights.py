@@ -5,7 +5,7 @@ import signal
 import pytest
 from harness import kubernetes as k
 from harness.node import free_port, wait_until
-from operator_process import SYSTEM, Operator, install
+from harness.operator_process import SYSTEM, Operator, install
 
 SPACE = "search"
 

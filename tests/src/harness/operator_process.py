@@ -8,8 +8,9 @@ import urllib.request
 from pathlib import Path
 
 import yaml
-from harness import kubernetes as k
-from harness.node import wait_until
+
+from . import kubernetes as k
+from .node import wait_until
 
 SYSTEM = "quiver-system"
 
@@ -24,7 +25,8 @@ def install(*more: str) -> dict:
 class Operator:
     """Started and stopped at will; `log` has what all its lives said."""
 
-    def __init__(self, deployment: dict, folder: Path, name: str = "test", port: int = 8080):
+    def __init__(self, deployment: dict, folder: Path, name: str = "test", port: int = 8080, server: str | None = None):
+        """`server` is another way to the API server, without TLS."""
         self.name, self.port = name, port
         pod = deployment["spec"]["template"]["spec"]
         self.container, self.log = pod["containers"][0], folder / "operator.log"
@@ -34,17 +36,22 @@ class Operator:
         authority = config["clusters"][0]["cluster"]
         config["users"] = [{"name": "operator", "user": {"token": token}}]
         config["contexts"] = [{"name": "local", "context": {"cluster": config["clusters"][0]["name"], "user": "operator", "namespace": SYSTEM}}]
-        authority["certificate-authority-data"] = base64.b64encode(open(authority.pop("certificate-authority"), "rb").read()).decode()
+        certificate = Path(authority.pop("certificate-authority")).read_bytes()
+        authority |= {"server": server} if server else {"certificate-authority-data": base64.b64encode(certificate).decode()}
         self.kubeconfig = folder / "operator.kubeconfig"
         self.kubeconfig.write_text(yaml.safe_dump(config))
         self.process = None
 
-    def start(self) -> "Operator":
+    def launch(self) -> None:
+        """Begins a life, and doesn't wait for it."""
         fields = {"metadata.namespace": SYSTEM, "metadata.name": self.name}
         environment = {e["name"]: e.get("value") or fields[e["valueFrom"]["fieldRef"]["fieldPath"]] for e in self.container.get("env", [])}
         environment |= {"KUBECONFIG": str(self.kubeconfig), "QUIVER_OPERATOR_LISTEN": f"127.0.0.1:{self.port}"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([os.environ["QUIVER_OPERATOR"], *self.container.get("args", [])], stdout=log, stderr=log, env={**os.environ, **environment})
+
+    def start(self) -> "Operator":
+        self.launch()
         wait_until(self.ready, 60, "the operator runs", 0.1)
         return self
 
