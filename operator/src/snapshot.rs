@@ -157,7 +157,7 @@ impl Run<'_> {
         status.start_time = Some(Time(start));
         status.destination = Some(source.destination.clone());
         status.collection_uid = source.uid.clone();
-        // Counted anew, one that an operator's death cut short would be a write before each upload: what is there says it all.
+        // One that an operator's death cut short goes on: counted anew it would change the status, and so each life would begin with a write.
         if !under_way(&status) {
             status.attempts += 1;
         }
@@ -387,7 +387,7 @@ fn amount(bytes: u64) -> String {
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-    use super::deadline;
+    use super::{UPLOADS_RUN, deadline, kind, reason, under_way};
 
     #[test]
     fn a_snapshot_that_never_begins_does_not_wait_for_ever() {
@@ -397,6 +397,20 @@ mod tests {
         assert_eq!(deadline(&snapshot, now).to_string(), "2026-03-05T11:00:00Z");
         snapshot.status.as_mut().unwrap().start_time = Some(Time("2026-03-05T10:30:00Z".parse().unwrap()));
         assert_eq!(deadline(&snapshot, now).to_string(), "2026-03-05T12:30:00Z");
+    }
+
+    #[test]
+    fn a_try_without_an_end_is_under_way() {
+        for (reason, expected) in
+            [(UPLOADS_RUN, true), (reason::RETRYING, false), (reason::COLLECTION_NOT_FOUND, false)]
+        {
+            let snapshot = crate::fixtures::scheduled("docs-1", "Pending", "2026-03-05T10:00:00Z");
+            let mut status = snapshot.status.unwrap();
+            assert!(!under_way(&status), "before the first try");
+            status.conditions[0].type_ = kind::UPLOADING.into();
+            status.conditions[0].reason = reason.into();
+            assert_eq!(under_way(&status), expected, "{reason}");
+        }
     }
 
     #[test]
