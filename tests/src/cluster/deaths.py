@@ -76,7 +76,8 @@ class Conversation(BaseHTTPRequestHandler):
         super().setup()
         api = self.server.mortal.api
         self.upstream = api.connect(api.trust)
-        self.life = self.server.mortal.admit(self)
+        self.life = self.server.mortal.lives
+        self.server.mortal.conversations.add(self)
 
     def finish(self):
         with suppress(OSError):
@@ -167,10 +168,6 @@ class Mortal:
     def live(self) -> None:
         self.lives += 1
         self.operator.launch()
-
-    def admit(self, conversation: Conversation) -> int:
-        self.conversations.add(conversation)
-        return self.lives
 
     def write(self, said: Conversation, body: bytes) -> None:
         with self.lock:

@@ -83,8 +83,14 @@ class Steps:
         return len(records) == shards and whole and sum(each) == len(copies) == 2 * shards and max(each) - min(each) <= 1
 
     def wait_done(self) -> None:
-        wait_until(self.even, SECONDS, f"{self.spec['spec']['shards']} shards lie evenly on {self.spec['spec']['nodes']} nodes", 0.5)
-        wait_until(lambda: len(self.pods()) == self.spec["spec"]["nodes"], SECONDS, "as many pods as nodes", 0.5)
+        nodes, shards = self.spec["spec"]["nodes"], self.spec["spec"]["shards"]
+        try:
+            wait_until(self.even, SECONDS, f"{shards} shards lie evenly on {nodes} nodes", 0.5)
+            wait_until(lambda: len(self.pods()) == nodes, SECONDS, "as many pods as nodes", 0.5)
+        except TimeoutError as error:
+            said = [f"{c['type']}: {c['status']}, {c['message']}" for c in k.get("vc", NAME, SPACE).get("status", {}).get("conditions", [])]
+            there = k.kubectl("get", "pods,pvc,vs", "-n", SPACE, "-o", "wide") + k.kubectl("get", "events", "-n", SPACE)
+            raise TimeoutError("\n".join([str(error), *said, there])) from None
         for condition in ("Ready", "Replicated"):
             k.wait_condition("vc", NAME, SPACE, condition, SECONDS)
         k.wait_condition("vc", NAME, SPACE, "Progressing", SECONDS, status="False")

@@ -77,6 +77,8 @@ class Guarded:
 @pytest.fixture(scope="module")
 def guarded(operator):
     yield Guarded()
+    # By itself first: about a collection whose namespace goes no event can be written any more.
+    k.kubectl("delete", "vc", "--all", "-n", SPACE, "--timeout=60s")
     k.kubectl("delete", f"namespace/{SPACE}", "--timeout=120s")
 
 
