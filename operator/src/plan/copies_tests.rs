@@ -419,6 +419,28 @@ fn copies_go_to_other_zones_and_machines() {
 }
 
 #[test]
+fn copies_whose_pods_came_to_lie_together_are_taken_apart() {
+    let mut world = replicated("shards: 6", 2);
+    let machine = |m: &str| (None, Some(m.to_owned()));
+    let check = |world: &mut Observed, machines: [&str; 3], apart: bool| {
+        for (i, m) in machines.into_iter().enumerate() {
+            world.machines.insert(format!("docs-{i}"), machine(m));
+        }
+        settle(world, &mut 900);
+        for shard in &world.shards {
+            let on: BTreeSet<_> =
+                shard.spec.copies.iter().map(|c| world.machines[&c.pod].1.clone()).collect();
+            assert!(!apart || on.len() == 2, "{machines:?}: {:?}", shard.spec.copies);
+            assert!(shard.spec.copies.len() == 2 && shard.spec.copies.iter().all(|c| c.in_sync));
+        }
+    };
+    check(&mut world, ["m0", "m0", "m1"], true);
+    // Nothing to be had by a move.
+    check(&mut world, ["m0", "m0", "m0"], false);
+    check(&mut world, ["m0", "m1", "m2"], true);
+}
+
+#[test]
 fn a_copy_that_is_gone_for_long_is_made_elsewhere() {
     let long = Standing::Silent(Duration::from_secs(601));
     check(|w| silence(w, "docs-2", SILENT), &["2: promote docs-0"]);

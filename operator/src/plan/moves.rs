@@ -1,7 +1,7 @@
 //! Where copies go: the best place for another one, which of too many goes, and what evens out the nodes when nothing
 //! else is going on.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use quiver_replica::record::Placed;
 
@@ -30,11 +30,20 @@ fn crowded<'a>(site: &Site<'_>, others: impl Iterator<Item = &'a Site<'a>>) -> (
     others.fold((0, 0), sum)
 }
 
-/// Whether a copy that is being filled though there are enough is on its way to an emptier pod than another copy's.
+/// Whether a copy that is being filled though there are enough is on its way to an emptier pod than another copy's, or to one that
+/// shares less.
 pub(super) fn pays(of: &Shard<'_, '_>, copy: &Placed) -> bool {
-    let load = |c: &Placed| of.sites.get(&c.pod).map_or(0, |s| s.load);
+    let Some(to) = of.sites.get(&copy.pod) else { return false };
     let others = of.record.copies.iter().filter(|c| c.id != copy.id);
-    others.map(load).max().is_some_and(|most| load(copy) < most)
+    let mut from = others.filter_map(|c| of.sites.get(&c.pod));
+    from.any(|from| to.load < from.load || sharing(of, from, to).is_lt())
+}
+
+/// What a copy on one pod shares with the others of its shard, compared with one on the other pod in its place: less is better.
+fn sharing(of: &Shard<'_, '_>, from: &Site<'_>, to: &Site<'_>) -> Ordering {
+    let stay = of.record.copies.iter().filter(|c| *c.pod != *from.name && *c.pod != *to.name);
+    let others = || stay.clone().filter_map(|c| of.sites.get(&c.pod));
+    crowded(to, others()).cmp(&crowded(from, others()))
 }
 
 /// Of too many copies, the one in sync that goes. None as long as one that pays isn't in sync.
@@ -66,7 +75,7 @@ pub(super) fn victim<'a>(of: &Shard<'a, '_>) -> Option<&'a Placed> {
     Some(if little { next } else { fullest })
 }
 
-/// One step that evens out leads or copies. Only when every copy is in sync and confirmed and every node is ready.
+/// One step that takes copies apart, or evens out leads or copies. Only when every copy is in sync and confirmed and every node is ready.
 pub fn balance(valid: &Valid, observed: &Observed, sites: &Sites<'_>, work: &Work) -> Option<Step> {
     let factor = valid.spec.replication.factor.max(1) as usize;
     let nodes = valid.spec.nodes.max(1) as usize;
@@ -84,7 +93,19 @@ pub fn balance(valid: &Valid, observed: &Observed, sites: &Sites<'_>, work: &Wor
     if shards.len() as i32 != valid.spec.shards || !shards.iter().all(still) {
         return None;
     }
-    lead(&shards, sites).or_else(|| copy(&shards, sites))
+    apart(&shards, sites).or_else(|| lead(&shards, sites)).or_else(|| copy(&shards, sites))
+}
+
+/// Takes a copy away from the machine or zone of another one of its shard, which would be lost with it: pods may have come to lie
+/// together, after a drain for instance.
+fn apart(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
+    shards.iter().find_map(|shard| {
+        let weight = sites.weight(shard.shard.spec.shard);
+        let held = || shard.record.copies.iter().filter_map(|c| sites.get(&c.pod));
+        let free = sites.iter().filter(|to| held().all(|s| s.name != to.name) && to.takes(weight));
+        let better = free.filter(|to| held().any(|from| sharing(shard, from, to).is_lt()));
+        shard.place(&better.min_by_key(|to| (to.load, to.ordinal))?.name, true)
+    })
 }
 
 /// Evens out who leads.
@@ -116,7 +137,7 @@ fn copy(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
         // What weighs half of the difference evens it out; more than three quarters of it isn't worth the way.
         let fits = |s: &&Shard<'_, '_>| {
             let weight = sites.weight(s.shard.spec.shard);
-            weight <= gap / 4 * 3 && site.takes(weight) && movable(s, sites, full, site)
+            weight <= gap / 4 * 3 && site.takes(weight) && movable(s, full, site)
         };
         let best = shards.iter().filter(fits).min_by_key(|s| {
             let n = s.shard.spec.shard;
@@ -131,14 +152,12 @@ fn copy(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
 }
 
 /// Whether a copy can go from one pod to the other without sharing a zone or machine that it didn't share before.
-fn movable(of: &Shard<'_, '_>, sites: &Sites<'_>, from: &Site<'_>, to: &Site<'_>) -> bool {
+fn movable(of: &Shard<'_, '_>, from: &Site<'_>, to: &Site<'_>) -> bool {
     let on = |pod: &str| of.record.copies.iter().any(|c| *c.pod == *pod);
     if !on(&from.name) || on(&to.name) {
         return false;
     }
-    let others =
-        || of.record.copies.iter().filter(|c| *c.pod != *from.name).filter_map(|c| sites.get(&c.pod));
-    crowded(to, others()) <= crowded(from, others())
+    sharing(of, from, to).is_le()
 }
 
 /// Hand-overs of everything that a pod leads and another copy in sync could, before that pod is restarted.
