@@ -63,6 +63,7 @@ def test_a_drained_machine_stops_no_writer_for_long(field):
         k.kubectl("uncordon", pod.machine)
     field.wait_settled(time.monotonic_ns())
     check_handed_over(field, began, "while a machine was drained")
+    wait_until(field.apart, 120, "the copies of each shard are on different machines", 0.5)
 
 
 def test_it_comes_back_after_every_fault(field, seed):
