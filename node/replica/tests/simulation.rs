@@ -98,7 +98,7 @@ fn a_broken_node_is_found_out() {
 
 /// Rules without which a run is judged wrong, and the first seed of such a run. A change of the simulation moves them: then all seeds
 /// from 0 on are tried.
-const SEEN: [(Rule, u64); 21] = [
+const SEEN: [(Rule, u64); 23] = [
     (IdOfDisk, 6),
     (IdOfLearner, 2_963),
     (Genesis, 6),
@@ -120,6 +120,8 @@ const SEEN: [(Rule, u64); 21] = [
     (AdmittedRequired, 4_432),
     (GrantWaited, 9_314),
     (LeaseOfAll, 601),
+    (RecordKept, 1_627),
+    (LeaseFromSending, 89_824),
 ];
 
 #[test]

@@ -104,10 +104,11 @@ class Field:
         return self.written(since) and ready and len(pods) == nodes and all(p.ready for p in pods)
 
     def calm(self, seconds: float = 5) -> bool:
-        """Every copy is in sync, those of a shard are apart, and for some seconds no write failed."""
+        """Every copy is in sync, those of a shard are apart, nothing is about to be handed over or moved, and for some seconds no write failed."""
         copies = [c for r in self.records() for c in r["spec"]["copies"]]
         whole = len(copies) == SHARDS * FACTOR and all(c["inSync"] for c in copies)
-        return self.well() and whole and self.apart() and not self.failed(time.monotonic_ns() - int(seconds * 1e9))
+        still = k.condition(k.get("vc", NAME, SPACE), "Progressing")["status"] == "False"
+        return self.well() and whole and still and self.apart() and not self.failed(time.monotonic_ns() - int(seconds * 1e9))
 
     def apart(self) -> bool:
         """The copies of each shard are on different machines, unless all pods are on one. A drained pod may have gone to the machine of another one."""
