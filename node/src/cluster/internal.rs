@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use quiver_api::internal::{
     DeleteSnapshotAnswer, DeleteSnapshotRequest, FetchManifestRequest, HandOverAnswer, HandOverRequest,
     InternalError, ListSnapshotsAnswer, ListSnapshotsRequest, NodeStatus, PROTOCOL_HEADER, PROTOCOL_VERSION,
@@ -40,6 +41,8 @@ use crate::stale;
 
 /// Largest body: a write of a peer is a little larger than what the client sent.
 const BODY_MAX_BYTES: usize = 256 << 20;
+/// How long the answer about a node waits for what other nodes know.
+const ISSUES_TIME: Duration = Duration::from_millis(100);
 /// Shards that are uploaded at a time.
 const UPLOADS: usize = 2;
 /// Longest time for linking the files of a shard.
@@ -65,13 +68,33 @@ pub struct Internal {
     pub cluster: Arc<Cluster>,
     pub execute: Execute,
     pub issues: Issues,
+    /// As they were when they were last known.
+    known_issues: Arc<Mutex<Vec<Issue>>>,
     digests: Arc<Digests>,
     uploads: Arc<Semaphore>,
 }
 
 impl Internal {
     pub fn new(cluster: Arc<Cluster>, execute: Execute, issues: Issues) -> Self {
-        Self { cluster, execute, issues, digests: Arc::default(), uploads: Arc::new(Semaphore::new(UPLOADS)) }
+        Self {
+            cluster,
+            execute,
+            issues,
+            known_issues: Arc::default(),
+            digests: Arc::default(),
+            uploads: Arc::new(Semaphore::new(UPLOADS)),
+        }
+    }
+
+    /// The red lines that are crossed. What other nodes have is asked for; if one of them doesn't answer soon, as they were before:
+    /// whoever wants to know how this node is must not wait for one that is dead.
+    async fn issues_by_now(&self) -> Vec<Issue> {
+        let now = tokio::time::timeout(ISSUES_TIME, (self.issues)()).await;
+        let mut known = self.known_issues.lock();
+        if let Ok(now) = now {
+            *known = now;
+        }
+        known.clone()
     }
 
     /// The routes. To be served with a client certificate required.
@@ -165,7 +188,7 @@ async fn status(State(s): State<Internal>) -> Json<NodeStatus> {
         schema_generation: s.cluster.schema.current().map_or(0, |c| c.generation),
         schema_differences: s.cluster.differences(),
         shards: s.cluster.statuses(),
-        issues: (s.issues)().await.iter().map(Issue::to_node_issue).collect(),
+        issues: s.issues_by_now().await.iter().map(Issue::to_node_issue).collect(),
         disk_free_bytes: free,
         disk_total_bytes: total,
         memory_bytes: resident_bytes(),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quiver_api::internal::{
-    CopyState, HashRange, InternalError, PROTOCOL_HEADER, PROTOCOL_VERSION, PayloadIndex, SchemaPolicy,
-    SchemaRequest, SnapshotScheduleState,
+    CopyState, HashRange, InternalError, NodeStatus, PROTOCOL_HEADER, PROTOCOL_VERSION, PayloadIndex,
+    SchemaPolicy, SchemaRequest, SnapshotScheduleState,
 };
 use quiver_api::shard_call::{ShardAnswer, ShardCall, ShardError, ShardRead};
 use quiver_engine::config::{CollectionConfig, Distance, FieldSchema, FieldType, VectorParams};
@@ -87,7 +87,7 @@ pub(super) struct TestNode {
     pub(super) cluster: Arc<Cluster>,
     shutdown: Shutdown,
     running: Vec<tokio::task::JoinHandle<()>>,
-    /// Calls on shards aren't answered.
+    /// Calls on shards aren't answered, nor what is asked of other nodes.
     pub(super) hangs: Arc<AtomicBool>,
 }
 
@@ -120,7 +120,7 @@ impl TestNode {
     pub(super) async fn serve(&mut self, listener: tokio::net::TcpListener) {
         let pod = self.cluster.node.settings.cluster.pod.clone();
         let number: u64 = pod.trim_start_matches("docs-").parse().expect("a pod has a number");
-        let hangs = self.hangs.clone();
+        let (hangs, ask_others) = (self.hangs.clone(), self.hangs.clone());
         let execute = move |_, _, _: ShardCall, _: Deadline| {
             let answer = Ok(ShardAnswer::Counted { count: number, unindexed: Vec::new() });
             match hangs.load(Ordering::SeqCst) {
@@ -131,7 +131,10 @@ impl TestNode {
         let internal = Internal::new(
             self.cluster.clone(),
             Arc::new(execute),
-            Arc::new(|| Box::pin(std::future::ready(Vec::new()))),
+            Arc::new(move || match ask_others.load(Ordering::SeqCst) {
+                true => Box::pin(std::future::pending()),
+                false => Box::pin(std::future::ready(Vec::new())),
+            }),
         );
         let options = server::Options {
             connections_max: 100,
@@ -267,6 +270,21 @@ async fn a_call_of_another_version_begins_nothing() {
     }
     assert_eq!(put(Some(PROTOCOL_VERSION)).await.0, 200);
     assert!(node.cluster.schema.current().is_some());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_says_how_it_is_although_others_hang() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut node = TestNode::start(folder.path(), "docs-0", &records(1), &BTreeMap::new()).await;
+    let listener = server::listen("127.0.0.1", 0).await.expect("a port");
+    let url = format!("http://{}/internal/status", listener.local_addr().expect("bound"));
+    node.hangs.store(true, Ordering::SeqCst);
+    node.serve(listener).await;
+    let request = reqwest::Client::new().get(&url).header(PROTOCOL_HEADER, PROTOCOL_VERSION);
+    let answer = request.timeout(Duration::from_secs(10)).send().await.expect("an answer");
+    let status: NodeStatus = answer.json().await.expect("a status");
+    assert_eq!(status.pod, "docs-0");
     node.stop().await;
 }
 
