@@ -405,7 +405,7 @@ mod tests {
             [(UPLOADS_RUN, true), (reason::RETRYING, false), (reason::COLLECTION_NOT_FOUND, false)]
         {
             let snapshot = crate::fixtures::scheduled("docs-1", "Pending", "2026-03-05T10:00:00Z");
-            let mut status = snapshot.status.unwrap();
+            let mut status = snapshot.status.expect("a snapshot with a status");
             assert!(!under_way(&status), "before the first try");
             status.conditions[0].type_ = kind::UPLOADING.into();
             status.conditions[0].reason = reason.into();

@@ -225,12 +225,12 @@ fn add_known_vectors(settings: &mut CreateCollection, cluster: &Cluster) {
 fn route(place: &ShardPlace, peers: &Arc<Peers>) -> Route {
     let range = HashRange { from: place.range.first, to: place.range.last };
     let copy = place.copy.clone();
-    let mut fresh = None;
+    let fresh = match &place.place {
+        Where::Local(_, fresh) => Some(fresh.clone()),
+        Where::Remote { .. } | Where::Missing(_) => None,
+    };
     let place_now = match &place.place {
-        Where::Local(shard, while_it_is) => {
-            fresh = Some(while_it_is.clone());
-            Place::Local(shard.clone())
-        }
+        Where::Local(shard, _) => Place::Local(shard.clone()),
         Where::Missing(why) => Place::Missing(why.clone()),
         Where::Remote { pod, address } => {
             let (peers, to, address) = (peers.clone(), pod.clone(), address.clone());

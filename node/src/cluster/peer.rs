@@ -127,20 +127,15 @@ impl Peers {
         tokio::pin!(leading);
         let asked = |among| CallRequest { among, timeout_ms: millis(deadline), ..request.clone() };
         let first = match tokio::time::timeout(HEDGE, &mut leading).await {
-            Ok(first) if settled(&first) => return first,
             Ok(first) => first,
-            Err(_) => {
-                let following = self.call_others(shard, others, asked(Among::Fresh), deadline);
-                tokio::pin!(following);
-                tokio::select! {
-                    first = &mut leading => match first {
-                        first if settled(&first) => return first,
-                        first => first,
-                    },
-                    Ok(answered) = &mut following => return Ok(answered),
-                }
-            }
+            Err(_) => tokio::select! {
+                first = &mut leading => first,
+                Ok(answered) = self.call_others(shard, others, asked(Among::Fresh), deadline) => return Ok(answered),
+            },
         };
+        if settled(&first) {
+            return first;
+        }
         // No answer that is as young as promised by the one that leads.
         match self.call_others(shard, others, asked(Among::Fresh), deadline).await {
             Ok(answered) => Ok(answered),
