@@ -37,7 +37,8 @@ class Server:
         k.kubectl("rollout", "status", "deployment/minio", "-n", SPACE, "--timeout=120s")
         self.reach = k.Reach("minio", SPACE, 9000)
         # A request that hangs or is put off is asked again by us, so that what is wrong is known and a new connection is tried.
-        self.client = Minio(self.reach.url.removeprefix("http://"), KEY, SECRET, secure=False, http_client=urllib3.PoolManager(timeout=10, retries=False))
+        self.connections = urllib3.PoolManager(timeout=10, retries=False)
+        self.client = Minio(self.reach.url.removeprefix("http://"), KEY, SECRET, secure=False, http_client=self.connections)
         self.refusal = None
         try:
             wait_until(self.bucket_made, 180, "a bucket in MinIO", 0.5)
@@ -52,6 +53,7 @@ class Server:
             return True
         except Exception as error:  # the server says in several ways that it is still starting
             self.refusal = error
+            self.connections.clear()  # a connection may lead to another than the server: it is made anew
             return False
 
     def objects(self) -> dict:
