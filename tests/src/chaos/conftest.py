@@ -37,7 +37,8 @@ def field(tmp_path_factory, seed):
         name, tag = OPERATOR.split(":")
         k.run("helm", "upgrade", "--install", "quiver", str(k.CHART), "-n", SYSTEM, "--set", f"image.repository={name},image.tag={tag},defaults.nodeImage={NODE}", "--wait", "--timeout=3m")
         Server()  # with a bucket for snapshots
-        made = Field(cluster, seed)
+        made = Field(cluster, seed, tmp_path_factory.mktemp("field"))
         made.fleet.start()
         yield made
         made.fleet.stop()
+        made.probe.stop()

@@ -3,6 +3,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 from faults import Fault
 from figures import bytes_by_pod, quantile
@@ -12,6 +13,7 @@ from harness import kubernetes as k
 from harness.limits import full
 from harness.node import wait_until
 from points import SIZE, Ranges
+from probe import Probe
 from rest import Client, Refused, Targets, Unknown
 from s3 import Server, secret
 from sizes import FACTOR, FAILOVER_P99, NODES, READY_SECONDS, RECOVERY_SECONDS, SHARDS
@@ -32,12 +34,13 @@ def resource(**spec) -> dict:
 class Field:
     factor = FACTOR
 
-    def __init__(self, cluster, seed: int):
+    def __init__(self, cluster, seed: int, folder: Path):
         self.cluster, self.api = cluster, ApiServer()
         k.apply(k.namespace(SPACE), secret(SPACE), resource())
         k.wait_condition("vc", NAME, SPACE, "Ready", 240)
         address = k.get("service", NAME, SPACE)["spec"]["clusterIP"]
         self.targets = Targets(address, [p.address for p in self.pods()])
+        self.probe = Probe(address, NAME, folder / "searches")
         self.fleet = Fleet(NAME, SHARDS, Ranges(self.records()), self.targets, FACTOR > 1, seed)
         self.measured = []  # one dictionary for each fault
         self.handovers = []  # the longest gap of each shard in each time that shards were handed over as planned
@@ -170,7 +173,7 @@ class Field:
 
     def search_p99(self, first: int, last: int) -> float:
         """Of searches that were answered between two moments, in seconds."""
-        return quantile([(ended - began) / 1e9 for began, ended in list(self.fleet.searches) if first < ended <= last], 0.99)
+        return quantile(self.probe.took(first, last), 0.99)
 
     def uncured(self, since: int, seconds: float) -> list[str]:
         """Clients that were not served for so long, however often they tried again."""
