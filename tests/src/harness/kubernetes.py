@@ -7,6 +7,7 @@ import subprocess
 
 import yaml
 
+from . import reading
 from .cache import ROOT
 from .node import free_port, wait_until
 
@@ -42,6 +43,12 @@ def apply(*objects: dict, dry: bool = False) -> str:
 
 def get(kind: str, name: str | None = None, namespace: str | None = None, **labels: str) -> dict | list[dict]:
     """One object, or the list of them."""
+    if kind in reading.KINDS:
+        try:
+            answer = reading.read(tool("kubectl"), kind, name, namespace or ("default" if name else None), labels)
+        except reading.Failed as error:
+            raise Refused(str(error)) from None
+        return answer if name else answer["items"]
     where = ["-n", namespace] if namespace else ["-A"] if name is None else []
     which = [name] if name else []
     selector = ["-l", ",".join(f"{k}={v}" for k, v in labels.items())] if labels else []
