@@ -13,9 +13,10 @@ use super::sites::{Sites, copy_id, record, text};
 use crate::observe::Observed;
 use crate::validate::Valid;
 
-/// Shards with much data that get another copy at a time.
+/// Shards that get another copy at a time, of those that have much data or all the copies they need: a move can wait, and searches go
+/// on meanwhile.
 pub const FILLING_MAX: usize = 2;
-/// Copies of less are made in any number at a time.
+/// Shards with less that lack a copy get it at once, in any number.
 const MUCH_BYTES: u64 = 64 << 20;
 /// Steps of one reconcile: what is left is done in the next.
 const STEPS_MAX: usize = 64;
@@ -84,26 +85,28 @@ pub fn plan(valid: &Valid, observed: &Observed, sites: &mut Sites<'_>) -> Work {
         }
     }
     count(&mut work, &known, sites, factor);
-    let heavy = |n: i32, sites: &Sites<'_>| sites.weight(n) >= MUCH_BYTES;
-    let fills = |(shard, r): &&(&VectorShard, Record)| {
-        heavy(shard.spec.shard, sites) && r.copies.iter().any(|c| !c.in_sync)
+    let patient = |(shard, r): &(&VectorShard, Record), sites: &Sites<'_>| {
+        sites.weight(shard.spec.shard) >= MUCH_BYTES || r.in_sync_count() >= factor
     };
+    let fills =
+        |one: &&(&VectorShard, Record)| patient(one, sites) && one.1.copies.iter().any(|c| !c.in_sync);
     let mut filling = known.iter().filter(fills).count();
     // First those that have the fewest copies.
     known.sort_by_key(|(s, r)| (r.in_sync_count().min(factor), s.spec.shard));
-    for (shard, record) in &known {
+    for one @ (shard, record) in &known {
         if work.steps.len() >= STEPS_MAX {
             break;
         }
         let number = shard.spec.shard;
         let busy = record.copies.iter().any(|c| !c.in_sync);
-        let may_fill = busy || filling < FILLING_MAX || !heavy(number, sites);
+        let waits = patient(one, sites);
+        let may_fill = busy || filling < FILLING_MAX || !waits;
         let step = Shard { shard, record, sites, factor }.step(may_fill);
         match step {
             Ok(Some(step)) => {
                 if let Step::Place { pod, list: true, .. } = &step {
                     sites.expect(&pod.clone(), number);
-                    filling += usize::from(heavy(number, sites) && !busy);
+                    filling += usize::from(waits && !busy);
                 }
                 if let Step::HandOver { pod, .. } = &step {
                     let to = hand_over_pod(record, &step);
@@ -154,7 +157,7 @@ pub(super) struct Shard<'a, 's> {
 }
 
 impl Shard<'_, '_> {
-    fn number(&self) -> i32 {
+    pub fn number(&self) -> i32 {
         self.shard.spec.shard
     }
 

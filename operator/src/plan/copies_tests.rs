@@ -389,17 +389,23 @@ fn new_nodes_get_their_share() {
 }
 
 #[test]
-fn much_data_moves_two_shards_at_a_time() {
-    let mut world = replicated("nodes: 3\nshards: 9", 2);
-    world.collection.spec.nodes = 2;
-    for shard in 0..9 {
-        for pod in ["docs-0", "docs-1", "docs-2"] {
-            let node = world.nodes.get_mut(pod).and_then(|n| n.as_mut().ok()).expect("it answers");
-            node.shards.iter_mut().filter(|s| s.shard == shard).for_each(|s| s.bytes_disk = 1 << 30);
+fn copies_are_made_two_at_a_time_unless_one_is_lacking_that_is_small() {
+    let check = |factor: i32, bytes: u64, expected: usize| {
+        let mut world = replicated("nodes: 3\nshards: 9", 2);
+        world.collection.spec.replication.factor = factor;
+        world.collection.spec.nodes = if factor == 2 { 2 } else { 3 };
+        for node in world.nodes.values_mut().filter_map(|n| n.as_mut().ok()) {
+            node.shards.iter_mut().for_each(|s| s.bytes_disk = bytes);
         }
-    }
-    let places = steps(&world).iter().filter(|s| s.contains("place")).count();
-    assert_eq!(places, 2);
+        let places = steps(&world).iter().filter(|s| s.contains("place")).count();
+        assert_eq!(places, expected, "factor {factor}, {bytes} bytes");
+    };
+    // A pod has to be empty: nothing is lacking.
+    check(2, 1 << 30, 2);
+    check(2, 1 << 10, 2);
+    // Another copy of each is wanted.
+    check(3, 1 << 30, 2);
+    check(3, 1 << 10, 9);
 }
 
 #[test]

@@ -108,19 +108,48 @@ fn apart(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
     })
 }
 
-/// Evens out who leads.
+/// Evens out who leads: the first step of a shortest way from a pod that leads two shards more than another one to that, where each
+/// hand-over of the way is to a pod with a copy. What is left of the way is shorter, so it ends.
 fn lead(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
-    let (shard, to, from) = shards
-        .iter()
-        .flat_map(|s| {
-            let from = s.record.find(s.record.primary).and_then(|c| sites.get(&c.pod));
-            let others = s.record.copies.iter().filter(|c| c.id != s.record.primary);
-            others.filter_map(move |c| Some((s, (c, sites.get(&c.pod)?), from?)))
-        })
-        .filter(|(_, (_, to), from)| from.primaries >= to.primaries + 2)
-        .max_by_key(|(s, (_, to), from)| (from.primaries - to.primaries, Reverse(s.shard.spec.shard)))?;
-    let (copy, site) = to;
+    let ways = sites.iter().filter_map(|from| way(from, shards, sites));
+    let (.., shard, copy, from) =
+        ways.min_by_key(|(far, gap, shard, ..)| (*far, Reverse(*gap), shard.number()))?;
+    let site = sites.get(&copy.pod)?;
     Some(shard.asks(copy, &site.name, site.boot()?, &from.name, "it leads more shards than others"))
+}
+
+/// The hand-overs that lead from a pod to the nearest one that leads two shards less, how many fewer those are, and the first of them.
+type Way<'a, 's> = (usize, usize, &'a Shard<'a, 's>, &'a Placed, &'a Site<'s>);
+
+fn way<'a, 's>(from: &'a Site<'s>, shards: &'a [Shard<'a, 's>], sites: &'a Sites<'s>) -> Option<Way<'a, 's>> {
+    let mut seen: Vec<&str> = vec![&from.name];
+    // Pods that so many hand-overs reach, each with the first of them.
+    let mut edge: Vec<(&Site<'s>, Option<(&Shard<'a, 's>, &Placed)>)> = vec![(from, None)];
+    for far in 1.. {
+        let mut next = Vec::new();
+        for (at, first) in edge {
+            let led =
+                |s: &&Shard<'_, '_>| s.record.find(s.record.primary).is_some_and(|c| *c.pod == *at.name);
+            for shard in shards.iter().filter(led) {
+                for copy in shard.record.copies.iter().filter(|c| c.id != shard.record.primary) {
+                    let Some(to) = sites.get(&copy.pod).filter(|to| !seen.contains(&to.name.as_str())) else {
+                        continue;
+                    };
+                    seen.push(&to.name);
+                    next.push((to, Some(first.unwrap_or((shard, copy)))));
+                }
+            }
+        }
+        let ends = next.iter().filter(|(to, _)| from.primaries >= to.primaries + 2);
+        if let Some((to, Some((shard, copy)))) = ends.min_by_key(|(to, _)| (to.primaries, to.ordinal)) {
+            return Some((far, from.primaries - to.primaries, shard, copy, from));
+        }
+        if next.is_empty() {
+            return None;
+        }
+        edge = next;
+    }
+    None
 }
 
 /// Evens out what lies on the nodes, to about a fifth.
