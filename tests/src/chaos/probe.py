@@ -35,13 +35,12 @@ class Probe:
         self.process.wait(10)
 
 
-def search(address: str, collection: str, number: int) -> None:
+def search(over: threading.Event, address: str, collection: str, number: int) -> None:
     from points import encode, upsert_value
     from rest import Client, Refused, Targets, Unknown
 
     client, dice, due = Client(Targets(address, []), number), Random(number), time.monotonic()
-    while True:
-        time.sleep(max(0.0, due - time.monotonic()))
+    while not over.wait(max(0.0, due - time.monotonic())):
         due = max(due + SEARCH_PERIOD, time.monotonic() - SEARCH_PERIOD)
         body = {"query": encode(upsert_value(dice.randint(1, 5000))), "limit": 10, "with_payload": True, "with_vector": True}
         began = client.streak.since or time.monotonic_ns()
@@ -53,6 +52,8 @@ def search(address: str, collection: str, number: int) -> None:
 if __name__ == "__main__":
     with suppress(PermissionError):
         os.nice(-10)
+    ended = threading.Event()
     for n in range(SEARCHERS):
-        threading.Thread(target=search, args=(*sys.argv[1:], n), daemon=True).start()
+        threading.Thread(target=search, args=(ended, *sys.argv[1:], n), daemon=True).start()
     sys.stdin.read()
+    ended.set()
