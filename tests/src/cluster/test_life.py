@@ -248,6 +248,62 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
     assert len(docs.answers("docs")[0]) == 10
 
 
+def twice(kind: str) -> list[dict]:
+    """Objects of that kind that belong to the collection of two copies."""
+    return k.get(kind, namespace=SPACE, **{"quiver.dev/collection": "twice"})
+
+
+def patch_twice(spec: dict) -> None:
+    k.kubectl("patch", "vc", "twice", "-n", SPACE, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def wait_twice_whole(pods: int) -> None:
+    """Until all pods run, and every shard has its two copies, in sync and on two of them."""
+    def whole() -> bool:
+        copies = [s["spec"]["copies"] for s in twice("vs")]
+        running = {p["metadata"]["name"] for p in twice("pods") if not p["metadata"].get("deletionTimestamp")}
+        return len(running) == pods and len(copies) == 3 and all(len(of) == len({c["pod"] for c in of if c["inSync"]} & running) == 2 for of in copies)
+
+    wait_until(whole, 180, f"two copies of each shard, in sync on {pods} pods", 0.5)
+    k.wait_condition("vc", "twice", SPACE, "Ready", 120)
+    k.wait_condition("vc", "twice", SPACE, "Replicated", 60)
+
+
+def test_scaling_in_can_be_called_off(docs):
+    """Copies are on their way from the last pod when it is said to stay: no pod goes, and nothing is lost."""
+    wait_twice_whole(3)
+    before = {p["metadata"]["uid"] for p in twice("pods")}
+    k.kubectl("scale", "vc/twice", "-n", SPACE, "--replicas=2")
+    wait_until(lambda: any(len(s["spec"]["copies"]) > 2 for s in twice("vs")), 60, "a copy is made elsewhere", 0.1)
+    k.kubectl("scale", "vc/twice", "-n", SPACE, "--replicas=3")
+    wait_twice_whole(3)
+    assert {p["metadata"]["uid"] for p in twice("pods")} == before
+    assert put_twice(docs, 120) == docs.client("twice").count("twice", exact=True).count
+
+
+def test_collection_sleeps_and_wakes_with_what_it_had(docs):
+    patch_twice({"hibernate": True})
+    wait_until(lambda: not twice("pods"), 120, "no pod runs", 0.5)
+    k.wait_condition("vc", "twice", SPACE, "Ready", 30, status="False")
+    asleep = k.get("vc", "twice", SPACE)
+    assert k.condition(asleep, "Ready")["reason"] == "Hibernating" and "set it to false" in k.condition(asleep, "Progressing")["message"], asleep["status"]
+    assert len(twice("vs")) == 3 and len(twice("pvc")) == 3
+    patch_twice({"hibernate": False})
+    wait_twice_whole(3)
+    assert docs.client("twice").count("twice", exact=True).count == 180
+    assert put_twice(docs, 180) == docs.client("twice").count("twice", exact=True).count
+
+
+def test_volumes_grow_under_running_pods(docs):
+    before = {p["metadata"]["uid"] for p in twice("pods")}
+    patch_twice({"storage": {"size": "3Gi"}})
+    wait_until(lambda: [c["status"]["capacity"]["storage"] for c in twice("pvc")] == ["3Gi"] * 3, 60, "every volume is larger", 0.5)
+    k.wait_condition("vc", "twice", SPACE, "Ready", 60)
+    assert {p["metadata"]["uid"] for p in twice("pods")} == before
+    said = k.refusal(k.collection("twice", SPACE, shards=3, replication={"factor": 2}, deletionPolicy="Delete", storage={"size": "2Gi"}))
+    assert "volumes can't shrink" in said, said
+
+
 def test_shards_are_split_under_a_writer(docs):
     """Two shards become four, and no point that was acknowledged is lost, there twice, or not found."""
     name, data = "halves", docs.data
