@@ -249,6 +249,10 @@ class DiskFull(Fault):
 
     def inject(self):
         with self.ballast.open("wb", buffering=0) as file:
+            # Most of it is only set aside, which leaves the disk under the volume alone.
+            space = os.statvfs(self.ballast.parent)
+            os.posix_fallocate(file.fileno(), 0, max(1, space.f_bavail * space.f_frsize - (16 << 20)))
+            file.seek(0, os.SEEK_END)
             # The last blocks too: ENOSPC has to come from the file system, not only from the node's watermarks.
             for size in (1 << 20, 4096):
                 try:

@@ -16,7 +16,7 @@ from points import SIZE, Ranges
 from probe import Probe
 from rest import Client, Refused, Targets, Unknown
 from s3 import Server, secret
-from sizes import FACTOR, FAILOVER_P99, NODES, READY_SECONDS, RECOVERY_SECONDS, SHARDS
+from sizes import FACTOR, FAILOVER_P99, NODES, READY_SECONDS, RECOVERY_SECONDS, SHARDS, VOLUME_MIB
 
 SPACE, NAME = "chaos", "ledger"
 LABEL = {"quiver.dev/collection": NAME}
@@ -26,7 +26,7 @@ SNAPSHOTS = {"destination": Server.destination(NAME), "schedule": {"cron": "* * 
 def resource(**spec) -> dict:
     replication = {"factor": FACTOR} if FACTOR == 1 else {"factor": FACTOR, "minInSync": FACTOR - 1}
     plain = {"quantization": None, "optimizers": None, "payloadIndexes": None}
-    made = k.collection(NAME, SPACE, vectors=[{"name": "", "size": SIZE, "distance": "Euclid"}], shards=SHARDS, nodes=NODES, replication=replication, storage={"size": "384Mi"}, snapshots=SNAPSHOTS, **plain)
+    made = k.collection(NAME, SPACE, vectors=[{"name": "", "size": SIZE, "distance": "Euclid"}], shards=SHARDS, nodes=NODES, replication=replication, storage={"size": f"{VOLUME_MIB}Mi"}, snapshots=SNAPSHOTS, **plain)
     made["spec"] = {key: value for key, value in {**made["spec"], **spec}.items() if value is not None}
     return made
 
