@@ -11,6 +11,8 @@ mod faults;
 mod history;
 #[path = "simulation/node.rs"]
 mod node;
+#[path = "simulation/schedule.rs"]
+mod schedule;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -98,7 +100,7 @@ fn a_broken_node_is_found_out() {
 
 /// Rules without which a run is judged wrong, and the first seed of such a run. A change of the simulation moves them: then all seeds
 /// from 0 on are tried.
-const SEEN: [(Rule, u64); 23] = [
+const SEEN: [(Rule, u64); 25] = [
     (IdOfDisk, 6),
     (IdOfLearner, 2_963),
     (Genesis, 6),
@@ -122,6 +124,8 @@ const SEEN: [(Rule, u64); 23] = [
     (LeaseOfAll, 601),
     (RecordKept, 1_627),
     (LeaseFromSending, 89_824),
+    (ApplyDurable, 90),
+    (DrainFirst, 0),
 ];
 
 #[test]
@@ -131,6 +135,19 @@ fn rules_left_out_are_found_out() {
         let name = format!("without {rule:?}");
         let found = run(seed, broken).1.is_err() || check_broken(&name, broken, 20_000);
         assert!(found, "nobody notices that {rule:?} is left out");
+    }
+}
+
+/// Those that chance needs too seldom to be seen. With the ones above these are all rules there are.
+#[test]
+fn schedules_need_their_rules() {
+    for (rule, story, nodes) in schedule::SCHEDULES {
+        let right = schedule::check(Breakage::default(), story, nodes);
+        assert_eq!(right, Ok(()), "{rule:?}");
+        let broken = Breakage { rules: Rules::without(rule), ..Breakage::default() };
+        let wrong = schedule::check(broken, story, nodes);
+        println!("without {rule:?}: {wrong:?}");
+        assert!(wrong.is_err(), "nobody notices that {rule:?} is left out");
     }
 }
 

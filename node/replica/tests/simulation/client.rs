@@ -48,6 +48,11 @@ impl Told {
         self.ops.iter().map(|(op, ..)| op).filter(|o| o.write && o.ended.is_some())
     }
 
+    /// Whether an operation was answered, and not refused.
+    pub fn answered(&self, number: usize) -> bool {
+        self.ops[number].0.ended.is_some()
+    }
+
     pub fn strong_reads(&self) -> usize {
         self.ops.iter().filter(|(o, k, ..)| *k == Kind::Strong && o.ended.is_some()).count()
     }
@@ -64,13 +69,9 @@ impl World {
             return;
         }
         let kind = [Kind::Write, Kind::Write, Kind::Strong, Kind::Strong, Kind::Ordinary][self.dice.below(5)];
-        let number = self.told.ops.len();
         let register = self.dice.below(REGISTERS);
-        let value = if kind == Kind::Write { number as u64 + 1 } else { 0 };
-        let write = kind == Kind::Write;
-        let op = Op { register, value, write, began: self.events, ended: None };
-        self.told.ops.push((op, kind, self.now, None));
-        (self.clients[c].waits, self.clients[c].tries) = (Some(number), 0);
+        let number = self.asks(c, kind, register);
+        let value = self.told.ops[number].0.value;
         let call = Call { client: c, number, kind, register, value };
         let i = match kind {
             Kind::Ordinary => self.dice.below(self.nodes.len()),
@@ -79,6 +80,17 @@ impl World {
         };
         self.ask(i, call);
         self.at(self.now + PATIENCE, Happening::GivesUp(call));
+    }
+
+    /// A client's operation begins, and is in the history from here on; gives its number.
+    pub fn asks(&mut self, c: usize, kind: Kind, register: usize) -> usize {
+        let number = self.told.ops.len();
+        let write = kind == Kind::Write;
+        let value = if write { number as u64 + 1 } else { 0 };
+        let op = Op { register, value, write, began: self.events, ended: None };
+        self.told.ops.push((op, kind, self.now, None));
+        (self.clients[c].waits, self.clients[c].tries) = (Some(number), 0);
+        number
     }
 
     fn next_turn(&mut self, c: usize, low: u64, high: u64) {
@@ -141,6 +153,9 @@ impl World {
         all_linearizable(&ops, REGISTERS)?;
         if self.nodes.iter().any(|n| n.unfit() == Some(quiver_replica::Unfit::RecordLost)) {
             return Err("a copy believes that the store was set back".to_owned());
+        }
+        if let Some(why) = self.broke {
+            return Err(why.to_owned());
         }
         if let Some(id) = self.set_back {
             return Err(format!("{id:?} is in sync and was set back by files"));

@@ -31,8 +31,10 @@ pub struct Disk {
     pub stored: Stored,
     pub entries: Vec<Entry>,
     pub synced: Vec<Entry>,
-    /// The segments hold everything up to here.
+    /// The log begins behind this entry: the segments hold everything up to it.
     pub base: Position,
+    /// The segments hold everything up to here: all that was applied when they were written.
+    pub flushed: Seq,
     pub busy: bool,
     pub dirty: bool,
     /// Times of the world until which it answers late, or has no room.
@@ -68,13 +70,16 @@ pub struct Node {
     /// When a strong read was last refused for want of a lease.
     pub denied: Option<Time>,
     pub draining: Option<Time>,
+    /// Its log has taken entries without those before them.
+    pub gap: bool,
 }
 
 impl Disk {
     pub fn empty(id: CopyId) -> Self {
         let stored = Stored { id, term: 0, record: None, led: None };
         let (entries, synced, base) = (Vec::new(), Vec::new(), Position::default());
-        Self { stored, entries, synced, base, busy: false, dirty: false, stalled: 0, full: 0, fails: false }
+        let (busy, dirty, fails) = (false, false, false);
+        Self { stored, entries, synced, base, flushed: 0, busy, dirty, stalled: 0, full: 0, fails }
     }
 
     /// The end of the log by name.
@@ -82,8 +87,9 @@ impl Disk {
         Position { seq: entries.len() as Seq, term: entries.last().map_or(0, |e| e.term) }
     }
 
-    /// Power is gone: of what wasn't synced a prefix may be there, up to a torn entry, which recovery drops.
-    pub fn cut_power(&mut self, dice: &mut Dice) {
+    /// Power is gone: of what wasn't synced a prefix may be there, up to a torn entry, which recovery drops. Says whether the segments
+    /// hold more than the log then, which must not be.
+    pub fn cut_power(&mut self, dice: &mut Dice) -> bool {
         let common = self.entries.iter().zip(&self.synced).take_while(|(a, b)| a == b).count();
         if common == self.synced.len() || dice.chance(500) {
             let keep = common + dice.below(self.entries.len() - common + 1);
@@ -94,6 +100,9 @@ impl Disk {
         if self.base.seq as usize > self.entries.len() {
             self.base = Self::end(&self.entries);
         }
+        let more = self.flushed > self.entries.len() as Seq;
+        self.flushed = self.flushed.min(self.entries.len() as Seq);
+        more
     }
 
     fn log(&self) -> Log {
@@ -129,6 +138,7 @@ impl Node {
             heard: Heard::new(SILENCE, HEARTBEAT),
             denied: None,
             draining: None,
+            gap: false,
         }
     }
 
@@ -206,7 +216,9 @@ impl Node {
             log.truncate(keep as usize);
         }
         log.truncate(after as usize);
-        log.extend((after + 1..=last).map(|seq| given[(seq - first) as usize]));
+        let taken = (after + 1..=last).map_while(|seq| given.get(seq.checked_sub(first)? as usize));
+        log.extend(taken);
+        self.gap |= log.len() < last as usize;
     }
 
     fn apply(&mut self, seq: Seq, wants: &mut Vec<Want>) {
@@ -322,7 +334,7 @@ impl Node {
         }
         self.disk.entries = files.clone();
         self.disk.synced = files;
-        self.disk.base = up_to;
+        (self.disk.base, self.disk.flushed) = (up_to, up_to.seq);
         self.registers = self.disk.registers(up_to.seq);
         self.step(now, Event::Installed(up_to), (1, &[]), wants);
     }
@@ -330,9 +342,17 @@ impl Node {
     /// Writes all that is applied to segments, and cuts the log off behind it.
     pub fn compact(&mut self) {
         if let Some(copy) = &mut self.copy {
+            self.disk.flushed = copy.applied();
             copy.compact(copy.applied());
             self.disk.base = copy.log().base();
         }
+    }
+
+    /// Whether it has released what it leads while writers wait.
+    pub fn leaves_writers(&self) -> bool {
+        let Some(copy) = &self.copy else { return false };
+        let released = copy.primary().and_then(|p| p.hand_over).is_some_and(|h| h.released);
+        released && copy.log().last() > copy.log().commit()
     }
 
     pub fn unfit(&self) -> Option<Unfit> {

@@ -133,15 +133,35 @@ pub struct World {
     pub faults: BTreeMap<&'static str, u64>,
     /// A copy in sync that files were installed in that had less than it had before.
     pub set_back: Option<CopyId>,
+    /// A promise that was broken although no client noticed, in words.
+    pub broke: Option<&'static str>,
     pub well_at: Option<Time>,
+    /// Nothing happens by chance but that things take their time: a schedule says what does.
+    pub scheduled: bool,
+    /// Messages from one node to another that wait, and who they are for in which life.
+    pub held: Option<(usize, usize)>,
+    pub mail: Vec<(usize, u64, Arrival)>,
+}
+
+/// How large a world is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub nodes: usize,
+    pub min_in_sync: usize,
+    pub batch: u64,
 }
 
 impl World {
     pub fn new(seed: u64, broken: Breakage) -> Self {
         let mut dice = Dice::new(seed);
-        let count = if dice.chance(250) { 2 } else { 3 };
-        let min_in_sync = if count == 3 && dice.chance(300) { 2 } else { 1 };
+        let nodes = if dice.chance(250) { 2 } else { 3 };
+        let min_in_sync = if nodes == 3 && dice.chance(300) { 2 } else { 1 };
         let batch = if dice.chance(300) { 2 } else { 1024 };
+        Self::of_size(dice, Size { nodes, min_in_sync, batch }, broken)
+    }
+
+    pub fn of_size(mut dice: Dice, size: Size, broken: Breakage) -> Self {
+        let Size { nodes: count, min_in_sync, batch } = size;
         let settings = Settings { rules: broken.rules, min_in_sync, batch, ..Settings::default() };
         let node =
             |i: usize, dice: &mut Dice| Node::new(CopyId(i as u128 + 1), Boot(i as u128 + 1), settings, dice);
@@ -168,7 +188,11 @@ impl World {
             compacts: dice.chance(600) && !broken.no_fsync,
             faults: BTreeMap::new(),
             set_back: None,
+            broke: None,
             well_at: None,
+            scheduled: false,
+            held: None,
+            mail: Vec::new(),
             nodes,
             dice,
         };
@@ -191,7 +215,7 @@ impl World {
 
     /// Runs until the shard is well after all faults, or should have been, and then until all is still.
     pub fn run(&mut self) {
-        while let Some(Reverse(Queued(time, _, what))) = self.queue.pop() {
+        while let Some((time, what)) = self.next() {
             // A swap that was queued somewhere may still hand the lead over after the shard was well.
             if time > self.well_at.map_or(WELL, |well| well.max(self.recorded_at) + STILL) {
                 return;
@@ -202,6 +226,11 @@ impl World {
                 self.well_at = Some(self.now);
             }
         }
+    }
+
+    /// What happens next, and when.
+    pub fn next(&mut self) -> Option<(Time, Happening)> {
+        self.queue.pop().map(|Reverse(Queued(time, _, what))| (time, what))
     }
 
     /// All copies are in sync, and a write that began after the last fault is acknowledged.
@@ -215,7 +244,7 @@ impl World {
         self.nodes.iter().any(|n| in_sync(n) && n.unfit().is_none())
     }
 
-    fn happen(&mut self, what: Happening) {
+    pub fn happen(&mut self, what: Happening) {
         match what {
             Happening::Arrives(i, life, arrival) => self.arrive(i, life, arrival),
             Happening::Starts(i, life) if self.nodes[i].life == life => self.start(i),
@@ -227,6 +256,7 @@ impl World {
                 self.store(next);
             }
             Happening::Operator => self.operate(),
+            Happening::Fault | Happening::Acts(..) if self.scheduled => {}
             Happening::Fault => self.fault(),
             Happening::Acts(c, turn) => self.act(c, turn),
             Happening::Answered(call, answer) => self.answered(call, answer),
@@ -317,7 +347,9 @@ impl World {
 
     pub fn crash(&mut self, i: usize, low: u64, high: u64) {
         self.nodes[i].stop();
-        self.nodes[i].disk.cut_power(&mut self.dice);
+        if self.nodes[i].disk.cut_power(&mut self.dice) {
+            self.broke = Some("segments hold what the log has lost");
+        }
         let life = self.nodes[i].life;
         self.after(low, high, Happening::Starts(i, life));
     }
@@ -339,8 +371,14 @@ impl World {
         self.at(self.now, Happening::Arrives(i, self.nodes[i].life, Arrival::Beat));
     }
 
-    fn carry_out(&mut self, i: usize, wants: Vec<Want>) {
+    pub fn carry_out(&mut self, i: usize, wants: Vec<Want>) {
         let life = self.nodes[i].life;
+        if self.nodes[i].leaves_writers() {
+            self.broke = Some("a hand-over leaves writers without an answer");
+        }
+        if self.nodes[i].gap {
+            self.broke = Some("a log has a gap");
+        }
         for want in wants {
             match want {
                 Want::Send(envelope, entries) => self.post(i, envelope, entries),
@@ -373,8 +411,11 @@ impl World {
         if self.blocked[i][j] || self.dice.chance(self.lossy) {
             return;
         }
-        let (low, high) = if self.dice.chance(self.slow) { (50, 2_500) } else { (1, 15) };
         let life = self.nodes[j].life;
+        if self.held == Some((i, j)) {
+            return self.mail.push((j, life, Arrival::Message(envelope, entries)));
+        }
+        let (low, high) = if self.dice.chance(self.slow) { (50, 2_500) } else { (1, 15) };
         self.after(low, high, Happening::Arrives(j, life, Arrival::Message(envelope, entries)));
     }
 
@@ -450,7 +491,7 @@ impl World {
         self.settings.rules.keep(quiver_replica::Rule::CompareAndSwap)
     }
 
-    fn store(&mut self, next: Arc<Record>) {
+    pub fn store(&mut self, next: Arc<Record>) {
         if self.record.accepts(&next, self.settings.rules).is_err() {
             return;
         }
