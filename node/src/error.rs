@@ -144,6 +144,10 @@ impl ApiError {
             let seconds = after.as_secs().max(1);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.code == StatusCode::SERVICE_UNAVAILABLE {
+            // What this node can't do another one may be able to: on a new connection the Service chooses again.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }
@@ -172,9 +176,15 @@ impl From<PoolError> for ApiError {
                 error.retry_after = Some(Duration::from_secs(1));
                 error
             }
+            PoolError::Timeout { operation: "Update", .. } => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, format!("Timeout: {e}")).hint(
+                    "The write may still take effect: its outcome is unknown. Upserts, deletions and payload changes may be sent again: \
+                     twice has the effect of once. A copy of the shard may be slow or gone; or allow more time with ?timeout=",
+                )
+            }
             PoolError::Timeout { .. } => Self::new(StatusCode::REQUEST_TIMEOUT, format!("Timeout: {e}")).hint(
                 "A slow search: create payload indexes on the fields that are filtered on, lower hnsw_ef or the limit, or allow \
-                 more time with ?timeout=. A write may still take effect: its outcome is unknown",
+                 more time with ?timeout=",
             ),
             PoolError::Panicked => Self::internal(e),
         }

@@ -20,6 +20,8 @@ use crate::clock;
 
 /// Bytes of entries in one message, at most, but for one that is larger by itself.
 const MESSAGE_BYTES: usize = 4 << 20;
+const ALONE: &str = "this node hears neither another copy of the shard, which has to confirm writes, nor that it may do without: ask \
+                     another node, or again in a moment";
 /// A year in milliseconds: the copy that is alone in its shard is fresh for ever, which no clock can be asked for.
 const FOR_EVER: u64 = 365 * 24 * 3600 * 1000;
 
@@ -42,6 +44,8 @@ pub struct Driver<O> {
     drains: Option<Time>,
     /// When a strong read last had to be refused because a copy's grant had run out.
     refused: Option<Time>,
+    /// Since when something waits for a copy that is silent, and the store doesn't take its removal.
+    stuck: Option<Time>,
     fresh: Fresh,
 }
 
@@ -61,6 +65,7 @@ impl<O: Outside> Driver<O> {
             told: None,
             drains: None,
             refused: None,
+            stuck: None,
             fresh,
             parts,
         })
@@ -186,11 +191,23 @@ impl<O: Outside> Driver<O> {
         let writes_wait = self.copy.log().last() > self.copy.log().commit();
         let waits = self.copy.primary().is_some() && (writes_wait || reads_wait);
         let listed = self.copy.record().filter(|_| waits).map(|r| r.copies.clone()).unwrap_or_default();
+        let mut stuck = None;
         for other in listed {
             if other.id != self.parts.id && self.heard.silent(other.id, now) {
                 self.step(Event::Silent(other.id));
+                stuck = if other.in_sync { self.stuck.or(Some(now)) } else { stuck };
             }
         }
+        self.stuck = stuck;
+        if self.is_stuck() {
+            // Whoever waits behind these can ask another node.
+            self.tell_unknown(ALONE);
+        }
+    }
+
+    /// Whether this node may be the one that is cut off, and another one leads by now.
+    fn is_stuck(&self) -> bool {
+        self.stuck.is_some_and(|since| self.now().saturating_sub(since) > self.parts.pace.stuck)
     }
 
     fn step(&mut self, event: Event) {
@@ -255,6 +272,8 @@ impl<O: Outside> Driver<O> {
             Some(_) if self.copy.draining().is_some() => {
                 Err("this copy of the shard is handing over to another one: ask again in a moment".into())
             }
+            // Another node may lead by now. A write that would wait is better refused: its client can ask there.
+            Some(_) if self.is_stuck() => Err(ALONE.into()),
             Some(_) if self.copy.leads(self.now()) => Ok(self.copy.term()),
             Some(_) => Err("this copy of the shard leads in a moment: ask again".into()),
             None => Err("another copy of the shard leads: ask again, the request goes there".into()),

@@ -167,6 +167,8 @@ pub struct Pace {
     pub heartbeat: u64,
     /// A copy that something waits for and that says nothing for so long is removed from those that count.
     pub silence: u64,
+    /// When the store hasn't taken its removal for so long, this node may be the one that is cut off: writes are refused.
+    pub stuck: u64,
     /// A writer that waited so long is told that nobody knows.
     pub commit: u64,
     /// A hand-over that takes longer is given up.
@@ -175,7 +177,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { heartbeat: 1000, silence: 5000, commit: 60_000, hand_over: 5000 }
+        Self { heartbeat: 1000, silence: 5000, stuck: 2000, commit: 60_000, hand_over: 5000 }
     }
 }
 

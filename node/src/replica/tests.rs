@@ -36,6 +36,8 @@ struct Inner {
     shards: BTreeMap<CopyId, Arc<Shard>>,
     /// Copies that nobody hears and that hear nobody; they reach the store all the same.
     cut_off: Vec<CopyId>,
+    /// Copies that don't reach the store.
+    storeless: Vec<CopyId>,
     reports: Vec<(CopyId, Unfit)>,
 }
 
@@ -56,7 +58,7 @@ impl World {
             && inner.record.accepts(next, quiver_replica::Rules::default()).is_ok();
         if accepted {
             inner.record = next.clone();
-            for inbox in inner.inboxes.values() {
+            for (_, inbox) in inner.inboxes.iter().filter(|(id, _)| !inner.storeless.contains(id)) {
                 inbox.put(Input::Record { record: next.clone(), asked: None });
             }
         }
@@ -92,13 +94,18 @@ impl Outside for Wire {
     }
 
     fn swap(&mut self, base: u64, next: Arc<Record>, asked: Asked) {
-        self.world.put(base, &next);
+        if !self.world.0.lock().storeless.contains(&self.me) {
+            self.world.put(base, &next);
+        }
         self.fetch(asked);
     }
 
     fn fetch(&mut self, asked: Asked) {
         let inner = self.world.0.lock();
-        inner.inboxes[&self.me].put(Input::Record { record: inner.record.clone(), asked: Some(asked) });
+        if !inner.storeless.contains(&self.me) {
+            let record = inner.record.clone();
+            inner.inboxes[&self.me].put(Input::Record { record, asked: Some(asked) });
+        }
     }
 
     fn install(&mut self, from: CopyId, _: Position) {
@@ -147,6 +154,7 @@ impl Group {
             inboxes: BTreeMap::new(),
             shards: BTreeMap::new(),
             cut_off: Vec::new(),
+            storeless: Vec::new(),
             reports: Vec::new(),
         };
         let world = World(Arc::new(Mutex::new(inner)));
@@ -182,7 +190,7 @@ impl Group {
             disk,
             dir: dir.to_owned(),
             outside: Wire { world: self.world.clone(), me: CopyId(id), dir: dir.to_owned() },
-            pace: Pace { heartbeat: 20, silence: 400, commit: 20_000, hand_over: 2000 },
+            pace: Pace { heartbeat: 20, silence: 400, stuck: 100, commit: 20_000, hand_over: 2000 },
         };
         let replica = Replica::start(parts).expect("a thread");
         let mut inner = self.world.0.lock();
@@ -365,4 +373,26 @@ fn a_leader_that_is_cut_off_acknowledges_nothing_that_the_next_one_lacks() {
     group.world.cut_off(&[]);
     group.wait_in_sync(&[1, 2, 3]);
     group.check(0..20);
+}
+
+#[test]
+fn a_leader_that_may_be_cut_off_refuses_writes_instead_of_letting_them_wait() {
+    let mut group = Group::new();
+    group.add(2);
+    group.write(&upsert(0..10));
+    group.world.cut_off(&[1]);
+    group.world.0.lock().storeless = vec![CopyId(1)];
+    let old = group.nodes[&1].shard.clone();
+    // What is in the log already may still be committed.
+    let waited = old.write(upsert(100..110));
+    assert!(matches!(waited, Err(quiver_engine::Error::Unknown(_))), "{waited:?}");
+    let refused = old.write(upsert(200..210));
+    assert!(
+        matches!(&refused, Err(quiver_engine::Error::Unavailable(why)) if why.contains("ask another node")),
+        "{refused:?}"
+    );
+    group.world.0.lock().storeless.clear();
+    group.world.cut_off(&[]);
+    group.write(&upsert(300..310));
+    group.check((0..10).chain(100..110).chain(300..310));
 }

@@ -137,7 +137,7 @@ class Field:
 
     def story(self, shards: list[int], since: int) -> str:
         """What writers of these shards were told since a moment, by second, and what nodes and operators said meanwhile."""
-        told = Counter((round((began - since) / 1e9), s, said[:160]) for s in shards for began, said in self.fleet.errors[s] if began > since)
+        told = Counter((round((began - since) / 1e9), s, said.split('"},"time"')[0][:160]) for s in shards for began, said in self.fleet.errors[s] if began > since)
         lines = [f"+{second} s, shard {s}, {times} times: {said}" for (second, s, said), times in sorted(told.items())]
         seconds = (time.monotonic_ns() - since) // 10**9 + 5
         pods = [(SPACE, p.name) for p in self.pods()] + [(SYSTEM, p["metadata"]["name"]) for p in k.get("pods", namespace=SYSTEM)]
