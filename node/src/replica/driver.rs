@@ -30,6 +30,8 @@ pub struct Driver<O> {
     inbox: Inbox,
     copy: Copy,
     begun: Instant,
+    /// When the next heartbeat is due.
+    next_beat: Instant,
     /// What the protocol is told next: the disk's answers to what it asked for.
     events: VecDeque<Event>,
     recent: Recent,
@@ -58,6 +60,7 @@ impl<O: Outside> Driver<O> {
             inbox,
             incoming,
             begun: clock::now(),
+            next_beat: clock::now(),
             events: VecDeque::new(),
             recent: Recent::default(),
             waiting: VecDeque::new(),
@@ -74,17 +77,17 @@ impl<O: Outside> Driver<O> {
     /// Until it is told to stop.
     pub fn run(mut self, inputs: &Receiver<Input>) {
         let beat = Duration::from_millis(self.parts.pace.heartbeat);
-        let mut next = clock::now() + beat;
+        self.next_beat = clock::now() + beat;
         loop {
-            match inputs.recv_timeout(next.saturating_duration_since(clock::now())) {
+            match inputs.recv_timeout(self.next_beat.saturating_duration_since(clock::now())) {
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(input) => self.take(input),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             // A full inbox doesn't keep a leader from being heard.
-            if clock::now() >= next {
+            if clock::now() >= self.next_beat {
                 self.heartbeat();
-                next = clock::now() + beat;
+                self.next_beat = clock::now() + beat;
             }
             self.tell();
         }
@@ -246,6 +249,8 @@ impl<O: Outside> Driver<O> {
             Action::Lead(term) => {
                 tracing::info!(term, "this copy leads");
                 self.heard.lead(self.now());
+                // Just when one that is dead has had its time to answer: writers wait for that.
+                self.next_beat = clock::now() + Duration::from_millis(self.parts.pace.heartbeat + 1);
                 let patience = Duration::from_millis(self.parts.pace.commit);
                 let leader = Leader { inbox: self.inbox.clone(), patience };
                 self.parts.shard.set_lead(Some(Arc::new(leader)));
