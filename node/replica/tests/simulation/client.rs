@@ -70,9 +70,7 @@ impl World {
         }
         let kind = [Kind::Write, Kind::Write, Kind::Strong, Kind::Strong, Kind::Ordinary][self.dice.below(5)];
         let register = self.dice.below(REGISTERS);
-        let number = self.asks(c, kind, register);
-        let value = self.told.ops[number].0.value;
-        let call = Call { client: c, number, kind, register, value };
+        let call = self.asks(c, kind, register);
         let i = match kind {
             Kind::Ordinary => self.dice.below(self.nodes.len()),
             _ if self.broken.stale_strong_reads && kind == Kind::Strong => self.dice.below(self.nodes.len()),
@@ -82,15 +80,15 @@ impl World {
         self.at(self.now + PATIENCE, Happening::GivesUp(call));
     }
 
-    /// A client's operation begins, and is in the history from here on; gives its number.
-    pub fn asks(&mut self, c: usize, kind: Kind, register: usize) -> usize {
+    /// A client's operation begins, and is in the history from here on.
+    pub fn asks(&mut self, client: usize, kind: Kind, register: usize) -> Call {
         let number = self.told.ops.len();
         let write = kind == Kind::Write;
         let value = if write { number as u64 + 1 } else { 0 };
         let op = Op { register, value, write, began: self.events, ended: None };
         self.told.ops.push((op, kind, self.now, None));
-        (self.clients[c].waits, self.clients[c].tries) = (Some(number), 0);
-        number
+        (self.clients[client].waits, self.clients[client].tries) = (Some(number), 0);
+        Call { client, number, kind, register, value }
     }
 
     fn next_turn(&mut self, c: usize, low: u64, high: u64) {

@@ -2,11 +2,11 @@
 //! one order that the network, the store and the operator are free to choose. With all rules it is judged right.
 
 use quiver_replica::record::Change;
-use quiver_replica::{Event, Rule, Time};
+use quiver_replica::{Event, Primary, Rule, Time};
 
 use super::client::Client;
 use super::dice::Dice;
-use super::world::{Breakage, CALM, Call, Happening, Kind, Size, World};
+use super::world::{Breakage, CALM, Happening, Kind, Size, World};
 
 /// A story, or why it didn't come about.
 type Told = Result<(), String>;
@@ -100,25 +100,18 @@ impl Schedule {
     fn ask(&mut self, i: usize, kind: Kind, register: usize) -> usize {
         let client = self.world.clients.len();
         self.world.clients.push(Client::default());
-        let number = self.world.asks(client, kind, register);
-        let value = if kind == Kind::Write { number as u64 + 1 } else { 0 };
-        self.world.ask(i, Call { client, number, kind, register, value });
-        number
+        let call = self.world.asks(client, kind, register);
+        self.world.ask(i, call);
+        call.number
     }
 
     /// A write that is tried until it is acknowledged.
     fn acknowledged(&mut self, i: usize, register: usize) -> Told {
-        for _ in 0..300 {
-            let number = self.ask(i, Kind::Write, register);
-            self.pass(100);
-            if self.world.told.answered(number) {
-                return Ok(());
-            }
-        }
-        Err(format!("node {i} doesn't acknowledge: {:?}", self.world.record))
+        let done = self.acknowledges(i, register, 300);
+        done.then_some(()).ok_or_else(|| format!("node {i} doesn't acknowledge: {:?}", self.world.record))
     }
 
-    /// Whether one of the writes that are tried for so long is acknowledged.
+    /// Whether one of so many writes, one after the other, is acknowledged.
     fn acknowledges(&mut self, i: usize, register: usize, tries: usize) -> bool {
         (0..tries).any(|_| {
             let number = self.ask(i, Kind::Write, register);
@@ -156,9 +149,7 @@ impl Schedule {
         let next = self.world.record.with(&Change::Promote { id, boot }).map_err(|e| format!("{e:?}"))?;
         self.world.store(next.into());
         let term = self.world.record.term;
-        self.until("it leads", |w| {
-            w.nodes[i].copy.as_ref().is_some_and(|c| c.primary().is_some() && c.term() == term)
-        })
+        self.until("it leads", |w| led(w, i).is_some_and(|p| p.term == term))
     }
 
     /// A driver that has no patience asks for the removal of a copy.
@@ -202,6 +193,11 @@ impl Schedule {
     }
 }
 
+/// What a node leads.
+fn led(world: &World, i: usize) -> Option<&Primary> {
+    world.nodes[i].copy.as_ref()?.primary()
+}
+
 /// B grants, starts again at once, and is made the leader although A is well.
 fn restarted_after_it_granted(s: &mut Schedule) -> Told {
     s.part(A, B);
@@ -217,7 +213,7 @@ fn restarted_before_it_led(s: &mut Schedule) -> Told {
     s.cut_from_store(A);
     s.promote(B)?;
     s.restart(B, 50)?;
-    s.until("it leads again", |w| w.nodes[B].copy.as_ref().is_some_and(|c| c.primary().is_some()))?;
+    s.until("it leads again", |w| led(w, B).is_some())?;
     s.read_behind_its_back()
 }
 
@@ -227,14 +223,7 @@ fn released_and_cut_off(s: &mut Schedule) -> Told {
     // Between two heartbeats, which would be granted for if they came later.
     s.pass(300);
     s.world.hand_over(A, B);
-    s.until("it has released", |w| {
-        w.nodes[A]
-            .copy
-            .as_ref()
-            .and_then(|c| c.primary())
-            .and_then(|p| p.hand_over)
-            .is_some_and(|h| h.released)
-    })?;
+    s.until("it has released", |w| led(w, A).and_then(|p| p.hand_over).is_some_and(|h| h.released))?;
     s.pass(20);
     s.part(A, B);
     s.promote(B)?;
@@ -270,9 +259,9 @@ fn answered_two_terms_ago(s: &mut Schedule) -> Told {
     s.part(A, B);
     s.cut_from_store(A);
     s.world.held = Some((C, A));
-    (0..8).for_each(|i| {
+    for i in 0..8 {
         s.ask(A, Kind::Write, i % 4);
-    });
+    }
     s.pass(3_000);
     let old = std::mem::take(&mut s.world.mail);
     s.world.held = None;
@@ -288,12 +277,12 @@ fn answered_two_terms_ago(s: &mut Schedule) -> Told {
     s.join(A, C);
     s.pass(2_000);
     s.world.hand_over(B, A);
-    s.until("it leads again", |w| w.nodes[A].copy.as_ref().is_some_and(|c| c.primary().is_some()))?;
+    s.until("it leads again", |w| led(w, A).is_some())?;
     s.pass(2_000);
     s.part(A, C);
-    (0..3).for_each(|i| {
+    for i in 0..3 {
         s.ask(A, Kind::Write, i);
-    });
+    }
     s.pass(200);
     s.world.mail = old;
     s.deliver();
