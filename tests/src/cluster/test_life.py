@@ -154,6 +154,27 @@ def test_new_collection_restored_from_a_snapshot_answers_the_same(docs):
     assert {"pos", "lex", "bucket", "date"} <= docs.client("again").get_collection("again").payload_schema.keys()
 
 
+def twice(kind: str) -> list[dict]:
+    """Objects of that kind that belong to the collection of two copies."""
+    return k.get(kind, namespace=SPACE, **{"quiver.dev/collection": "twice"})
+
+
+def patch_twice(spec: dict) -> None:
+    k.kubectl("patch", "vc", "twice", "-n", SPACE, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def wait_twice_whole(pods: int) -> None:
+    """Until all pods run, and every shard has its two copies, in sync and on two of them."""
+    def whole() -> bool:
+        copies = [s["spec"]["copies"] for s in twice("vs")]
+        running = {p["metadata"]["name"] for p in twice("pods") if not p["metadata"].get("deletionTimestamp")}
+        return len(running) == pods and len(copies) == 3 and all(len(of) == len({c["pod"] for c in of if c["inSync"]} & running) == 2 for of in copies)
+
+    wait_until(whole, 180, f"two copies of each shard, in sync on {pods} pods", 0.5)
+    k.wait_condition("vc", "twice", SPACE, "Ready", 120)
+    k.wait_condition("vc", "twice", SPACE, "Replicated", 60)
+
+
 def put_twice(docs, first: int) -> int:
     """Sixty points, over all shards of `twice`; tried again until they are acknowledged. Gives how many there are then."""
     ids = list(range(first, first + 60))
@@ -172,20 +193,14 @@ def put_twice(docs, first: int) -> int:
 def test_collection_keeps_two_copies_of_each_shard(docs):
     k.apply(k.collection("twice", SPACE, shards=3, replication={"factor": 2}, deletionPolicy="Delete"))
     k.wait_condition("vc", "twice", SPACE, "Ready", 240)
-    k.wait_condition("vc", "twice", SPACE, "Replicated", 120)
-
-    def on_two_pods() -> bool:
-        copies = [s["spec"]["copies"] for s in k.get("vs", namespace=SPACE, **{"quiver.dev/collection": "twice"})]
-        return all(len({c["pod"] for c in of if c["inSync"]}) == len(of) == 2 for of in copies)
-
     # There is a third copy while one moves, because nodes were unequally full at first.
-    wait_until(on_two_pods, 120, "every shard has two copies, both in sync, on two pods", 0.5)
+    wait_twice_whole(3)
     assert put_twice(docs, 0) == docs.client("twice").count("twice", exact=True).count
 
 
 def told_of_dead(pod: str, led: set[int], followed: set[int]) -> bool:
     """Whether `kubectl get vs`, conditions and Events say what became of the shards of a pod that died, of which it led some and followed others."""
-    shards = {s["spec"]["shard"]: s for s in k.get("vs", namespace=SPACE, **{"quiver.dev/collection": "twice"})}
+    shards = {s["spec"]["shard"]: s for s in twice("vs")}
     served = all(s["status"]["state"] == "Leading" and s["status"]["pod"] != pod for s in shards.values())
     halved = all(shards[n]["status"]["copies"].startswith("1/") for n in led | followed)
     whole = k.condition(k.get("vc", "twice", SPACE), "Replicated")
@@ -201,8 +216,8 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
     operator = next(p["spec"]["nodeName"] for p in k.get("pods", namespace=SYSTEM) if p["metadata"]["name"] == acts)
     victim = next(n for n in sorted(pods.values(), key=lambda n: n != operator) if n != minio.node)
     acknowledged, stop, client = set(), threading.Event(), docs.client()
-    dead = next(p["metadata"]["name"] for p in k.get("pods", namespace=SPACE, **{"quiver.dev/collection": "twice"}) if p["spec"]["nodeName"] == victim)
-    copies = {s["spec"]["shard"]: (s["status"]["pod"], {c["pod"] for c in s["spec"]["copies"]}) for s in k.get("vs", namespace=SPACE, **{"quiver.dev/collection": "twice"})}
+    dead = next(p["metadata"]["name"] for p in twice("pods") if p["spec"]["nodeName"] == victim)
+    copies = {s["spec"]["shard"]: (s["status"]["pod"], {c["pod"] for c in s["spec"]["copies"]}) for s in twice("vs")}
     led, held = {n for n, (pod, _) in copies.items() if pod == dead}, {n for n, (_, pods) in copies.items() if dead in pods}
 
     def write():
@@ -246,27 +261,6 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
     late = models.Filter(must_not=[models.FieldCondition(key="pos", match=models.MatchValue(value="late"))])
     assert client.count("docs", count_filter=late, exact=True).count == docs.expected
     assert len(docs.answers("docs")[0]) == 10
-
-
-def twice(kind: str) -> list[dict]:
-    """Objects of that kind that belong to the collection of two copies."""
-    return k.get(kind, namespace=SPACE, **{"quiver.dev/collection": "twice"})
-
-
-def patch_twice(spec: dict) -> None:
-    k.kubectl("patch", "vc", "twice", "-n", SPACE, "--type=merge", "-p", json.dumps({"spec": spec}))
-
-
-def wait_twice_whole(pods: int) -> None:
-    """Until all pods run, and every shard has its two copies, in sync and on two of them."""
-    def whole() -> bool:
-        copies = [s["spec"]["copies"] for s in twice("vs")]
-        running = {p["metadata"]["name"] for p in twice("pods") if not p["metadata"].get("deletionTimestamp")}
-        return len(running) == pods and len(copies) == 3 and all(len(of) == len({c["pod"] for c in of if c["inSync"]} & running) == 2 for of in copies)
-
-    wait_until(whole, 180, f"two copies of each shard, in sync on {pods} pods", 0.5)
-    k.wait_condition("vc", "twice", SPACE, "Ready", 120)
-    k.wait_condition("vc", "twice", SPACE, "Replicated", 60)
 
 
 def test_scaling_in_can_be_called_off(docs):
