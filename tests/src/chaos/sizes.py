@@ -1,7 +1,7 @@
 """How large a run is, and what may be expected of it."""
 import os
 
-from harness.limits import pick
+from harness.limits import full, pick
 
 # Copies of each shard. Everything that depends on it looks here.
 FACTOR = int(os.environ.get("QUIVER_CHAOS_FACTOR", "2"))
@@ -20,6 +20,7 @@ WRITES_PER_SECOND_MIN = 200
 # So long a client tries again before it gives up, and so long a planned hand-over may stop writers. The latter is judged in a full run, on a
 # machine that does nothing else.
 RETRY_SECONDS, HANDOVER_SECONDS = 30, 2
+HANDOVER_MAX = HANDOVER_SECONDS if FACTOR > 1 and full() else RETRY_SECONDS
 ROLLINGS = pick(1, 3)
 # How many nodes there are, one after the other. With one copy nodes can only be added: what a node holds doesn't move yet.
 SCALES = (4,) if FACTOR == 1 else pick((4, 2), (5, 2))
