@@ -3,7 +3,7 @@
 //! `<storage>/copies/<shard>-<copy id>/` holds `copy.json`, which says whose it is and where in it the engine's files are, and
 //! `replica.json`, what the copy has promised and which record it has seen. The folder is made under another name and
 //! renamed when it is whole, so a folder with this name always has data in it. One that is not listed any more goes to
-//! `<storage>/trash` and is kept there for a day.
+//! `<storage>/trash` and is kept there for a day, or until the volume needs the room.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const MAKING: &str = "new";
 const FILES: &str = "shard";
 /// What was thrown away is kept for so long, in seconds.
 const TRASH_KEPT: u64 = 24 * 3600;
+/// And only while less of the volume is in use, in percent: well below where writes are refused.
+const TRASH_FULL: f64 = 70.0;
 
 /// What `copy.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,15 +284,56 @@ pub fn clear_unfinished(disk: &dyn Disk, storage: &Path) -> Result<(), CopyError
     Ok(())
 }
 
-/// Removes what was thrown away more than a day ago; `now` in Unix seconds.
+/// Removes what was thrown away more than a day ago, and the oldest of what was thrown away since while the volume is rather
+/// full; `now` in Unix seconds.
 pub fn empty_trash(disk: &dyn Disk, storage: &Path, now: u64) -> Result<(), CopyError> {
     let trash = storage.join(TRASH);
-    for name in names_in(disk, &trash)? {
-        let thrown = name.rsplit_once('-').and_then(|(_, at)| at.parse::<u64>().ok());
-        if thrown.is_some_and(|at| now.saturating_sub(at) > TRASH_KEPT) {
-            let old = trash.join(&name);
-            disk.remove_dir_all(&old).map_err(io(format!("removing {}", old.display())))?;
+    let thrown_at = |name: String| Some((name.rsplit_once('-')?.1.parse::<u64>().ok()?, name));
+    let mut thrown: Vec<_> = names_in(disk, &trash)?.into_iter().filter_map(thrown_at).collect();
+    thrown.sort_unstable();
+    for (at, name) in thrown {
+        if now.saturating_sub(at) <= TRASH_KEPT && !is_rather_full(disk, storage)? {
+            break;
         }
+        let old = trash.join(&name);
+        disk.remove_dir_all(&old).map_err(io(format!("removing {}", old.display())))?;
     }
     Ok(())
+}
+
+fn is_rather_full(disk: &dyn Disk, storage: &Path) -> Result<bool, CopyError> {
+    let (free, total) = disk.space(storage).map_err(io(format!("looking at {}", storage.display())))?;
+    Ok((total - free) as f64 >= TRASH_FULL / 100.0 * total as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use quiver_engine::file::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn trash_is_kept_for_a_day_or_until_the_volume_needs_the_room() {
+        const DAY: u64 = TRASH_KEPT;
+        // (bytes of the volume, now, what is left of three folders of 100 bytes each)
+        for (capacity, now, left) in [
+            (1000, DAY, vec!["1-c-7", "2-b-5", "3-a-6"]),
+            (1000, DAY + 6, vec!["1-c-7", "3-a-6"]),
+            (400, DAY, vec!["1-c-7", "3-a-6"]),
+            (250, DAY, vec!["1-c-7"]),
+            (120, DAY, vec![]),
+        ] {
+            let (disk, storage) = (SimDisk::new(), Path::new("storage"));
+            for name in ["2-b-5", "3-a-6", "1-c-7"] {
+                let dir = storage.join(TRASH).join(name);
+                disk.create_dir_all(&dir).expect("a folder");
+                disk.create(&dir.join("file")).and_then(|f| f.write_all_at(&[1; 100], 0)).expect("a file");
+            }
+            disk.set_capacity(Some(capacity));
+            empty_trash(&disk, storage, now).expect("emptied");
+            let mut names = disk.list(&storage.join(TRASH)).expect("listed");
+            names.sort_unstable();
+            assert_eq!(names, left, "{capacity} bytes, {now} s");
+        }
+    }
 }

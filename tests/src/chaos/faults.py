@@ -8,7 +8,7 @@ import time
 
 from random import Random
 
-from ground import API, Bucket, Network, Stopped, delete_operators, operator_processes, remove, send
+from ground import API, Bucket, Network, Stopped, copy_folder, delete_operators, operator_processes, remove, send
 from harness import kubernetes as k
 from harness.node import wait_until
 from sizes import HANDOVER_MAX, NODES
@@ -300,12 +300,13 @@ class VolumeOld(Fault):
     kind, factor, seconds = "volume set back", 2, (6, 10)
 
     def prepare(self):
-        """The copy is made while the process stands still: it is what a crash at this moment would have left."""
+        """The copy is made while the process stands still: it is what a crash at this moment would have left, but for the trash, which could fill
+        the volume twice."""
         super().prepare()
         self.volume, pids = self.victim.volume(), self.victim.processes()
         send(pids, signal.SIGSTOP)
         try:
-            k.run("cp", "-a", str(self.volume / "storage"), str(self.volume / "old"))
+            copy_folder(self.volume / "storage", self.volume / "old", without="trash")
         finally:
             send(pids, signal.SIGCONT)
         self.field.hold(self.lasts)

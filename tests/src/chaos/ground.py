@@ -166,6 +166,14 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def copy_folder(source: Path, to: Path, without: str) -> None:
+    """With owners, modes and hard links, but for one entry."""
+    to.mkdir()
+    shutil.copystat(source, to)
+    os.chown(to, source.stat().st_uid, source.stat().st_gid)
+    k.run("cp", "-a", *(str(path) for path in source.iterdir() if path.name != without), str(to))
+
+
 def delete_operators() -> None:
     """Other pods take their place."""
     k.kubectl("delete", "pod", "-n", SYSTEM, "-l", OPERATOR_LABEL, "--grace-period=0", "--force", "--wait=false")
