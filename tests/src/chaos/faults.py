@@ -4,8 +4,10 @@ Its choices are drawn before it begins, so that a seed replays: victims are numb
 """
 import os
 import signal
+import tempfile
 import time
 
+from pathlib import Path
 from random import Random
 
 from ground import API, Bucket, Network, Stopped, copy_folder, delete_operators, operator_processes, remove, send
@@ -248,6 +250,8 @@ class DiskFull(Fault):
     def prepare(self):
         super().prepare()
         self.ballast = self.victim.volume() / "ballast"
+        # It would give way, and there would be room again.
+        remove(self.victim.volume() / "storage/trash")
 
     def inject(self):
         with self.ballast.open("wb", buffering=0) as file:
@@ -284,6 +288,8 @@ class VolumeEmpty(Fault):
     def inject(self):
         with Stopped(self.victim):
             os.rename(self.volume / "storage", self.volume / "aside")
+        if self.field.factor > 1:
+            remove(self.volume / "aside")
 
     def heal(self):
         aside = self.volume / "aside"
@@ -300,24 +306,24 @@ class VolumeOld(Fault):
     kind, factor, seconds = "volume set back", 2, (6, 10)
 
     def prepare(self):
-        """The copy is made while the process stands still: it is what a crash at this moment would have left, but for the trash, which could fill
-        the volume twice."""
+        """The copy is made while the process stands still: it is what a crash at this moment would have left, but for the trash, which takes long."""
         super().prepare()
-        self.volume, pids = self.victim.volume(), self.victim.processes()
+        self.storage, pids = self.victim.volume() / "storage", self.victim.processes()
+        self.old = Path(tempfile.mkdtemp(prefix="quiver-chaos-")) / "storage"
         send(pids, signal.SIGSTOP)
         try:
-            copy_folder(self.volume / "storage", self.volume / "old", without="trash")
+            copy_folder(self.storage, self.old, without="trash")
         finally:
             send(pids, signal.SIGCONT)
         self.field.hold(self.lasts)
 
     def inject(self):
         with Stopped(self.victim):
-            remove(self.volume / "storage")
-            os.rename(self.volume / "old", self.volume / "storage")
+            remove(self.storage)
+            k.run("cp", "-a", str(self.old), str(self.storage))
 
     def heal(self):
-        remove(self.volume / "old")
+        remove(self.old.parent)
 
 
 class S3Down(Fault):

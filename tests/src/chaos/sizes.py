@@ -10,7 +10,7 @@ NODES, SHARDS = 3, 10  # so many that copies can be spread evenly over four and 
 STALENESS = 3_000_000_000 if FACTOR > 1 else 0
 FAULTS = pick(10, 100)
 OUTAGE_SECONDS = pick(30, 600)
-# Twice what all ten shards of a node take, most of it WAL files of 16 MiB made beforehand: a fault puts an older copy beside them.
+# Twice what all ten shards of a node take, most of it WAL files of 16 MiB made beforehand: copies that are made anew come beside the old ones.
 VOLUME_MIB = 768
 # A shard has to take writes again so soon after a fault was healed.
 RECOVERY_SECONDS = 120
