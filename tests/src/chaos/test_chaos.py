@@ -40,6 +40,8 @@ def check_handed_over(field, began: int, when: str) -> None:
     """With several copies the leader hands over before it stops, and every client is served."""
     gaps, lost = field.handed_over(began, time.monotonic_ns()), field.uncured(began, RETRY_SECONDS)
     print(f"\n  longest gap between writes of each shard {when}: {', '.join(f'{g:.1f}' for g in gaps)} s")
+    if max(gaps) > HANDOVER_MAX:
+        print(field.story([s for s, gap in enumerate(gaps) if gap > HANDOVER_MAX], began), flush=True)
     assert max(gaps) <= HANDOVER_MAX
     assert not lost, f"clients that retries didn't help: {lost}"
 
