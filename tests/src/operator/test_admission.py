@@ -84,7 +84,13 @@ def guarded(operator):
 
 def check(guarded: Guarded, name: str, who: str, words: str | None, **fields) -> None:
     """A change of a record is done or, where there are `words`, refused with them."""
-    said = guarded.said(who, "replace", "-f", "-", body=changed(guarded.records[name], **fields))
+    body = changed(guarded.records[name], **fields)
+    for _ in range(5):
+        said = guarded.said(who, "replace", "-f", "-", body=body)
+        if "(Conflict)" not in said:
+            break
+        # The operator wrote to it meanwhile.
+        body["metadata"]["resourceVersion"] = k.get("vs", name, SPACE)["metadata"]["resourceVersion"]
     assert words in said if words else not said, f"{who} changes {fields} of {name}: {said or 'done'}"
 
 
