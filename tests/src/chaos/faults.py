@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 import time
-
 from pathlib import Path
 from random import Random
 
@@ -17,6 +16,7 @@ from sizes import HANDOVER_MAX, NODES
 
 # What a write is told that meets a hand-over.
 HANDING_OVER = '503 {"status":{"error":"Shard temporarily unavailable: '
+
 
 class Fault:
     kind = ""
@@ -346,8 +346,8 @@ class S3Down(Fault):
 
     def check(self):
         """Writes meet no more than a hand-over, since leads may be evened out after the fault before, while a snapshot is tried again and again."""
-        failed, gaps = self.field.failed(self.began), self.field.handed_over(self.began, time.monotonic_ns())
-        failed, states = [said for said in failed if not said.startswith(HANDING_OVER)], self.field.snapshots()
+        gaps, states = self.field.handed_over(self.began, time.monotonic_ns()), self.field.snapshots()
+        failed = [said for said in self.field.failed(self.began) if not said.startswith(HANDING_OVER)]
         assert not failed, f"{len(failed)} writes while S3 was down: {failed[:3]}"
         assert max(gaps) <= HANDOVER_MAX, f"writes waited {max(gaps):.1f} s while S3 was down"
         assert "Uploading" in states.values(), f"no snapshot was due while S3 was down: {states}"

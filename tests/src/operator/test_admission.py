@@ -67,11 +67,16 @@ class Guarded:
 
     def said(self, who: str, *words: str, body: dict | None = None) -> str:
         """What the API server says to that; nothing if it does it."""
-        try:
-            k.kubectl(*self.server, f"--token={self.tokens[who]}", *words, "--dry-run=server", body=body and json.dumps(body))
-        except k.Refused as refused:
-            return str(refused).partition("--dry-run=server: ")[2]
-        return ""
+        said = ""
+        for _ in range(5):
+            try:
+                k.kubectl(*self.server, f"--token={self.tokens[who]}", *words, "--dry-run=server", body=body and json.dumps(body))
+                return ""
+            except k.Refused as refused:
+                said = str(refused).partition("--dry-run=server: ")[2]
+            if "(Conflict)" not in said:  # else the status was written between kubectl's read and its write
+                break
+        return said
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +89,7 @@ def guarded(operator):
 
 def check(guarded: Guarded, name: str, who: str, words: str | None, **fields) -> None:
     """A change of a record is done or, where there are `words`, refused with them."""
-    body = changed(guarded.records[name], **fields)
-    for _ in range(5):
-        said = guarded.said(who, "replace", "-f", "-", body=body)
-        if "(Conflict)" not in said:  # else the status was written between kubectl's read and its write
-            break
+    said = guarded.said(who, "replace", "-f", "-", body=changed(guarded.records[name], **fields))
     assert words in said if words else not said, f"{who} changes {fields} of {name}: {said or 'done'}"
 
 
