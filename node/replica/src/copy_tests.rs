@@ -120,6 +120,20 @@ fn a_copy_that_is_to_go_is_not_admitted_however_much_it_has() {
 }
 
 #[test]
+fn a_copy_that_was_removed_says_hello_before_it_is_admitted_again() {
+    let removed = record().with(&Change::Remove(B)).expect("the removal is legal");
+    let admitted = Arc::new(removed.with(&Change::Admit(B)).expect("the admission is legal"));
+    let swap = Action::Swap { base: removed.config_version, next: admitted };
+    let gone = [seen(record(), true), hello(0, 0, false), ack(0), Event::Silent(B), seen(removed, true)];
+    let with = |more: &[Event]| [&gone, more].concat();
+    let copy = check(Settings::default(), &with(&[Event::Admit(B)]), &[]);
+    assert_eq!(copy.due(), [Event::Tick, Event::Connected(B)]);
+    let told = Hello { term: 2, session: 2, last: Position::default(), commit: 0, damaged: false };
+    let back = [Event::Connected(B), said(Message::Hello(told)), Event::Admit(B)];
+    check(Settings::default(), &with(&back), &[swap]);
+}
+
+#[test]
 fn a_primary_that_lacks_what_is_committed_gives_up() {
     let events = [seen(record(), true), hello(3, 2, false)];
     let copy = check(Settings::default(), &events, &[Action::StepDown, Action::Report(Unfit::Damaged)]);

@@ -36,6 +36,11 @@ impl Heard {
         self.at.insert(id, None);
     }
 
+    /// Copies that said so and weren't heard again.
+    pub fn left(&self) -> Vec<CopyId> {
+        self.at.iter().filter_map(|(id, at)| at.is_none().then_some(*id)).collect()
+    }
+
     /// This copy leads from now on. A copy that follows hears of nobody but the one that leads, so the last that it heard is
     /// the one before it: if that one died, its silence has lasted as long as it took to find that out, and writers have waited
     /// long enough. The others had no reason to say anything.

@@ -94,6 +94,12 @@ impl Copy {
         let Role::Primary(primary) = &mut self.role else { return };
         if news && let Some(record) = record {
             primary.list(me, &record);
+            if let Some(Pending::Remove(removed)) = primary.pending
+                && let Some(peer) = primary.peer(removed).filter(|_| !record.in_sync(removed))
+            {
+                // Its session ends: one that is gone would be taken in again as long as nothing is written.
+                peer.open = false;
+            }
         }
         if news || !self.settings.rules.keep(Rule::UnknownKept) {
             primary.pending = None;

@@ -287,6 +287,20 @@ async fn a_node_that_leaves_counts_no_more_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_leave_at_the_same_time_all_count_no_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nodes = Nodes::start(folder.path(), 3).await;
+    nodes.add_in_sync(1).await;
+    nodes.add_in_sync(2).await;
+    nodes.write(0..10).await;
+    // The store takes one removal at a time.
+    tokio::join!(nodes.running[&1].cluster.leave(), nodes.running[&2].cluster.leave());
+    assert_eq!((nodes.in_sync(1), nodes.in_sync(2)), (false, false), "taken out before they end");
+    nodes.write(10..20).await;
+    nodes.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_volume_gets_another_copy_under_another_id() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut nodes = Nodes::start(folder.path(), 2).await;

@@ -10,7 +10,7 @@ use quiver_api::internal::{CopyState, HandOverRequest, NodeStatus};
 
 use super::lead::Cluster;
 use super::record::ShardRecord;
-use crate::replica::Input;
+use crate::replica::{Input, Part};
 
 /// What hasn't been handed over by then is left as it is: the others find out by themselves.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -26,26 +26,33 @@ impl Cluster {
         self.leaving.store(true, Ordering::SeqCst);
         // A round that has begun may open a copy yet; one that takes long isn't waited for.
         drop(tokio::time::timeout(ASK, self.looking.lock()).await);
-        let mut nodes = BTreeMap::new();
-        for (shard, record) in self.shared(|c| c.leads()) {
-            if let Some(request) = self.successor(&record, &mut nodes).await
-                && let Err(e) = self.hand_over(shard, &request)
-            {
-                tracing::info!(shard, "not handed over: {e}");
-            }
-        }
-        let handed_over = || self.shared(|c| c.leads()).is_empty();
-        if !nodes.is_empty() && !wait(HAND_OVER, handed_over).await {
+        if tokio::time::timeout(HAND_OVER, self.hand_over_all()).await.is_err() {
             tracing::warn!("not all shards were handed over in time");
         }
         let following = self.shared(|c| c.state() == CopyState::Following);
-        futures::future::join_all(following.iter().map(|(shard, record)| self.depart(*shard, record))).await;
-        let counts = |shard: &u32| {
-            let record = self.record(*shard);
-            record.is_some_and(|r| r.copy_of(self.pod()).is_some_and(|c| c.in_sync))
-        };
-        if !wait(TAKE_OUT, || !following.iter().any(|(n, _)| counts(n))).await {
-            tracing::info!("some copies of this node still count: writes wait for them a little");
+        let departing = following.iter().map(|(shard, record)| self.depart(*shard, record));
+        futures::future::join_all(departing).await;
+    }
+
+    /// Asks as long as a copy here leads, or is about to, that another one could: one that takes the lead can only hand it
+    /// over when it has it, and one that was to lead may have gone since.
+    async fn hand_over_all(&self) {
+        let leading =
+            || self.shared(|c| matches!(c.standing.map(|s| s.part), Some(Part::Leads | Part::Takes)));
+        loop {
+            let leads = leading();
+            if leads.is_empty() {
+                return;
+            }
+            let mut nodes = BTreeMap::new();
+            for (shard, record) in leads {
+                if let Some(request) = self.successor(&record, &mut nodes).await
+                    && let Err(e) = self.hand_over(shard, &request)
+                {
+                    tracing::debug!(shard, "not handed over yet: {e}");
+                }
+            }
+            wait(AGAIN, || leading().is_empty()).await;
         }
     }
 
@@ -119,22 +126,28 @@ impl Cluster {
         self.status_of(&leader.pod).await.is_some_and(|status| leads(&status))
     }
 
-    /// Says it again until it was heard: writers wait for a copy that is silent without a word for seconds.
+    /// Says it again until no write waits for this copy any more. The one that leads may hand over to another one meanwhile,
+    /// or hear an older message of this copy behind the goodbye; and writers would wait for seconds for a copy that is
+    /// silent without a word.
     async fn say_goodbye(&self, shard: u32, record: &ShardRecord) {
+        let counts = || self.newest(shard, record).copy_of(self.pod()).is_some_and(|c| c.in_sync);
         let said = async {
-            while let Err(why) = self.goodbye(shard, record).await {
-                tracing::debug!(shard, "the copy that leads could not be told yet: {why}");
-                tokio::time::sleep(AGAIN).await;
+            while counts() {
+                if let Err(why) = self.goodbye(shard, record).await {
+                    tracing::debug!(shard, "the copy that leads could not be told yet: {why}");
+                }
+                wait(AGAIN, || !counts()).await;
             }
         };
         if tokio::time::timeout(TAKE_OUT, said).await.is_err() {
-            tracing::info!(shard, "the copy that leads could not be told");
+            tracing::info!(shard, "a copy of this node still counts: writes wait for it a little");
         }
     }
 
     async fn goodbye(&self, shard: u32, record: &ShardRecord) -> Result<(), String> {
         let newest = self.newest(shard, record);
-        let (Some(leads), Some(own)) = (newest.leader(), newest.copy_of(self.pod())) else { return Ok(()) };
+        let leads = newest.leader().ok_or("no copy leads")?;
+        let own = newest.copy_of(self.pod()).ok_or("this copy isn't listed any more")?;
         let address = self.addresses.of(&leads.pod).ok_or("its address isn't known")?;
         let url = self.client.url(&address, &format!("/internal/shards/{shard}/leaves/{}", own.id));
         let said = self.client.client().post(url).timeout(ASK).send().await;
@@ -153,12 +166,12 @@ impl Cluster {
     }
 }
 
-async fn wait(most: Duration, holds: impl Fn() -> bool) -> bool {
+async fn wait(most: Duration, holds: impl Fn() -> bool) {
     let mut look = tokio::time::interval(LOOK);
     let waiting = async {
         while !holds() {
             look.tick().await;
         }
     };
-    tokio::time::timeout(most, waiting).await.is_ok()
+    drop(tokio::time::timeout(most, waiting).await);
 }

@@ -135,6 +135,10 @@ impl<O: Outside> Driver<O> {
                 let (version, seen) = (record.config_version, self.seen().0);
                 let live = asked.is_some_and(|Asked(before)| version >= seen || version < before);
                 self.step(Event::Record { record, live });
+                // Another change of the record may have come before their removal.
+                for gone in self.heard.left() {
+                    self.step(Event::Silent(gone));
+                }
             }
             Input::MinInSync(count) => {
                 self.parts.settings.min_in_sync = count;

@@ -4,6 +4,8 @@ pub mod copies;
 #[cfg(test)]
 mod copies_tests;
 pub mod moves;
+#[cfg(test)]
+mod moves_tests;
 pub mod placement;
 pub mod retention;
 pub mod rollout;

@@ -3,7 +3,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use quiver_replica::record::Placed;
+use quiver_replica::record::{CopyId, Placed};
 
 use super::copies::{Shard, Step, Work, hand_over_pod};
 use super::sites::{Site, Sites, record};
@@ -30,13 +30,10 @@ fn crowded<'a>(site: &Site<'_>, others: impl Iterator<Item = &'a Site<'a>>) -> (
     others.fold((0, 0), sum)
 }
 
-/// Whether a copy that is being filled though there are enough is on its way to an emptier pod than another copy's, or to one that
-/// shares less.
+/// Whether a copy that is being filled though there are enough would stay.
 pub(super) fn pays(of: &Shard<'_, '_>, copy: &Placed) -> bool {
-    let Some(to) = of.sites.get(&copy.pod) else { return false };
-    let others = of.record.copies.iter().filter(|c| c.id != copy.id);
-    let mut from = others.filter_map(|c| of.sites.get(&c.pod));
-    from.any(|from| to.load < from.load || sharing(of, from, to).is_lt())
+    let held = held(of, |c| c.in_sync || c.id == copy.id);
+    goes(&held, of.sites.weight(of.number())).is_some_and(|gone| gone.id != Some(copy.id))
 }
 
 /// What a copy on one pod shares with the others of its shard, compared with one on the other pod in its place: less is better.
@@ -58,21 +55,48 @@ pub(super) fn victim<'a>(of: &Shard<'a, '_>) -> Option<&'a Placed> {
     if of.record.copies.iter().any(|c| !c.in_sync || site(c).is_some_and(|s| s.lost())) {
         return None;
     }
-    let fullness = |c: &&Placed| {
-        let others = of.record.copies.iter().filter(|o| o.id != c.id).filter_map(site);
-        let here = site(c);
-        let crowd = here.map_or((0, 0), |s| crowded(s, others));
-        (crowd, here.map_or(0, |s| s.load), c.id != primary, here.map_or(0, |s| s.ordinal))
+    let gone = goes(&held(of, |c| c.in_sync), of.sites.weight(of.number()))?.id?;
+    of.record.find(gone)
+}
+
+/// A copy of a shard, there or thought of, as far as it matters for which of too many goes.
+struct Held<'a, 's> {
+    /// None of one that is only thought of.
+    id: Option<CopyId>,
+    site: &'a Site<'s>,
+    /// Of its pod, before the newest copy of the shard came.
+    load: u64,
+    newest: bool,
+    leads: bool,
+}
+
+/// Some copies of a shard, the oldest first.
+fn held<'a, 's>(of: &Shard<'a, 's>, which: impl Fn(&Placed) -> bool) -> Vec<Held<'a, 's>> {
+    let copies = || of.record.copies.iter();
+    let newest = copies().last().filter(|_| copies().count() > of.factor).map(|c| c.id);
+    let weight = of.sites.weight(of.number());
+    let one = |c: &Placed| {
+        let (site, newest) = (of.sites.get(&c.pod)?, newest == Some(c.id));
+        let load = site.load.saturating_sub(if newest { weight } else { 0 });
+        Some(Held { id: Some(c.id), site, load, newest, leads: c.id == of.record.primary })
     };
-    let fullest = in_sync().max_by_key(fullness)?;
-    if fullest.id != primary {
-        return Some(fullest);
-    }
+    copies().filter(|c| which(c)).filter_map(one).collect()
+}
+
+/// Which of too many copies goes: one that shares a zone or machine, or else lies on the fullest pod. The newest only if its pod was
+/// fuller before it came: what was moved there stays.
+fn goes<'h, 'a, 's>(held: &'h [Held<'a, 's>], weight: u64) -> Option<&'h Held<'a, 's>> {
+    let crowd = |h: &Held<'_, '_>| {
+        crowded(h.site, held.iter().filter(|o| o.site.name != h.site.name).map(|o| o.site))
+    };
+    let fullness = |h: &&Held<'_, '_>| (crowd(h), h.load, !h.leads, !h.newest, h.site.ordinal);
+    let fullest = held.iter().max_by_key(fullness)?;
     // A hand-over only to even out little isn't worth it.
-    let next = in_sync().filter(|c| c.id != primary).max_by_key(fullness)?;
-    let load = |c: &Placed| site(c).map_or(0, |s| s.load);
-    let little = fullness(&next).0 == fullness(&fullest).0 && load(next) >= load(fullest) / 5 * 4;
-    Some(if little { next } else { fullest })
+    let others = held.iter().filter(|h| !h.leads && !h.newest);
+    let next = others.max_by_key(fullness).filter(|_| fullest.leads);
+    let little =
+        |next: &&Held<'_, '_>| crowd(next) == crowd(fullest) && next.load + weight / 4 > fullest.load;
+    Some(next.filter(little).unwrap_or(fullest))
 }
 
 /// One step that takes copies apart, or evens out leads or copies. Only when every copy is in sync and confirmed and every node is ready.
@@ -152,41 +176,76 @@ fn way<'a, 's>(from: &'a Site<'s>, shards: &'a [Shard<'a, 's>], sites: &'a Sites
     None
 }
 
-/// Evens out what lies on the nodes, to about a fifth.
+/// Evens out what lies on the nodes, to about a fifth: the first step of a shortest way from a fuller pod to an emptier one. A way
+/// of several moves is needed where copies of a shard would come to lie together otherwise.
 fn copy(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
-    let full = sites.iter().max_by_key(|s| (s.load, s.ordinal))?;
     let mean = sites.iter().map(|s| s.load).sum::<u64>() / sites.iter().count().max(1) as u64;
-    let mut empty: Vec<&Site<'_>> = sites.iter().filter(|s| s.name != full.name).collect();
-    empty.sort_by_key(|s| (s.load, s.ordinal));
-    for site in empty {
-        let gap = full.load - site.load;
-        if gap <= mean / 5 {
+    let ways = sites.iter().filter_map(|from| moves(from, mean / 5, shards, sites));
+    let (.., shard, to) =
+        ways.min_by_key(|(far, gap, shard, to)| (*far, Reverse(*gap), shard.number(), to.ordinal))?;
+    shard.place(&to.name, true)
+}
+
+/// The moves from a pod to the nearest one that holds less by more than `much`, by how much that is, and the first of them.
+type Moves<'a, 's> = (usize, u64, &'a Shard<'a, 's>, &'a Site<'s>);
+
+fn moves<'a, 's>(
+    from: &'a Site<'s>,
+    much: u64,
+    shards: &'a [Shard<'a, 's>],
+    sites: &'a Sites<'s>,
+) -> Option<Moves<'a, 's>> {
+    let gap = |to: &Site<'_>| from.load.saturating_sub(to.load);
+    let most = sites.iter().map(gap).max().filter(|gap| *gap > much)?;
+    let mut free: Vec<&Site<'s>> = sites.iter().filter(|s| s.name != from.name).collect();
+    free.sort_by_key(|s| (s.load, s.ordinal));
+    // Pods that so many moves reach, each with the first of them.
+    let mut edge: Vec<(&Site<'s>, Option<(&Shard<'a, 's>, &Site<'s>)>)> = vec![(from, None)];
+    for far in 1.. {
+        let mut next = Vec::new();
+        for (at, first) in edge {
+            free.retain(|to| {
+                // The end has to be worth it; what is on the way keeps what it has.
+                let fits = if gap(to) > much { gap(to) } else { most };
+                let moved = best_move(at, to, fits, shards);
+                next.extend(moved.map(|shard| (*to, Some(first.unwrap_or((shard, *to))))));
+                moved.is_none()
+            });
+        }
+        let ends = next.iter().filter(|(to, _)| gap(to) > much);
+        if let Some((end, Some((shard, to)))) = ends.max_by_key(|(to, _)| (gap(to), Reverse(to.ordinal))) {
+            return Some((far, gap(end), shard, to));
+        }
+        if next.is_empty() {
             return None;
         }
-        // What weighs half of the difference evens it out; more than three quarters of it isn't worth the way.
-        let fits = |s: &&Shard<'_, '_>| {
-            let weight = sites.weight(s.shard.spec.shard);
-            weight <= gap / 4 * 3 && site.takes(weight) && movable(s, full, site)
-        };
-        let best = shards.iter().filter(fits).min_by_key(|s| {
-            let n = s.shard.spec.shard;
-            let leads = s.record.find(s.record.primary).is_some_and(|c| *c.pod == *full.name);
-            (leads, (sites.weight(n) * 2).abs_diff(gap), n)
-        });
-        if let Some(shard) = best {
-            return shard.place(&site.name, true);
-        }
+        edge = next;
     }
     None
 }
 
-/// Whether a copy can go from one pod to the other without sharing a zone or machine that it didn't share before.
-fn movable(of: &Shard<'_, '_>, from: &Site<'_>, to: &Site<'_>) -> bool {
-    let on = |pod: &str| of.record.copies.iter().any(|c| *c.pod == *pod);
-    if !on(&from.name) || on(&to.name) {
-        return false;
-    }
-    sharing(of, from, to).is_le()
+/// The shard whose copy is best moved from one pod to the other: what weighs half of the difference evens it out; more than three
+/// quarters of it isn't worth the way. Only if it is that copy which then goes.
+fn best_move<'a, 's>(
+    from: &Site<'s>,
+    to: &Site<'s>,
+    gap: u64,
+    shards: &'a [Shard<'a, 's>],
+) -> Option<&'a Shard<'a, 's>> {
+    let fits = |s: &&Shard<'_, '_>| {
+        let weight = s.sites.weight(s.number());
+        let on = |pod: &str| s.record.copies.iter().any(|c| *c.pod == *pod);
+        if weight > gap / 4 * 3 || !to.takes(weight) || !on(&from.name) || on(&to.name) {
+            return false;
+        }
+        let mut all = held(s, |_| true);
+        all.push(Held { id: None, site: to, load: to.load, newest: true, leads: false });
+        goes(&all, weight).is_some_and(|gone| gone.site.name == from.name)
+    };
+    shards.iter().filter(fits).min_by_key(|s| {
+        let leads = s.record.find(s.record.primary).is_some_and(|c| *c.pod == *from.name);
+        (leads, (s.sites.weight(s.number()) * 2).abs_diff(gap), s.number())
+    })
 }
 
 /// Hand-overs of everything that a pod leads and another copy in sync could, before that pod is restarted.
