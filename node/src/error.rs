@@ -144,8 +144,8 @@ impl ApiError {
             let seconds = after.as_secs().max(1);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.code == StatusCode::SERVICE_UNAVAILABLE {
-            // What this node can't do another one may be able to: on a new connection the Service chooses again.
+        if matches!(self.code, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT) {
+            // What this node can't do, or not in time, another one may be able to: on a new connection the Service chooses again.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -247,5 +247,19 @@ mod tests {
         assert_eq!(error.code, StatusCode::SERVICE_UNAVAILABLE);
         assert!(error.text.contains("try again in a moment"));
         assert!(error.to_response(0.0).headers().contains_key(header::RETRY_AFTER));
+    }
+
+    #[test]
+    fn a_client_whose_node_cannot_serve_it_connects_again() {
+        let check = |error: ApiError, closes: bool| {
+            let response = error.to_response(0.0);
+            assert_eq!(response.headers().contains_key(header::CONNECTION), closes, "{}", response.status());
+        };
+        check(ApiError::starting(), true);
+        check(ApiError::unavailable("shard 1: no copy of it answers"), true);
+        // As a node says that is cut off from the one that leads.
+        check(ApiError::from(EngineError::Unknown("shard 1 did not answer in time".into())), true);
+        check(ApiError::no_collection("docs"), false);
+        check(ApiError::rate_limited("7 requests wait already"), false);
     }
 }
