@@ -107,6 +107,11 @@ impl IdTable {
         Some(both.split_at(self.len() as usize))
     }
 
+    /// Whether an offset is a place.
+    pub fn is_plain(&self) -> bool {
+        self.offsets_at.is_none()
+    }
+
     /// Number of ids.
     pub fn len(&self) -> u32 {
         self.nums + self.uuids

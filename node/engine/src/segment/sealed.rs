@@ -309,6 +309,11 @@ impl SealedSegment {
         self.ids.lower_bound(id)
     }
 
+    /// Whether offsets follow each other as ids do.
+    pub fn is_by_id(&self) -> bool {
+        self.ids.is_plain()
+    }
+
     /// The offset of the point at a place in the order of ids.
     pub fn offset_at(&self, place: u32) -> u32 {
         self.ids.offset_at(place)

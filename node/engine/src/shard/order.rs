@@ -12,7 +12,7 @@ use crate::cancel::Cancel;
 use crate::config::{FieldSchema, FieldType};
 use crate::error::{Error, Result};
 use crate::filter::{Filter, parse_datetime};
-use crate::payload_index::OrderValue;
+use crate::payload_index::{InOrder, OrderValue};
 use crate::point_id::PointId;
 use crate::query::OrderBy;
 
@@ -105,20 +105,8 @@ impl View {
             let index = part.points().index(&order.key).filter(|i| i.is_ordered() && i.schema() == schema);
             match index {
                 Some(index) => {
-                    let mut left = limit;
-                    for (i, pair) in index.ordered(order.ascending, order.from)?.enumerate() {
-                        if left == 0 {
-                            break;
-                        }
-                        if i % CANCEL_EVERY == 0 {
-                            cancel.check()?;
-                        }
-                        let (value, offset) = pair?;
-                        if passing.get(offset) {
-                            found.push((value, part.points().id(offset)));
-                            left -= 1;
-                        }
-                    }
+                    let pairs = index.ordered(order.ascending, order.from)?;
+                    add_by_index(part, (order, limit), pairs, &passing, &mut found, cancel)?;
                 }
                 None => add_by_payload(part, (order, schema.kind), &passing, &mut found, cancel)?,
             }
@@ -160,6 +148,44 @@ impl View {
             None => cancel.check().map(|()| part.live_bits()),
         }
     }
+}
+
+/// Up to `limit` of what an index has in order. Equal values come in the order of offsets; where that isn't the order of ids all of them
+/// are looked at.
+fn add_by_index(
+    part: Part<'_>,
+    (order, limit): (&OrderBy, usize),
+    pairs: InOrder<'_>,
+    passing: &Bitset,
+    found: &mut Ordered,
+    cancel: &Cancel,
+) -> Result<()> {
+    let (begin, by_id) = (found.len(), part.is_by_id());
+    // Where the last of the values begins.
+    let mut equal = begin;
+    for (i, pair) in pairs.enumerate() {
+        if i % CANCEL_EVERY == 0 {
+            cancel.check()?;
+        }
+        let (value, offset) = pair?;
+        let news = found.len() == begin
+            || found.last().is_some_and(|(last, _)| last.compare(value) != Ordering::Equal);
+        if found.len() - begin >= limit && (by_id || news) {
+            break;
+        }
+        if !passing.get(offset) {
+            continue;
+        }
+        equal = if news { found.len() } else { equal };
+        found.push((value, part.points().id(offset)));
+        // Twice as many as can be used: the better half stays.
+        let wanted = limit.saturating_sub(equal - begin);
+        if found.len() - equal >= wanted.saturating_mul(2).max(CANCEL_EVERY) {
+            found[equal..].select_nth_unstable_by(wanted - 1, |a, b| order.compare(*a, *b));
+            found.truncate(equal + wanted);
+        }
+    }
+    Ok(())
 }
 
 /// The values of points that no index covers yet: those of the tail, and of segments whose index is being built.

@@ -18,6 +18,11 @@ pub enum Part<'a> {
 }
 
 impl<'a> Part<'a> {
+    /// Whether offsets follow each other as ids do.
+    pub fn is_by_id(self) -> bool {
+        matches!(self, Part::Sealed(s) if s.segment.is_by_id())
+    }
+
     pub fn points(self) -> &'a dyn PointSource {
         match self {
             Part::Sealed(s) => &*s.segment,

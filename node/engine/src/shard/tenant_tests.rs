@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::order::Ordered;
 use super::{Shard, ShardOptions, Watermarks};
 use crate::cancel::Cancel;
 use crate::config::{CollectionConfig, Distance, FieldSchema, FieldType, OptimizerConfig, VectorParams};
@@ -11,7 +12,7 @@ use crate::json_path::JsonPath;
 use crate::operation::{Operation, PointWrite, Selection, UpdateMode};
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
-use crate::query::{Hit, Query, SearchParams, SearchRequest, WithVectors};
+use crate::query::{Hit, OrderBy, Query, SearchParams, SearchRequest, WithVectors};
 use crate::segment::sealed::SealedState;
 use crate::vector::NamedVectors;
 
@@ -33,17 +34,20 @@ fn path(key: &str) -> JsonPath {
     JsonPath::parse(key).expect("a path")
 }
 
-fn create_index(shard: &Shard, key: &str, kind: FieldType) {
-    let schema = FieldSchema { is_tenant: Some(true), ..FieldSchema::plain(kind) };
+fn create_tenants(shard: &Shard, key: &str, kind: FieldType) {
+    create_index(shard, key, FieldSchema { is_tenant: Some(true), ..FieldSchema::plain(kind) });
+}
+
+fn create_index(shard: &Shard, key: &str, schema: FieldSchema) {
     shard.write(Operation::CreateIndex { field: path(key), schema }).expect("creates the index");
 }
 
 /// What tenant a point is of; every ninth has none, and some are of a second one, too.
 fn payload(n: u64) -> String {
     match n % 9 {
-        0 => "{}".into(),
-        1 => format!(r#"{{"t":["t{}","t{}"]}}"#, n % 5, n % 7),
-        _ => format!(r#"{{"t":"t{}"}}"#, n % 7),
+        0 => format!(r#"{{"n":{}}}"#, n % 3),
+        1 => format!(r#"{{"t":["t{}","t{}"],"n":{}}}"#, n % 5, n % 7, n % 3),
+        _ => format!(r#"{{"t":"t{}","n":{}}}"#, n % 7, n % 3),
     }
 }
 
@@ -105,8 +109,9 @@ fn search(shard: &Shard, near: usize, tenant: Option<&str>, exact: bool) -> Vec<
 /// A point with its version.
 type Point = (PointId, u64, RawPayload, NamedVectors);
 
-/// What clients see: all points in the order of their ids, a page from the middle, and the nearest of some.
-fn answers(shard: &Shard) -> (Vec<Point>, Vec<PointId>, Vec<Vec<Hit>>) {
+/// What clients see: all points in the order of their ids, a page from the middle, some in the order of a number that many have,
+/// and the nearest of some.
+fn answers(shard: &Shard) -> (Vec<Point>, Vec<PointId>, Vec<Ordered>, Vec<Vec<Hit>>) {
     let view = shard.view();
     let page = |from, limit| {
         let from = Some(PointId::Num(from));
@@ -117,14 +122,20 @@ fn answers(shard: &Shard) -> (Vec<Point>, Vec<PointId>, Vec<Vec<Hit>>) {
     let tenants = [None, Some("t0"), Some("t3")];
     let asked = (0..POINTS).step_by(100).flat_map(|n| tenants.map(|t| (n, t)));
     let hits = asked.map(|(n, tenant)| search(shard, n, tenant, true)).collect();
-    (points, page(333, 50), hits)
+    let ordered = |(ascending, limit)| {
+        let order = OrderBy { key: path("n"), ascending, from: None };
+        view.ordered(&order, None, limit, &Cancel::new()).expect("ordered").0
+    };
+    let ordered = [(true, 7), (false, 7), (true, 500), (false, usize::MAX)].map(ordered).into();
+    (points, page(333, 50), ordered, hits)
 }
 
 #[test]
 fn points_of_a_tenant_lie_together_and_answers_stay() {
     let folder = tempfile::tempdir().expect("a folder");
     let shard = create(&folder.path().join("s"));
-    create_index(&shard, "t", FieldType::Keyword);
+    create_index(&shard, "n", FieldSchema::plain(FieldType::Integer));
+    create_tenants(&shard, "t", FieldType::Keyword);
     write(&shard, 0..900, payload);
     let before = answers(&shard);
     let built = settle(&shard);
@@ -150,9 +161,9 @@ fn of_two_tenant_indexes_the_first_by_name_decides() {
     let folder = tempfile::tempdir().expect("a folder");
     let shard = create(&folder.path().join("s"));
     // The order in which they were created says nothing, and numbers are no tenants.
-    create_index(&shard, "c", FieldType::Keyword);
-    create_index(&shard, "b", FieldType::Uuid);
-    create_index(&shard, "a", FieldType::Integer);
+    create_tenants(&shard, "c", FieldType::Keyword);
+    create_tenants(&shard, "b", FieldType::Uuid);
+    create_tenants(&shard, "a", FieldType::Integer);
     let uuid = |n| uuid::Uuid::from_u64_pair(n, 7);
     write(&shard, 0..100, |n| format!(r#"{{"a":{},"b":"{}","c":"c{}"}}"#, n % 2, uuid(n % 3), n % 4));
     let state = settle(&shard);
