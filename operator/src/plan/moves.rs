@@ -135,86 +135,75 @@ fn apart(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
 /// Evens out who leads: the first step of a shortest way from a pod that leads two shards more than another one to that, where each
 /// hand-over of the way is to a pod with a copy. What is left of the way is shorter, so it ends.
 fn lead(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
-    let ways = sites.iter().filter_map(|from| way(from, shards, sites));
-    let (.., shard, copy, from) =
-        ways.min_by_key(|(far, gap, shard, ..)| (*far, Reverse(*gap), shard.number()))?;
-    let site = sites.get(&copy.pod)?;
-    Some(shard.asks(copy, &site.name, site.boot()?, &from.name, "it leads more shards than others"))
+    let step = |at: &Site<'_>, to: &Site<'_>| {
+        let on = |s: &Shard<'_, '_>| s.record.copies.iter().any(|c| *c.pod == *to.name);
+        shards.iter().find(|s| led_on(s, at) && on(s))
+    };
+    let ways = sites.iter().filter_map(|from| {
+        let more = |to: &Site<'_>| from.primaries.checked_sub(to.primaries).filter(|more| *more >= 2);
+        way(from, sites, |to| more(to).map(|more| more as u64), step)
+    });
+    let (shard, to) = shortest(ways)?;
+    let copy = shard.record.copies.iter().find(|c| *c.pod == *to.name)?;
+    let from = shard.record.find(shard.record.primary)?;
+    Some(shard.asks(copy, &to.name, to.boot()?, &from.pod, "it leads more shards than others"))
 }
 
-/// The hand-overs that lead from a pod to the nearest one that leads two shards less, how many fewer those are, and the first of them.
-type Way<'a, 's> = (usize, usize, &'a Shard<'a, 's>, &'a Placed, &'a Site<'s>);
-
-fn way<'a, 's>(from: &'a Site<'s>, shards: &'a [Shard<'a, 's>], sites: &'a Sites<'s>) -> Option<Way<'a, 's>> {
-    let mut seen: Vec<&str> = vec![&from.name];
-    // Pods that so many hand-overs reach, each with the first of them.
-    let mut edge: Vec<(&Site<'s>, Option<(&Shard<'a, 's>, &Placed)>)> = vec![(from, None)];
-    for far in 1.. {
-        let mut next = Vec::new();
-        for (at, first) in edge {
-            let led =
-                |s: &&Shard<'_, '_>| s.record.find(s.record.primary).is_some_and(|c| *c.pod == *at.name);
-            for shard in shards.iter().filter(led) {
-                for copy in shard.record.copies.iter().filter(|c| c.id != shard.record.primary) {
-                    let Some(to) = sites.get(&copy.pod).filter(|to| !seen.contains(&to.name.as_str())) else {
-                        continue;
-                    };
-                    seen.push(&to.name);
-                    next.push((to, Some(first.unwrap_or((shard, copy)))));
-                }
-            }
-        }
-        let ends = next.iter().filter(|(to, _)| from.primaries >= to.primaries + 2);
-        if let Some((to, Some((shard, copy)))) = ends.min_by_key(|(to, _)| (to.primaries, to.ordinal)) {
-            return Some((far, from.primaries - to.primaries, shard, copy, from));
-        }
-        if next.is_empty() {
-            return None;
-        }
-        edge = next;
-    }
-    None
+fn led_on(of: &Shard<'_, '_>, site: &Site<'_>) -> bool {
+    of.record.find(of.record.primary).is_some_and(|c| *c.pod == *site.name)
 }
 
 /// Evens out what lies on the nodes, to about a fifth: the first step of a shortest way from a fuller pod to an emptier one. A way
 /// of several moves is needed where copies of a shard would come to lie together otherwise.
 fn copy(shards: &[Shard<'_, '_>], sites: &Sites<'_>) -> Option<Step> {
     let mean = sites.iter().map(|s| s.load).sum::<u64>() / sites.iter().count().max(1) as u64;
-    let ways = sites.iter().filter_map(|from| moves(from, mean / 5, shards, sites));
-    let (.., shard, to) =
-        ways.min_by_key(|(far, gap, shard, to)| (*far, Reverse(*gap), shard.number(), to.ordinal))?;
+    let ways = sites.iter().filter_map(|from| {
+        let more = |to: &Site<'_>| from.load.checked_sub(to.load).filter(|more| *more > mean / 5);
+        let most = sites.iter().filter_map(more).max()?;
+        // The end has to be worth it; what is on the way keeps what it has.
+        way(from, sites, more, |at, to| best_move(at, to, more(to).unwrap_or(most), shards))
+    });
+    let (shard, to) = shortest(ways)?;
     shard.place(&to.name, true)
 }
 
-/// The moves from a pod to the nearest one that holds less by more than `much`, by how much that is, and the first of them.
-type Moves<'a, 's> = (usize, u64, &'a Shard<'a, 's>, &'a Site<'s>);
+/// A way from one pod to another, of one shard handed over or moved at each step.
+struct Way<'a, 's> {
+    steps: usize,
+    /// By how much more the first pod has than the last one.
+    more: u64,
+    /// The first step: this shard, to this pod.
+    shard: &'a Shard<'a, 's>,
+    to: &'a Site<'s>,
+}
 
-fn moves<'a, 's>(
+fn shortest<'a, 's>(ways: impl Iterator<Item = Way<'a, 's>>) -> Option<(&'a Shard<'a, 's>, &'a Site<'s>)> {
+    let best = ways.min_by_key(|w| (w.steps, Reverse(w.more), w.shard.number(), w.to.ordinal))?;
+    Some((best.shard, best.to))
+}
+
+/// A shortest way from a pod to one than which it has `more`; `step` is the shard that can go from one pod to another.
+fn way<'a, 's>(
     from: &'a Site<'s>,
-    much: u64,
-    shards: &'a [Shard<'a, 's>],
     sites: &'a Sites<'s>,
-) -> Option<Moves<'a, 's>> {
-    let gap = |to: &Site<'_>| from.load.saturating_sub(to.load);
-    let most = sites.iter().map(gap).max().filter(|gap| *gap > much)?;
-    let mut free: Vec<&Site<'s>> = sites.iter().filter(|s| s.name != from.name).collect();
-    free.sort_by_key(|s| (s.load, s.ordinal));
-    // Pods that so many moves reach, each with the first of them.
+    more: impl Fn(&Site<'_>) -> Option<u64>,
+    step: impl Fn(&Site<'s>, &Site<'s>) -> Option<&'a Shard<'a, 's>>,
+) -> Option<Way<'a, 's>> {
+    let mut free: Vec<&'a Site<'s>> = sites.iter().filter(|s| s.name != from.name).collect();
+    // Pods that so many steps reach, each with the first of them.
     let mut edge: Vec<(&Site<'s>, Option<(&Shard<'a, 's>, &Site<'s>)>)> = vec![(from, None)];
-    for far in 1.. {
+    for steps in 1.. {
         let mut next = Vec::new();
         for (at, first) in edge {
             free.retain(|to| {
-                // The end has to be worth it; what is on the way keeps what it has.
-                let fits = if gap(to) > much { gap(to) } else { most };
-                let moved = best_move(at, to, fits, shards);
-                next.extend(moved.map(|shard| (*to, Some(first.unwrap_or((shard, *to))))));
-                moved.is_none()
+                let taken = step(at, to);
+                next.extend(taken.map(|shard| (*to, Some(first.unwrap_or((shard, *to))))));
+                taken.is_none()
             });
         }
-        let ends = next.iter().filter(|(to, _)| gap(to) > much);
-        if let Some((end, Some((shard, to)))) = ends.max_by_key(|(to, _)| (gap(to), Reverse(to.ordinal))) {
-            return Some((far, gap(end), shard, to));
+        let ends = next.iter().filter_map(|(end, first)| Some((more(end)?, Reverse(end.ordinal), *first)));
+        if let Some((more, _, Some((shard, to)))) = ends.max_by_key(|(more, ordinal, _)| (*more, *ordinal)) {
+            return Some(Way { steps, more, shard, to });
         }
         if next.is_empty() {
             return None;
@@ -242,10 +231,10 @@ fn best_move<'a, 's>(
         all.push(Held { id: None, site: to, load: to.load, newest: true, leads: false });
         goes(&all, weight).is_some_and(|gone| gone.site.name == from.name)
     };
-    shards.iter().filter(fits).min_by_key(|s| {
-        let leads = s.record.find(s.record.primary).is_some_and(|c| *c.pod == *from.name);
-        (leads, (s.sites.weight(s.number()) * 2).abs_diff(gap), s.number())
-    })
+    shards
+        .iter()
+        .filter(fits)
+        .min_by_key(|s| (led_on(s, from), (s.sites.weight(s.number()) * 2).abs_diff(gap), s.number()))
 }
 
 /// Hand-overs of everything that a pod leads and another copy in sync could, before that pod is restarted.
