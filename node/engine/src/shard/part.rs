@@ -18,11 +18,6 @@ pub enum Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Whether offsets follow each other as ids do.
-    pub fn is_by_id(self) -> bool {
-        matches!(self, Part::Sealed(s) if s.segment.is_by_id())
-    }
-
     pub fn points(self) -> &'a dyn PointSource {
         match self {
             Part::Sealed(s) => &*s.segment,
@@ -59,6 +54,15 @@ impl<'a> Part<'a> {
     /// Whether places are in the order of ids.
     pub fn is_sorted(self) -> bool {
         !matches!(self, Part::Tail(_))
+    }
+
+    /// Whether offsets are in the order of ids.
+    pub fn is_by_id(self) -> bool {
+        match self {
+            Part::Sealed(s) => s.segment.is_by_id(),
+            Part::Chunk(_) => true,
+            Part::Tail(_) => false,
+        }
     }
 
     /// The first place that may hold an id from `id` on.
