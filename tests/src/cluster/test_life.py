@@ -164,15 +164,23 @@ def patch_twice(spec: dict) -> None:
 
 
 def wait_twice_whole(pods: int) -> None:
-    """Until all pods run, and every shard has its two copies, in sync and on two of them."""
+    """Until all pods run, every shard has its two copies, in sync and on two of them, and nothing is left to be evened out."""
     def whole() -> bool:
-        copies = [s["spec"]["copies"] for s in twice("vs")]
+        shards = twice("vs")
+        copies = [s["spec"]["copies"] for s in shards]
         running = {p["metadata"]["name"] for p in twice("pods") if not p["metadata"].get("deletionTimestamp")}
-        return len(running) == pods and len(copies) == 3 and all(len(of) == len({c["pod"] for c in of if c["inSync"]} & running) == 2 for of in copies)
+        even = all(is_even(of, running) for of in ([c["pod"] for of in copies for c in of], [s["status"].get("pod") for s in shards]))
+        return even and len(running) == pods and len(copies) == 3 and all(len(of) == len({c["pod"] for c in of if c["inSync"]} & running) == 2 for of in copies)
 
-    wait_until(whole, 180, f"two copies of each shard, in sync on {pods} pods", 0.5)
+    wait_until(whole, 180, f"two copies of each shard, in sync and even on {pods} pods", 0.5)
     k.wait_condition("vc", "twice", SPACE, "Ready", 120)
     k.wait_condition("vc", "twice", SPACE, "Replicated", 60)
+
+
+def is_even(placed: list[str], pods: set[str]) -> bool:
+    """Whether none of these pods has two more of what is placed than another."""
+    counts = [placed.count(pod) for pod in pods]
+    return bool(counts) and sum(counts) == len(placed) and max(counts) - min(counts) < 2
 
 
 def put_twice(docs, first: int) -> int:
@@ -198,15 +206,17 @@ def test_collection_keeps_two_copies_of_each_shard(docs):
     assert put_twice(docs, 0) == docs.client("twice").count("twice", exact=True).count
 
 
-def told_of_dead(pod: str, led: set[int], followed: set[int]) -> bool:
-    """Whether `kubectl get vs`, conditions and Events say what became of the shards of a pod that died, of which it led some and followed others."""
+def untold_of_dead(pod: str, led: set[int], held: set[int]) -> list[str]:
+    """What `kubectl get vs`, conditions and Events don't say yet of the shards of a pod that died, of which it led some."""
     shards = {s["spec"]["shard"]: s for s in twice("vs")}
-    served = all(s["status"]["state"] == "Leading" and s["status"]["pod"] != pod for s in shards.values())
-    halved = all(shards[n]["status"]["copies"].startswith("1/") for n in led | followed)
     whole = k.condition(k.get("vc", "twice", SPACE), "Replicated")
     events = json.loads(k.kubectl("get", "events", "-n", SPACE, "--field-selector=reason=Promoted", "-o", "json"))["items"]
-    named = {n for n in led if any(e["message"].startswith(f"shard {n}: ") and f"because {pod} is silent" in e["message"] for e in events)}
-    return served and halved and whole["status"] == "False" and bool(whole["message"]) and named == led
+    said = [e["message"] for e in events]
+    untold = [f"shard {n} is led by another pod: {s['status']}" for n, s in shards.items() if s["status"]["state"] != "Leading" or s["status"]["pod"] == pod]
+    untold += [f"shard {n} has one copy: {shards[n]['status']}" for n in held if not shards[n]["status"]["copies"].startswith("1/")]
+    untold += [f"shard {n} was promoted because {pod} is silent: {said}" for n in led if not any(m.startswith(f"shard {n}: ") and f"because {pod} is silent" in m for m in said)]
+    untold += [f"copies lack: {whole}"] if whole["status"] != "False" or not whole["message"] else []
+    return untold
 
 
 def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
@@ -240,7 +250,7 @@ def test_node_killed_and_revived_loses_nothing(docs, cluster, minio):
         assert k.condition(told, "Ready")["message"]
         # Where there are two copies, the other one leads by now.
         written = put_twice(docs, 60)
-        wait_until(lambda: told_of_dead(dead, led, held - led), 60, f"what became of the shards {held} of {dead}, which led {led}, is told", 0.5)
+        wait_until(lambda: not untold_of_dead(dead, led, held), 60, f"what became of the shards {held} of {dead}, which led {led}, is told", 0.5, lambda: untold_of_dead(dead, led, held))
         print(k.kubectl("get", "vs", "-n", SPACE, "-l", "quiver.dev/collection=twice"))
     finally:
         cluster.do("revive", victim)

@@ -10,15 +10,15 @@ import urllib.request
 from pathlib import Path
 
 
-def wait_until(condition, seconds: float, what: str, every: float = 0.05):
-    """The first true answer of `condition`, asked again and again until the deadline."""
+def wait_until(condition, seconds: float, what: str, every: float = 0.05, lacks=lambda: ""):
+    """The first true answer of `condition`, asked again and again until the deadline. Then `lacks` says how far it got."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise TimeoutError(f"after {seconds} s still not: {what}")
+            raise TimeoutError(f"after {seconds} s still not: {what} {lacks()}".rstrip())
         time.sleep(every)
 
 
