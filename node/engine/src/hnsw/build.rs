@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::build_far::far;
 use super::build_link::{link, shrink};
 pub(crate) use super::build_select::Material;
 use super::build_select::{CodePairs, Pairs, RawPairs};
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK, Shape};
 use super::multi::{MultiPairs, MultiScorer};
-use super::search::{Links, beam, climb};
+use super::search::{Links, beam};
+use super::search_entry::climb;
 use super::search_space::{CodeScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer};
 use crate::cancel::Cancel;
 use crate::distance::isa::{Isa, per_isa};
@@ -65,16 +67,17 @@ pub(crate) fn build(
     }
     let todo: Vec<u32> = (0..recipe.len).filter(|&o| present(o) && !taken_over[o as usize]).collect();
     let mut memory = Memory::new(recipe, &levels)?;
-    {
+    let far = {
         let growing = memory.growing(recipe);
         if let Some(old) = &old {
             growing.take_over(old, &levels);
         }
         growing.insert_all(&todo, pool, cancel)?;
         growing.reach_all(&present);
-    }
+        far(&growing)
+    };
     cancel.check()?;
-    Ok(memory.finish())
+    Ok(memory.finish(far))
 }
 
 impl Recipe<'_> {
@@ -136,6 +139,7 @@ impl Memory {
             entry: NO_LINK,
             top: 0,
             upper_rows,
+            far: f32::NEG_INFINITY,
         };
         let locks = (0..len).map(|_| AtomicU8::new(0)).collect();
         Ok(Self { links, upper_start, upper, shape, locks, entry: AtomicU64::new(NO_ENTRY) })
@@ -153,7 +157,8 @@ impl Memory {
         }
     }
 
-    fn finish(mut self) -> Graph {
+    fn finish(mut self, far: f32) -> Graph {
+        self.shape.far = far;
         let entry = self.entry.into_inner();
         if entry != NO_ENTRY {
             self.shape.entry = entry as u32;
@@ -202,7 +207,7 @@ pub(super) struct Scratch {
 }
 
 impl Growing<'_> {
-    fn level(&self, offset: u32) -> u32 {
+    pub(super) fn level(&self, offset: u32) -> u32 {
         self.upper_start[offset as usize + 1] - self.upper_start[offset as usize]
     }
 
@@ -472,12 +477,14 @@ unsafe fn candidates_on<I: Isa, S: Scorer>(
     ctx.visited.reset(growing.recipe.len);
     if level == 0 {
         let links = Links { rows: growing.links, width: growing.recipe.m * 2 };
+        ctx.seeds.clear();
+        ctx.seeds.push(start);
         // SAFETY: passed on to the caller.
-        unsafe { beam::<I, S>(scorer, &links, start, ef, ctx) };
+        unsafe { beam::<I, S>(scorer, &links, ef, ctx) };
     } else {
         ctx.beam.reset(ef);
         ctx.visited.mark(start.1);
-        ctx.beam.begin(start.0, start.1);
+        ctx.beam.begin(&[start]);
         while let Some((_, from)) = ctx.beam.next() {
             for link in growing.links_of(from, level) {
                 if ctx.visited.mark(link) {

@@ -11,6 +11,8 @@ pub struct SearchContext {
     pub(crate) visited: Visited,
     pub(crate) beam: Beam,
     pub(crate) top: TopK,
+    /// Where a walk begins on its level; best first.
+    pub(crate) seeds: Vec<(f32, u32)>,
     /// Offsets about to be scored.
     pub(crate) gather: Vec<u32>,
     /// Neighbours that don't pass, whose own neighbours are looked at.

@@ -28,6 +28,8 @@ pub(crate) struct Shape {
     pub(crate) top: u32,
     /// Rows of all upper levels.
     pub(crate) upper_rows: u32,
+    /// A query is far from all points if the nearest on level 1 has less than this similarity; negative infinity: none is.
+    pub(crate) far: f32,
 }
 
 /// A graph that is searched and never changed.
@@ -54,7 +56,8 @@ impl Graph {
     /// Writes it as the body of a sealed file.
     pub(crate) fn write(&self, w: &mut SealedWriter) -> Result<()> {
         let s = &self.shape;
-        w.write(cast::bytes(&[FORMAT, s.len, s.m, s.ef_construct, s.entry, s.top, s.upper_rows]))?;
+        let far = s.far.to_bits();
+        w.write(cast::bytes(&[FORMAT, s.len, s.m, s.ef_construct, s.entry, s.top, s.upper_rows, far]))?;
         w.align(HEADER_BYTES)?;
         for part in [&self.links, &self.upper_start, &self.upper] {
             w.write(part)?;
@@ -73,6 +76,8 @@ impl Graph {
             entry: header[4],
             top: header[5],
             upper_rows: header[6],
+            // Files of earlier versions have nothing here.
+            far: if header[7] == 0 { f32::NEG_INFINITY } else { f32::from_bits(header[7]) },
         };
         if header[0] != FORMAT || shape.len != len || shape.m == 0 {
             return Err(file.corrupt("a graph of another format or segment"));

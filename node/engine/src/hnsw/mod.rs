@@ -4,14 +4,18 @@
 //! ones. Which of the points found are answered, and on what evidence they are ordered, is the segment's business.
 
 pub(crate) mod build;
+mod build_far;
 mod build_link;
 mod build_select;
 mod context;
+#[cfg(test)]
+mod far_tests;
 pub mod graph;
 pub(crate) mod inline;
 pub(crate) mod multi;
 pub(crate) mod search;
 mod search_beam;
+mod search_entry;
 pub(crate) mod search_inline;
 pub(crate) mod search_rescore;
 mod search_space;

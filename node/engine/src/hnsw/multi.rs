@@ -65,6 +65,8 @@ impl<'a, I: Isa> MultiScorer<'a, I> {
 }
 
 impl<I: Isa> Scorer for MultiScorer<'_, I> {
+    const BY_METRIC: bool = false;
+
     #[inline(always)]
     unsafe fn score1(&self, offset: u32) -> f32 {
         // SAFETY: passed on to the caller.

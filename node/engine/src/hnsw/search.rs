@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK};
 use super::multi::MultiScorer;
+use super::search_entry::{begin, enter};
 use super::search_space::{
     CodeScorer, ExampleScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer, Space,
 };
@@ -106,37 +107,20 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
 #[inline(always)]
 unsafe fn walk_in<I: Isa, S: Scorer>(walk: &Walk, scorer: &S, ctx: &mut SearchContext) -> bool {
     let graph = walk.graph;
-    // SAFETY: the entry is a point, and so is every link; passed on to the caller.
+    // SAFETY: links lead to points; passed on to the caller.
     unsafe {
-        let start = climb_from_entry(graph, scorer, 0);
+        enter::<I, S>(graph, scorer, walk.ef / SEEDED_SHARE, ctx);
         let links = Links { rows: atomics(graph.links()), width: graph.shape.m as usize * 2 };
         ctx.visited.reset(graph.shape.len);
         match walk.mode {
             Mode::Plain => {
-                beam::<I, S>(scorer, &links, start, walk.beam, ctx);
+                beam::<I, S>(scorer, &links, walk.beam, ctx);
                 ctx.found.extend(ctx.beam.iter());
                 true
             }
-            Mode::Through => through::<I, S>(walk, scorer, &links, start, ctx),
-            Mode::TwoHops => two_hops::<I, S>(walk, scorer, &links, start, ctx),
+            Mode::Through => through::<I, S>(walk, scorer, &links, ctx),
+            Mode::TwoHops => two_hops::<I, S>(walk, scorer, &links, ctx),
         }
-    }
-}
-
-/// The point of the level above `level` that is nearest, as far as following the best link finds it.
-///
-/// # Safety
-/// All points of the graph, which has an entry, are points that `scorer` may score.
-#[inline(always)]
-pub(super) unsafe fn climb_from_entry<S: Scorer>(graph: &Graph, scorer: &S, level: u32) -> (f32, u32) {
-    let entry = graph.shape.entry;
-    // SAFETY: the entry is a point, and so is every link; passed on to the caller.
-    unsafe {
-        let mut start = (scorer.score1(entry), entry);
-        for upper in (level + 1..=graph.shape.top).rev() {
-            start = climb(scorer, start, |offset| graph.upper_row(offset, upper).iter().copied());
-        }
-        start
     }
 }
 
@@ -173,47 +157,8 @@ fn atomics(numbers: &[u32]) -> &[AtomicU32] {
     unsafe { &*(std::ptr::from_ref(numbers) as *const [AtomicU32]) }
 }
 
-/// Follows the best link until none is better.
-///
-/// # Safety
-/// `start` and all links are points that `scorer` may score.
-#[inline(always)]
-pub(super) unsafe fn climb<S: Scorer, R: Iterator<Item = u32>>(
-    scorer: &S,
-    mut best: (f32, u32),
-    row: impl Fn(u32) -> R,
-) -> (f32, u32) {
-    loop {
-        let from = best.1;
-        let mut batch = [from; 4];
-        let mut filled = 0;
-        let mut links = row(from).inspect(|&link| scorer.prefetch(link));
-        loop {
-            let link = links.next();
-            if let Some(link) = link {
-                batch[filled] = link;
-                filled += 1;
-            }
-            if filled == 4 || (link.is_none() && filled > 0) {
-                // SAFETY: what is not filled is still a point.
-                let scores = unsafe { scorer.score4(batch) };
-                for (&offset, &score) in batch[..filled].iter().zip(&scores) {
-                    if score > best.0 {
-                        best = (score, offset);
-                    }
-                }
-                filled = 0;
-            }
-            if link.is_none() {
-                break;
-            }
-        }
-        if best.1 == from {
-            return best;
-        }
-    }
-}
-
+/// A walk that begins from several points has one of them for so many results.
+const SEEDED_SHARE: usize = 4;
 /// Candidates whose links are asked for while those of another are followed.
 const AHEAD_LINKS: usize = 2;
 
@@ -222,7 +167,11 @@ const AHEAD_LINKS: usize = 2;
 /// # Safety
 /// All gathered offsets are points that `scorer` may score.
 #[inline(always)]
-unsafe fn score_all<S: Scorer>(scorer: &S, gathered: &mut Vec<u32>, mut take: impl FnMut(f32, u32)) {
+pub(super) unsafe fn score_all<S: Scorer>(
+    scorer: &S,
+    gathered: &mut Vec<u32>,
+    mut take: impl FnMut(f32, u32),
+) {
     let count = gathered.len();
     let Some(&last) = gathered.last() else { return };
     gathered.extend_from_slice(&[last; 3]);
@@ -239,22 +188,20 @@ unsafe fn score_all<S: Scorer>(scorer: &S, gathered: &mut Vec<u32>, mut take: im
     }
 }
 
-/// The walk without a filter: the `capacity` best points met are in `ctx.beam` afterwards.
+/// The walk without a filter, from `ctx.seeds`: the `capacity` best points met are in `ctx.beam` afterwards.
 ///
 /// # Safety
-/// `start` and all links are points that `scorer` may score; `ctx.visited` is reset for them.
+/// `ctx.seeds` and all links are points that `scorer` may score; `ctx.visited` is reset for them.
 #[inline(always)]
 pub(super) unsafe fn beam<I: Isa, S: Scorer>(
     scorer: &S,
     links: &Links,
-    start: (f32, u32),
     capacity: usize,
     ctx: &mut SearchContext,
 ) {
-    let SearchContext { visited, beam, gather, .. } = ctx;
+    let SearchContext { visited, beam, gather, seeds, .. } = ctx;
     beam.reset(capacity);
-    visited.mark(start.1);
-    beam.begin(start.0, start.1);
+    begin(seeds, beam, visited);
     while let Some((_, from)) = beam.next() {
         beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
         gather.clear();
@@ -289,17 +236,13 @@ unsafe fn through<I: Isa, S: Scorer>(
     walk: &Walk,
     scorer: &S,
     links: &Links,
-    start: (f32, u32),
     ctx: &mut SearchContext,
 ) -> bool {
-    let SearchContext { visited, beam, gather, top, found, .. } = ctx;
+    let SearchContext { visited, beam, gather, top, found, seeds, .. } = ctx;
     top.reset(walk.ef);
     beam.reset(walk.beam);
-    visited.mark(start.1);
-    beam.begin(start.0, start.1);
-    if walk.allow.allows(start.1) {
-        top.push(start.0, start.1);
-    }
+    begin(seeds, beam, visited);
+    seeds.iter().filter(|seed| walk.allow.allows(seed.1)).for_each(|&(score, seed)| top.push(score, seed));
     let mut scored = 0;
     while let Some((score, from)) = beam.next() {
         if top.is_full() && score <= top.worst() {
@@ -351,13 +294,11 @@ unsafe fn two_hops<I: Isa, S: Scorer>(
     walk: &Walk,
     scorer: &S,
     links: &Links,
-    start: (f32, u32),
     ctx: &mut SearchContext,
 ) -> bool {
-    let SearchContext { visited, beam, gather, through, found, .. } = ctx;
+    let SearchContext { visited, beam, gather, through, found, seeds, .. } = ctx;
     beam.reset(walk.beam);
-    visited.mark(start.1);
-    beam.begin(start.0, start.1);
+    begin(seeds, beam, visited);
     let mut scored = 0;
     while let Some((_, from)) = beam.next() {
         beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
@@ -403,7 +344,7 @@ unsafe fn two_hops<I: Isa, S: Scorer>(
             return false;
         }
     }
-    // Only the start may be one that is not allowed.
+    // Only where the walk began may be points that are not allowed.
     found.extend(beam.iter().filter(|&(_, offset)| walk.allow.allows(offset)));
     // A walk that died out early has met a graph that is torn by the filter.
     found.len() >= walk.ef

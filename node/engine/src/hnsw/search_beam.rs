@@ -33,10 +33,15 @@ impl Beam {
         (self.len, self.at) = (0, 0);
     }
 
-    /// The first candidate of an empty beam.
-    pub(crate) fn begin(&mut self, similarity: f32, offset: u32) {
-        debug_assert!(self.len == 0 && offset < FOLLOWED);
-        (self.scores[0], self.offsets[0], self.len) = (similarity, offset, 1);
+    /// The first candidates of an empty beam, best first; those beyond its capacity are left out.
+    pub(crate) fn begin(&mut self, first: &[(f32, u32)]) {
+        debug_assert!(self.len == 0 && first.is_sorted_by(|a, b| a.0 >= b.0));
+        self.len = first.len().min(self.capacity);
+        let places = self.scores.iter_mut().zip(&mut self.offsets);
+        for ((score, offset), first) in places.zip(&first[..self.len]) {
+            debug_assert!(first.1 < FOLLOWED);
+            (*score, *offset) = *first;
+        }
     }
 
     /// A similarity that is not above this can't enter.

@@ -7,7 +7,8 @@
 use super::context::SearchContext;
 use super::graph::NO_LINK;
 use super::inline::InlineLinks;
-use super::search::{Mode, Walk, climb_from_entry};
+use super::search::{Mode, Walk};
+use super::search_entry::climb_from_entry;
 use super::search_space::{CodeScorer, Scorer};
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
 use crate::quantization::{CodeQuery, ScalarCodes};
@@ -77,7 +78,7 @@ unsafe fn walk_in<I: Isa, S: Scorer>(
     let SearchContext { visited, beam, top, found, .. } = ctx;
     top.reset(if filtered { keep.max(walk.ef) } else { keep });
     beam.reset(walk.beam);
-    beam.begin(start.0, start.1);
+    beam.begin(&[start]);
     let mut followed = 0;
     while let Some((_, from)) = beam.next() {
         if !visited.mark(from) {

@@ -60,6 +60,9 @@ impl Space<'_> {
 
 /// Scores points against one query.
 pub(crate) trait Scorer {
+    /// Whether similarities are those of the metric, so that they can be compared with what points of the graph have.
+    const BY_METRIC: bool = true;
+
     /// Similarities of four points.
     ///
     /// # Safety
@@ -413,6 +416,8 @@ impl<'a, I: Isa> ExampleScorer<'a, I> {
 }
 
 impl<I: Isa> Scorer for ExampleScorer<'_, I> {
+    const BY_METRIC: bool = false;
+
     #[inline(always)]
     unsafe fn score1(&self, offset: u32) -> f32 {
         let (dim, distance) = (self.examples.dim(), self.examples.distance());

@@ -1,0 +1,145 @@
+//! Where a walk begins on its level: from the graph's entry down through the levels above.
+//!
+//! One point is enough for most queries. One that is far from everything, farther than points of the graph are from each other,
+//! finds all of them about as far, and following the best link ends in any cluster, which then fills the beam. Such a query goes
+//! down a second time by a beam, and its walk begins from several points.
+
+use super::context::{SearchContext, Visited};
+use super::graph::Graph;
+use super::search::score_all;
+use super::search_beam::Beam;
+use super::search_space::Scorer;
+use crate::distance::isa::Isa;
+
+/// The point of the level above `level` that is nearest, as far as following the best link finds it.
+///
+/// # Safety
+/// All points of the graph, which has an entry, are points that `scorer` may score.
+#[inline(always)]
+pub(super) unsafe fn climb_from_entry<S: Scorer>(graph: &Graph, scorer: &S, level: u32) -> (f32, u32) {
+    let entry = graph.shape.entry;
+    // SAFETY: the entry is a point, and so is every link; passed on to the caller.
+    unsafe {
+        let mut start = (scorer.score1(entry), entry);
+        for upper in (level + 1..=graph.shape.top).rev() {
+            start = climb(scorer, start, |offset| graph.upper_row(offset, upper).iter().copied());
+        }
+        start
+    }
+}
+
+/// Fills `ctx.seeds` with the point of the lowest level but one that is nearest, or with up to `width` of them if the query is far
+/// from it; best first.
+///
+/// # Safety
+/// As for [`climb_from_entry`].
+#[inline(always)]
+pub(super) unsafe fn enter<I: Isa, S: Scorer>(
+    graph: &Graph,
+    scorer: &S,
+    width: usize,
+    ctx: &mut SearchContext,
+) {
+    // SAFETY: the entry is a point, and so is every link; passed on to the caller.
+    unsafe {
+        let nearest = climb_from_entry(graph, scorer, 0);
+        let is_far = S::BY_METRIC && nearest.0 < graph.shape.far;
+        ctx.seeds.clear();
+        if !is_far || width < 2 || graph.shape.top == 0 {
+            ctx.seeds.push(nearest);
+            return;
+        }
+        let entry = graph.shape.entry;
+        ctx.seeds.push((scorer.score1(entry), entry));
+        for level in (1..=graph.shape.top).rev() {
+            spread::<I, S>(graph, scorer, level, width, ctx);
+        }
+    }
+}
+
+/// Makes `ctx.seeds` the `width` best points of a level that are met from them.
+///
+/// # Safety
+/// As for [`climb_from_entry`].
+#[inline(always)]
+unsafe fn spread<I: Isa, S: Scorer>(
+    graph: &Graph,
+    scorer: &S,
+    level: u32,
+    width: usize,
+    ctx: &mut SearchContext,
+) {
+    let SearchContext { visited, beam, gather, seeds, .. } = ctx;
+    visited.reset(graph.shape.len);
+    beam.reset(width);
+    begin(seeds, beam, visited);
+    while let Some((_, from)) = beam.next() {
+        gather.clear();
+        for &link in graph.upper_row(from, level) {
+            if visited.mark(link) {
+                scorer.prefetch(link);
+                gather.push(link);
+            }
+        }
+        let mut worst = beam.worst();
+        // SAFETY: links lead to points; passed on to the caller.
+        unsafe {
+            score_all(scorer, gather, |score, offset| {
+                if score > worst {
+                    beam.insert::<I>(score, offset);
+                    worst = beam.worst();
+                }
+            });
+        }
+    }
+    seeds.clear();
+    seeds.extend(beam.iter());
+}
+
+/// Puts the points from which a walk begins into its beam, which is empty.
+#[inline(always)]
+pub(super) fn begin(seeds: &[(f32, u32)], beam: &mut Beam, visited: &mut Visited) {
+    seeds.iter().for_each(|seed| _ = visited.mark(seed.1));
+    beam.begin(seeds);
+}
+
+/// Follows the best link until none is better.
+///
+/// # Safety
+/// `start` and all links are points that `scorer` may score.
+#[inline(always)]
+pub(super) unsafe fn climb<S: Scorer, R: Iterator<Item = u32>>(
+    scorer: &S,
+    mut best: (f32, u32),
+    row: impl Fn(u32) -> R,
+) -> (f32, u32) {
+    loop {
+        let from = best.1;
+        let mut batch = [from; 4];
+        let mut filled = 0;
+        let mut links = row(from).inspect(|&link| scorer.prefetch(link));
+        loop {
+            let link = links.next();
+            if let Some(link) = link {
+                batch[filled] = link;
+                filled += 1;
+            }
+            if filled == 4 || (link.is_none() && filled > 0) {
+                // SAFETY: what is not filled is still a point.
+                let scores = unsafe { scorer.score4(batch) };
+                for (&offset, &score) in batch[..filled].iter().zip(&scores) {
+                    if score > best.0 {
+                        best = (score, offset);
+                    }
+                }
+                filled = 0;
+            }
+            if link.is_none() {
+                break;
+            }
+        }
+        if best.1 == from {
+            return best;
+        }
+    }
+}
