@@ -169,7 +169,7 @@ def wait_twice_whole(pods: int) -> None:
         shards = twice("vs")
         copies = [s["spec"]["copies"] for s in shards]
         running = {p["metadata"]["name"] for p in twice("pods") if not p["metadata"].get("deletionTimestamp")}
-        even = all(is_even(of, running) for of in ([c["pod"] for of in copies for c in of], [s["status"].get("pod") for s in shards]))
+        even = all(is_even(of, running) for of in ([c["pod"] for of in copies for c in of], [s.get("status", {}).get("pod") for s in shards]))
         return even and len(running) == pods and len(copies) == 3 and all(len(of) == len({c["pod"] for c in of if c["inSync"]} & running) == 2 for of in copies)
 
     wait_until(whole, 180, f"two copies of each shard, in sync and even on {pods} pods", 0.5)

@@ -15,7 +15,7 @@ use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK, Shape};
 use super::multi::{MultiPairs, MultiScorer};
 use super::search::{Links, beam};
-use super::search_entry::climb;
+use super::search_entry::{climb, upper_beam};
 use super::search_space::{CodeScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer};
 use crate::cancel::Cancel;
 use crate::distance::isa::{Isa, per_isa};
@@ -475,27 +475,15 @@ unsafe fn candidates_on<I: Isa, S: Scorer>(
     let Scratch { ctx, candidates, .. } = scratch;
     let ef = growing.recipe.ef_construct;
     ctx.visited.reset(growing.recipe.len);
-    if level == 0 {
-        let links = Links { rows: growing.links, width: growing.recipe.m * 2 };
-        ctx.seeds.clear();
-        ctx.seeds.push(start);
-        // SAFETY: passed on to the caller.
-        unsafe { beam::<I, S>(scorer, &links, ef, ctx) };
-    } else {
-        ctx.beam.reset(ef);
-        ctx.visited.mark(start.1);
-        ctx.beam.begin(&[start]);
-        while let Some((_, from)) = ctx.beam.next() {
-            for link in growing.links_of(from, level) {
-                if ctx.visited.mark(link) {
-                    // SAFETY: links lead to points.
-                    let score = unsafe { scorer.score1(link) };
-                    if score > ctx.beam.worst() {
-                        // SAFETY: passed on to the caller.
-                        unsafe { ctx.beam.insert::<I>(score, link) };
-                    }
-                }
-            }
+    ctx.seeds.clear();
+    ctx.seeds.push(start);
+    // SAFETY: links lead to points; passed on to the caller.
+    unsafe {
+        if level == 0 {
+            let links = Links { rows: growing.links, width: growing.recipe.m * 2 };
+            beam::<I, S>(scorer, &links, ef, ctx);
+        } else {
+            upper_beam::<I, S, _>(scorer, |from| growing.links_of(from, level), ef, ctx);
         }
     }
     candidates.clear();

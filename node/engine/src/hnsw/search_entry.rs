@@ -28,8 +28,7 @@ pub(super) unsafe fn climb_from_entry<S: Scorer>(graph: &Graph, scorer: &S, leve
     }
 }
 
-/// Fills `ctx.seeds` with the point of the lowest level but one that is nearest, or with up to `width` of them if the query is far
-/// from it; best first.
+/// Fills `ctx.seeds` with the point of level 1 that is nearest, or with up to `width` of them if the query is far from it; best first.
 ///
 /// # Safety
 /// As for [`climb_from_entry`].
@@ -52,30 +51,32 @@ pub(super) unsafe fn enter<I: Isa, S: Scorer>(
         let entry = graph.shape.entry;
         ctx.seeds.push((scorer.score1(entry), entry));
         for level in (1..=graph.shape.top).rev() {
-            spread::<I, S>(graph, scorer, level, width, ctx);
+            ctx.visited.reset(graph.shape.len);
+            let row = |offset| graph.upper_row(offset, level).iter().copied();
+            upper_beam::<I, S, _>(scorer, row, width, ctx);
+            ctx.seeds.clear();
+            ctx.seeds.extend(ctx.beam.iter());
         }
     }
 }
 
-/// Makes `ctx.seeds` the `width` best points of a level that are met from them.
+/// The walk on an upper level, from `ctx.seeds`: the `capacity` best points met are in `ctx.beam` afterwards.
 ///
 /// # Safety
-/// As for [`climb_from_entry`].
+/// `ctx.seeds` and all links are points that `scorer` may score; `ctx.visited` is reset for them.
 #[inline(always)]
-unsafe fn spread<I: Isa, S: Scorer>(
-    graph: &Graph,
+pub(super) unsafe fn upper_beam<I: Isa, S: Scorer, R: Iterator<Item = u32>>(
     scorer: &S,
-    level: u32,
-    width: usize,
+    row: impl Fn(u32) -> R,
+    capacity: usize,
     ctx: &mut SearchContext,
 ) {
     let SearchContext { visited, beam, gather, seeds, .. } = ctx;
-    visited.reset(graph.shape.len);
-    beam.reset(width);
+    beam.reset(capacity);
     begin(seeds, beam, visited);
     while let Some((_, from)) = beam.next() {
         gather.clear();
-        for &link in graph.upper_row(from, level) {
+        for link in row(from) {
             if visited.mark(link) {
                 scorer.prefetch(link);
                 gather.push(link);
@@ -92,8 +93,6 @@ unsafe fn spread<I: Isa, S: Scorer>(
             });
         }
     }
-    seeds.clear();
-    seeds.extend(beam.iter());
 }
 
 /// Puts the points from which a walk begins into its beam, which is empty.
