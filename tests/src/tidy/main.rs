@@ -5,6 +5,7 @@
 
 mod dependencies;
 mod generated;
+mod kernels;
 mod lines;
 
 use std::path::{Path, PathBuf};

@@ -15,6 +15,10 @@ pub struct SearchContext {
     pub(crate) seeds: Vec<(f32, u32)>,
     /// Offsets about to be scored.
     pub(crate) gather: Vec<u32>,
+    /// The same, gathered one hop before.
+    pub(crate) late: Vec<u32>,
+    /// Similarities of those that were scored.
+    pub(crate) scores: Vec<f32>,
     /// Neighbours that don't pass, whose own neighbours are looked at.
     pub(crate) through: Vec<u32>,
     /// For each of those gathered, what its similarity is hardly above.

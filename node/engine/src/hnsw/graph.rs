@@ -121,21 +121,25 @@ impl Graph {
         cast::as_u32(&self.links)
     }
 
+    #[inline]
     pub(crate) fn upper_start(&self) -> &[u32] {
         cast::as_u32(&self.upper_start)
     }
 
+    #[inline]
     pub(crate) fn upper(&self) -> &[u32] {
         cast::as_u32(&self.upper)
     }
 
     /// The level of a point.
+    #[inline(always)]
     pub(crate) fn level(&self, offset: u32) -> u32 {
         let starts = self.upper_start();
         starts[offset as usize + 1] - starts[offset as usize]
     }
 
     /// The row of a point on an upper level; empty if it has none.
+    #[inline(always)]
     pub(crate) fn upper_row(&self, offset: u32, level: u32) -> &[u32] {
         if level == 0 || level > self.level(offset) {
             return &[];
@@ -164,6 +168,7 @@ impl Graph {
 }
 
 /// A row up to its end.
+#[inline]
 pub(crate) fn ended(row: &[u32]) -> &[u32] {
     &row[..row.iter().position(|&l| l == NO_LINK).unwrap_or(row.len())]
 }

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::context::SearchContext;
+use super::context::{SearchContext, Visited};
 use super::graph::{Graph, NO_LINK};
 use super::multi::MultiScorer;
+use super::search_beam::Beam;
 use super::search_entry::{begin, enter};
 use super::search_space::{
     CodeScorer, ExampleScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer, Space,
@@ -77,6 +78,7 @@ unsafe fn walk_with<I: Isa>(walk: &Walk, space: &Space, ctx: &mut SearchContext)
     unsafe {
         match *space {
             Space::Codes { codes, query } => match codes.stride() / LINE_BYTES {
+                2 => walk_in::<I, _>(walk, &CodeScorer::<I, 2>::new(codes, query), ctx),
                 6 => walk_in::<I, _>(walk, &CodeScorer::<I, 6>::new(codes, query), ctx),
                 12 => walk_in::<I, _>(walk, &CodeScorer::<I, 12>::new(codes, query), ctx),
                 _ => walk_in::<I, _>(walk, &CodeScorer::<I, 0>::new(codes, query), ctx),
@@ -149,6 +151,14 @@ impl Links<'_> {
             I::prefetch(row.wrapping_add(line * LINE_BYTES));
         }
     }
+
+    /// Asks for the rows of those that are to be followed next.
+    #[inline(always)]
+    fn prefetch_ahead<I: Isa>(&self, beam: &Beam) {
+        for next in beam.ahead(AHEAD_LINKS) {
+            self.prefetch::<I>(next);
+        }
+    }
 }
 
 /// Numbers that nobody writes any more as a walk over a growing graph reads them.
@@ -162,33 +172,57 @@ const SEEDED_SHARE: usize = 4;
 /// Candidates whose links are asked for while those of another are followed.
 const AHEAD_LINKS: usize = 2;
 
-/// Scores what was gathered, four at a time, and gives each to `take`.
+/// Scores what was gathered, four at a time; `scores` has the similarity of each afterwards.
+///
+/// What a walk does with them stands in its own loop: the compiler doesn't inline every closure, and one that it leaves out
+/// is not compiled for the instruction set.
 ///
 /// # Safety
 /// All gathered offsets are points that `scorer` may score.
 #[inline(always)]
-pub(super) unsafe fn score_all<S: Scorer>(
-    scorer: &S,
-    gathered: &mut Vec<u32>,
-    mut take: impl FnMut(f32, u32),
-) {
+pub(super) unsafe fn score_all<S: Scorer>(scorer: &S, gathered: &mut Vec<u32>, scores: &mut Vec<f32>) {
     let count = gathered.len();
+    scores.clear();
     let Some(&last) = gathered.last() else { return };
     gathered.extend_from_slice(&[last; 3]);
-    let mut i = 0;
-    while i < count {
-        // SAFETY: three more than `count` are there.
-        let batch = unsafe { *gathered.as_ptr().add(i).cast::<[u32; 4]>() };
-        // SAFETY: the caller answers for what was gathered.
-        let scores = unsafe { scorer.score4(batch) };
-        for k in 0..(count - i).min(4) {
-            take(scores[k], batch[k]);
+    scores.resize(count.next_multiple_of(4), 0.0);
+    for i in (0..count).step_by(4) {
+        // SAFETY: three more than `count` are there, and a place for each score.
+        unsafe {
+            let batch = *gathered.as_ptr().add(i).cast::<[u32; 4]>();
+            *scores.as_mut_ptr().add(i).cast::<[f32; 4]>() = scorer.score4(batch);
         }
-        i += 4;
+    }
+    gathered.truncate(count);
+    scores.truncate(count);
+}
+
+/// Puts those links of a point into `gather` that the walk has not met, and asks for what will be read of them first.
+///
+/// # Safety
+/// As for [`beam`]; `from` is a point.
+#[inline(always)]
+unsafe fn gather_links<S: Scorer>(
+    scorer: &S,
+    links: &Links,
+    from: u32,
+    visited: &mut Visited,
+    gather: &mut Vec<u32>,
+) {
+    // SAFETY: passed on to the caller.
+    for link in unsafe { links.row(from) } {
+        if visited.mark(link) {
+            scorer.prefetch(link);
+            gather.push(link);
+        }
     }
 }
 
 /// The walk without a filter, from `ctx.seeds`: the `capacity` best points met are in `ctx.beam` afterwards.
+///
+/// What is gathered at a hop is scored only after the next hop's points were gathered, so that memory has the time of a hop to
+/// bring it. The next point to be followed is thus chosen without what the last one would have added: hardly any walk is
+/// longer for it, as nearly all that is in the beam gets followed in the end.
 ///
 /// # Safety
 /// `ctx.seeds` and all links are points that `scorer` may score; `ctx.visited` is reset for them.
@@ -199,30 +233,52 @@ pub(super) unsafe fn beam<I: Isa, S: Scorer>(
     capacity: usize,
     ctx: &mut SearchContext,
 ) {
-    let SearchContext { visited, beam, gather, seeds, .. } = ctx;
+    let SearchContext { visited, beam, gather, late, scores, seeds, .. } = ctx;
     beam.reset(capacity);
     begin(seeds, beam, visited);
-    while let Some((_, from)) = beam.next() {
-        beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
+    late.clear();
+    loop {
+        let next = beam.next();
+        if next.is_none() && late.is_empty() {
+            break;
+        }
         gather.clear();
         // SAFETY: links lead to points.
         unsafe {
-            for link in links.row(from) {
-                if visited.mark(link) {
-                    scorer.prefetch(link);
-                    gather.push(link);
-                }
+            if let Some((_, from)) = next {
+                links.prefetch_ahead::<I>(beam);
+                gather_links(scorer, links, from, visited, gather);
             }
-            let mut worst = beam.worst();
-            scorer.prune(gather, worst);
-            score_all(scorer, gather, |score, offset| {
-                if score > worst {
-                    if beam.insert::<I>(score, offset) {
-                        links.prefetch::<I>(offset);
-                    }
-                    worst = beam.worst();
+            take_in::<I, S>(scorer, links, late, beam, scores);
+        }
+        std::mem::swap(gather, late);
+    }
+}
+
+/// Scores what was gathered into the beam.
+///
+/// # Safety
+/// As for [`beam`].
+#[inline(always)]
+unsafe fn take_in<I: Isa, S: Scorer>(
+    scorer: &S,
+    links: &Links,
+    gathered: &mut Vec<u32>,
+    beam: &mut Beam,
+    scores: &mut Vec<f32>,
+) {
+    let mut worst = beam.worst();
+    // SAFETY: passed on to the caller.
+    unsafe {
+        scorer.prune(gathered, worst);
+        score_all(scorer, gathered, scores);
+        for (&offset, &score) in gathered.iter().zip(scores.iter()) {
+            if score > worst {
+                if beam.insert::<I>(score, offset) {
+                    links.prefetch::<I>(offset);
                 }
-            });
+                worst = beam.worst();
+            }
         }
     }
 }
@@ -238,44 +294,44 @@ unsafe fn through<I: Isa, S: Scorer>(
     links: &Links,
     ctx: &mut SearchContext,
 ) -> bool {
-    let SearchContext { visited, beam, gather, top, found, seeds, .. } = ctx;
+    let SearchContext { visited, beam, gather, late, scores, top, found, seeds, .. } = ctx;
     top.reset(walk.ef);
     beam.reset(walk.beam);
     begin(seeds, beam, visited);
     seeds.iter().filter(|seed| walk.allow.allows(seed.1)).for_each(|&(score, seed)| top.push(score, seed));
+    late.clear();
     let mut scored = 0;
-    while let Some((score, from)) = beam.next() {
-        if top.is_full() && score <= top.worst() {
+    loop {
+        let next = beam.next().filter(|&(score, _)| !top.is_full() || score > top.worst());
+        if next.is_none() && late.is_empty() {
             break;
         }
-        beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
         gather.clear();
         // SAFETY: links lead to points.
         unsafe {
-            for link in links.row(from) {
-                if visited.mark(link) {
-                    scorer.prefetch(link);
-                    gather.push(link);
-                }
+            if let Some((_, from)) = next {
+                links.prefetch_ahead::<I>(beam);
+                gather_links(scorer, links, from, visited, gather);
             }
-            scored += gather.len();
-            let mut worst = beam.worst().max(top.worst());
-            scorer.prune(gather, beam.worst().min(top.worst()));
-            score_all(scorer, gather, |score, offset| {
-                if score > worst || score > top.worst() {
+            scored += late.len();
+            scorer.prune(late, top.worst());
+            score_all(scorer, late, scores);
+            for (&offset, &score) in late.iter().zip(scores.iter()) {
+                // Others neither are results nor lead to any.
+                if score > top.worst() {
                     if walk.allow.allows(offset) {
                         top.push(score, offset);
                     }
                     if score > beam.worst() && beam.insert::<I>(score, offset) {
                         links.prefetch::<I>(offset);
                     }
-                    worst = beam.worst().max(top.worst());
                 }
-            });
+            }
         }
         if scored > walk.budget {
             return false;
         }
+        std::mem::swap(gather, late);
     }
     found.extend_from_slice(top.as_slice());
     // Fewer: the filter passes little in the query's neighbourhood, whatever it passes elsewhere.
@@ -296,58 +352,76 @@ unsafe fn two_hops<I: Isa, S: Scorer>(
     links: &Links,
     ctx: &mut SearchContext,
 ) -> bool {
-    let SearchContext { visited, beam, gather, through, found, seeds, .. } = ctx;
+    let SearchContext { visited, beam, gather, late, scores, through, found, seeds, .. } = ctx;
     beam.reset(walk.beam);
     begin(seeds, beam, visited);
+    late.clear();
     let mut scored = 0;
-    while let Some((_, from)) = beam.next() {
-        beam.ahead(AHEAD_LINKS).for_each(|next| links.prefetch::<I>(next));
+    loop {
+        let next = beam.next();
+        if next.is_none() && late.is_empty() {
+            break;
+        }
         gather.clear();
-        through.clear();
         // SAFETY: links lead to points.
         unsafe {
-            for link in links.row(from) {
-                if visited.mark(link) {
-                    if walk.allow.allows(link) {
-                        scorer.prefetch(link);
-                        gather.push(link);
-                    } else {
-                        links.prefetch::<I>(link);
-                        through.push(link);
+            if let Some((_, from)) = next {
+                links.prefetch_ahead::<I>(beam);
+                through.clear();
+                for link in links.row(from) {
+                    if visited.mark(link) {
+                        if walk.allow.allows(link) {
+                            scorer.prefetch(link);
+                            gather.push(link);
+                        } else {
+                            links.prefetch::<I>(link);
+                            through.push(link);
+                        }
                     }
                 }
+                scored += through.len() / 2;
             }
-            for &middle in through.iter() {
-                if gather.len() >= SECOND_HOP_MAX {
-                    break;
-                }
-                for link in links.row(middle) {
-                    if walk.allow.allows(link) && visited.mark(link) {
-                        scorer.prefetch(link);
-                        gather.push(link);
-                    }
-                }
+            scored += late.len();
+            take_in::<I, S>(scorer, links, late, beam, scores);
+            if next.is_some() {
+                gather_beyond(walk, scorer, links, visited, (through, gather));
             }
-            scored += gather.len() + through.len() / 2;
-            let mut worst = beam.worst();
-            scorer.prune(gather, worst);
-            score_all(scorer, gather, |score, offset| {
-                if score > worst {
-                    if beam.insert::<I>(score, offset) {
-                        links.prefetch::<I>(offset);
-                    }
-                    worst = beam.worst();
-                }
-            });
         }
         if scored > walk.budget {
             return false;
         }
+        std::mem::swap(gather, late);
     }
     // Only where the walk began may be points that are not allowed.
     found.extend(beam.iter().filter(|&(_, offset)| walk.allow.allows(offset)));
     // A walk that died out early has met a graph that is torn by the filter.
     found.len() >= walk.ef
+}
+
+/// Gathers those links of points that don't pass that do.
+///
+/// # Safety
+/// As for [`beam`]; `through` holds points.
+#[inline(always)]
+unsafe fn gather_beyond<S: Scorer>(
+    walk: &Walk,
+    scorer: &S,
+    links: &Links,
+    visited: &mut Visited,
+    (through, gather): (&[u32], &mut Vec<u32>),
+) {
+    for &middle in through {
+        if gather.len() >= SECOND_HOP_MAX {
+            break;
+        }
+        // SAFETY: passed on to the caller.
+        for link in unsafe { links.row(middle) } {
+            if walk.allow.allows(link) && visited.mark(link) {
+                scorer.prefetch(link);
+                gather.push(link);
+            }
+        }
+    }
 }
 
 /// Scores the points in `ctx.gather` into `ctx.top`. Every offset must be below the space's length.
@@ -422,7 +496,7 @@ unsafe fn scan_pruned<I: Isa, const LINES: usize>(
     ctx: &mut SearchContext,
 ) {
     const RUN: usize = 512;
-    let SearchContext { gather, top, through, bounds, sorted, .. } = ctx;
+    let SearchContext { gather, top, through, bounds, sorted, scores, .. } = ctx;
     let count = gather.len();
     let Some(&last) = gather.last() else { return };
     gather.extend_from_slice(&[last; AHEAD_SKETCHES]);
@@ -445,13 +519,13 @@ unsafe fn scan_pruned<I: Isa, const LINES: usize>(
             sorted.extend_from_slice(bounds);
             least = *sorted.select_nth_unstable_by(top.capacity(), |a, b| b.total_cmp(a)).1;
             // SAFETY: passed on to the caller.
-            unsafe { score_above(scorer, &gather[start..end], bounds, least, through, top) };
+            unsafe { score_above(scorer, &gather[start..end], bounds, least, (through, scores), top) };
             // What was scored is not scored again.
             bounds.iter_mut().filter(|bound| **bound > least).for_each(|bound| *bound = f32::NEG_INFINITY);
             least = top.worst();
         }
         // SAFETY: passed on to the caller.
-        unsafe { score_above(scorer, &gather[start..end], bounds, least, through, top) };
+        unsafe { score_above(scorer, &gather[start..end], bounds, least, (through, scores), top) };
         start = end;
     }
     gather.truncate(count);
@@ -470,7 +544,7 @@ unsafe fn score_above<I: Isa, const LINES: usize>(
     offsets: &[u32],
     bounds: &[f32],
     least: f32,
-    kept: &mut Vec<u32>,
+    (kept, scores): (&mut Vec<u32>, &mut Vec<f32>),
     top: &mut TopK,
 ) {
     kept.clear();
@@ -481,7 +555,10 @@ unsafe fn score_above<I: Isa, const LINES: usize>(
         }
     }
     // SAFETY: passed on to the caller.
-    unsafe { score_all(scorer, kept, |score, offset| top.push(score, offset)) };
+    unsafe { score_all(scorer, kept, scores) };
+    for (&offset, &score) in kept.iter().zip(scores.iter()) {
+        top.push(score, offset);
+    }
 }
 
 /// How many bits are set.

@@ -16,13 +16,17 @@ use crate::distance::isa::Isa;
 /// # Safety
 /// All points of the graph, which has an entry, are points that `scorer` may score.
 #[inline(always)]
-pub(super) unsafe fn climb_from_entry<S: Scorer>(graph: &Graph, scorer: &S, level: u32) -> (f32, u32) {
+pub(super) unsafe fn climb_from_entry<I: Isa, S: Scorer>(
+    graph: &Graph,
+    scorer: &S,
+    level: u32,
+) -> (f32, u32) {
     let entry = graph.shape.entry;
     // SAFETY: the entry is a point, and so is every link; passed on to the caller.
     unsafe {
         let mut start = (scorer.score1(entry), entry);
         for upper in (level + 1..=graph.shape.top).rev() {
-            start = climb(scorer, start, |offset| graph.upper_row(offset, upper).iter().copied());
+            start = climb(scorer, start, |offset| asked::<I>(graph, graph.upper_row(offset, upper)));
         }
         start
     }
@@ -41,7 +45,7 @@ pub(super) unsafe fn enter<I: Isa, S: Scorer>(
 ) {
     // SAFETY: the entry is a point, and so is every link; passed on to the caller.
     unsafe {
-        let nearest = climb_from_entry(graph, scorer, 0);
+        let nearest = climb_from_entry::<I, S>(graph, scorer, 0);
         let is_far = S::BY_METRIC && nearest.0 < graph.shape.far;
         ctx.seeds.clear();
         if !is_far || width < 2 || graph.shape.top == 0 {
@@ -52,12 +56,22 @@ pub(super) unsafe fn enter<I: Isa, S: Scorer>(
         ctx.seeds.push((scorer.score1(entry), entry));
         for level in (1..=graph.shape.top).rev() {
             ctx.visited.reset(graph.shape.len);
-            let row = |offset| graph.upper_row(offset, level).iter().copied();
+            let row = |offset| asked::<I>(graph, graph.upper_row(offset, level));
             upper_beam::<I, S, _>(scorer, row, width, ctx);
             ctx.seeds.clear();
             ctx.seeds.extend(ctx.beam.iter());
         }
     }
+}
+
+/// Links of an upper level; where their own rows begin is asked for.
+#[inline(always)]
+fn asked<'a, I: Isa>(graph: &'a Graph, row: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+    let starts = graph.upper_start().as_ptr();
+    row.iter().map(move |&link| {
+        I::prefetch(starts.wrapping_add(link as usize).cast());
+        link
+    })
 }
 
 /// The walk on an upper level, from `ctx.seeds`: the `capacity` best points met are in `ctx.beam` afterwards.
@@ -71,7 +85,7 @@ pub(super) unsafe fn upper_beam<I: Isa, S: Scorer, R: Iterator<Item = u32>>(
     capacity: usize,
     ctx: &mut SearchContext,
 ) {
-    let SearchContext { visited, beam, gather, seeds, .. } = ctx;
+    let SearchContext { visited, beam, gather, scores, seeds, .. } = ctx;
     beam.reset(capacity);
     begin(seeds, beam, visited);
     while let Some((_, from)) = beam.next() {
@@ -82,15 +96,13 @@ pub(super) unsafe fn upper_beam<I: Isa, S: Scorer, R: Iterator<Item = u32>>(
                 gather.push(link);
             }
         }
-        let mut worst = beam.worst();
         // SAFETY: links lead to points; passed on to the caller.
-        unsafe {
-            score_all(scorer, gather, |score, offset| {
-                if score > worst {
-                    beam.insert::<I>(score, offset);
-                    worst = beam.worst();
-                }
-            });
+        unsafe { score_all(scorer, gather, scores) };
+        for (&offset, &score) in gather.iter().zip(scores.iter()) {
+            if score > beam.worst() {
+                // SAFETY: passed on to the caller.
+                unsafe { beam.insert::<I>(score, offset) };
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ unsafe fn walk_in<I: Isa, S: Scorer>(
     let reader = links.reader();
     ctx.visited.reset(walk.graph.shape.len);
     // SAFETY: passed on to the caller.
-    let start = unsafe { climb_from_entry(walk.graph, scorer, LOWEST_LEVEL) };
+    let start = unsafe { climb_from_entry::<I, S>(walk.graph, scorer, LOWEST_LEVEL) };
     let filtered = walk.mode != Mode::Plain;
     let SearchContext { visited, beam, top, found, .. } = ctx;
     top.reset(if filtered { keep.max(walk.ef) } else { keep });

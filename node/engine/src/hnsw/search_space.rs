@@ -1,5 +1,6 @@
 //! What a walk compares: the query with codes, or with raw rows. Inlined into loops compiled for each instruction set.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use super::multi::MultiRows;
@@ -202,6 +203,9 @@ impl<I: Isa, const LINES: usize> Scorer for CodeScorer<'_, I, LINES> {
             None => self.prefetch_row(self.codes, self.lines(), offset),
         }
         I::prefetch(self.scales.wrapping_add(offset as usize).cast());
+        if self.query.with_terms {
+            I::prefetch(self.terms.wrapping_add(offset as usize).cast());
+        }
     }
 }
 
@@ -406,12 +410,15 @@ impl<I: Isa> Scorer for RawScorer<'_, I> {
 pub(crate) struct ExampleScorer<'a, I> {
     rows: &'a [f32],
     examples: &'a Examples,
+    /// Room for the similarities of a row to each of them.
+    similarities: RefCell<Vec<f32>>,
     isa: PhantomData<I>,
 }
 
 impl<'a, I: Isa> ExampleScorer<'a, I> {
     pub(crate) fn new(rows: &'a [f32], examples: &'a Examples) -> Self {
-        Self { rows, examples, isa: PhantomData }
+        let similarities = RefCell::new(vec![0.0; examples.rows().len() / examples.dim().max(1)]);
+        Self { rows, examples, similarities, isa: PhantomData }
     }
 }
 
@@ -421,20 +428,28 @@ impl<I: Isa> Scorer for ExampleScorer<'_, I> {
     #[inline(always)]
     unsafe fn score1(&self, offset: u32) -> f32 {
         let (dim, distance) = (self.examples.dim(), self.examples.distance());
-        let all = self.examples.rows();
-        // SAFETY: the offset is below the number of rows.
-        let row = unsafe { self.rows.as_ptr().add(offset as usize * dim) };
-        self.examples.combine(|i| {
-            let example = &all[i * dim..(i + 1) * dim];
-            // SAFETY: a row and an example have `dim` numbers each.
-            unsafe { similarity::<I>(distance, example.as_ptr(), row, dim) }
-        })
+        let mut similarities = self.similarities.borrow_mut();
+        let mut example = self.examples.rows().as_ptr();
+        // In a loop of its own, for the reason that `score_all` gives.
+        for value in similarities.iter_mut() {
+            // SAFETY: the offset is below the number of rows; a row and an example have `dim` numbers each.
+            unsafe {
+                *value =
+                    similarity::<I>(distance, example, self.rows.as_ptr().add(offset as usize * dim), dim);
+                example = example.add(dim);
+            }
+        }
+        self.examples.combine(|i| similarities[i])
     }
 
     #[inline(always)]
     unsafe fn score4(&self, offsets: [u32; 4]) -> [f32; 4] {
-        // SAFETY: passed on to the caller.
-        offsets.map(|offset| unsafe { self.score1(offset) })
+        let mut out = [0f32; 4];
+        for k in 0..4 {
+            // SAFETY: passed on to the caller.
+            out[k] = unsafe { self.score1(offsets[k]) };
+        }
+        out
     }
 
     #[inline(always)]
