@@ -1,6 +1,6 @@
 //! Hierarchical navigable small world graphs (Malkov, Yashunin 2018), searched on codes or raw vectors.
 //!
-//! [`graph`] is the finished graph and its file, [`search`] walks and scans, [`build`] makes graphs and grows old
+//! [`graph`] is the finished graph and its file, [`search`] walks, [`search_scan`] scans, [`build`] makes graphs and grows old
 //! ones. Which of the points found are answered, and on what evidence they are ordered, is the segment's business.
 
 pub(crate) mod build;
@@ -18,6 +18,7 @@ mod search_beam;
 mod search_entry;
 pub(crate) mod search_inline;
 pub(crate) mod search_rescore;
+pub(crate) mod search_scan;
 mod search_space;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::context::{SearchContext, Visited};
+use super::context::{SearchContext, Visited, push_if};
 use super::graph::{Graph, NO_LINK};
 use super::multi::MultiScorer;
 use super::search_beam::Beam;
@@ -10,8 +10,7 @@ use super::search_entry::{begin, enter};
 use super::search_space::{
     CodeScorer, ExampleScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer, Space,
 };
-use crate::distance::TopK;
-use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
+use crate::distance::isa::{BLOCK_LINKS, Isa, LINE_BYTES, per_isa};
 use crate::segment::Deleted;
 
 /// Which points may be answered. All of them are walked through.
@@ -172,7 +171,8 @@ const SEEDED_SHARE: usize = 4;
 /// Candidates whose links are asked for while those of another are followed.
 const AHEAD_LINKS: usize = 2;
 
-/// Scores what was gathered, four at a time; `scores` has the similarity of each afterwards.
+/// Scores what was gathered, four at a time; `scores` has the similarity of each afterwards, and of none negative infinity up to the
+/// next whole block of [`BLOCK_LINKS`].
 ///
 /// What a walk does with them stands in its own loop: the compiler doesn't inline every closure, and one that it leaves out
 /// is not compiled for the instruction set.
@@ -182,10 +182,9 @@ const AHEAD_LINKS: usize = 2;
 #[inline(always)]
 pub(super) unsafe fn score_all<S: Scorer>(scorer: &S, gathered: &mut Vec<u32>, scores: &mut Vec<f32>) {
     let count = gathered.len();
-    scores.clear();
+    scores.resize(count.next_multiple_of(BLOCK_LINKS), 0.0);
     let Some(&last) = gathered.last() else { return };
     gathered.extend_from_slice(&[last; 3]);
-    scores.resize(count.next_multiple_of(4), 0.0);
     for i in (0..count).step_by(4) {
         // SAFETY: three more than `count` are there, and a place for each score.
         unsafe {
@@ -194,7 +193,7 @@ pub(super) unsafe fn score_all<S: Scorer>(scorer: &S, gathered: &mut Vec<u32>, s
         }
     }
     gathered.truncate(count);
-    scores.truncate(count);
+    scores[count..].fill(f32::NEG_INFINITY);
 }
 
 /// Puts those links of a point into `gather` that the walk has not met, and asks for what will be read of them first.
@@ -209,11 +208,14 @@ unsafe fn gather_links<S: Scorer>(
     visited: &mut Visited,
     gather: &mut Vec<u32>,
 ) {
-    // SAFETY: passed on to the caller.
-    for link in unsafe { links.row(from) } {
-        if visited.mark(link) {
+    visited.expect(links.width);
+    gather.reserve(links.width);
+    // SAFETY: passed on to the caller; there is room for a row.
+    unsafe {
+        for link in links.row(from) {
+            // What was met before is near at hand: asking for it again costs less than a wrong guess.
             scorer.prefetch(link);
-            gather.push(link);
+            push_if(gather, link, visited.meet(link));
         }
     }
 }
@@ -272,12 +274,16 @@ unsafe fn take_in<I: Isa, S: Scorer>(
     unsafe {
         scorer.prune(gathered, worst);
         score_all(scorer, gathered, scores);
-        for (&offset, &score) in gathered.iter().zip(scores.iter()) {
-            if score > worst {
-                if beam.insert::<I>(score, offset) {
+        for (block, scores) in scores.as_chunks::<BLOCK_LINKS>().0.iter().enumerate() {
+            let mut above = I::above(scores, worst);
+            while above != 0 {
+                let i = above.trailing_zeros() as usize;
+                let offset = *gathered.get_unchecked(block * BLOCK_LINKS + i);
+                if beam.insert::<I>(scores[i], offset) {
                     links.prefetch::<I>(offset);
                 }
                 worst = beam.worst();
+                above &= (above - 1) & I::above(scores, worst);
             }
         }
     }
@@ -421,143 +427,6 @@ unsafe fn gather_beyond<S: Scorer>(
                 gather.push(link);
             }
         }
-    }
-}
-
-/// Scores the points in `ctx.gather` into `ctx.top`. Every offset must be below the space's length.
-pub(crate) fn scan(space: &Space, ctx: &mut SearchContext) {
-    let len = space.len();
-    assert!(ctx.gather.iter().fold(true, |all, &o| all & (o < len)), "points of this segment");
-    // SAFETY: checked above.
-    unsafe { scan_any(space, ctx) }
-}
-
-per_isa! { unsafe fn scan_any(space: &Space, ctx: &mut SearchContext) -> () => scan_with; }
-
-#[inline(always)]
-unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        match *space {
-            // Who scans reads rows in order, where whole codes cost little more than their halves.
-            Space::Codes { codes, query } | Space::Halves { codes, query } => {
-                match codes.stride() / LINE_BYTES {
-                    6 => scan_in(&CodeScorer::<I, 6>::new(codes, query), ctx),
-                    12 => scan_in(&CodeScorer::<I, 12>::new(codes, query), ctx),
-                    _ => scan_in(&CodeScorer::<I, 0>::new(codes, query), ctx),
-                }
-            }
-            Space::Sketched { codes, query } => match query.sketch.words() {
-                6 => scan_pruned(&SketchedScorer::<I, 6>::new(codes, query), ctx),
-                _ => scan_pruned(&SketchedScorer::<I, 0>::new(codes, query), ctx),
-            },
-            Space::Raw { rows, distance, query } => {
-                scan_in(&RawScorer::<I>::new(rows, distance, query), ctx);
-            }
-            Space::Examples { rows, examples } => scan_in(&ExampleScorer::<I>::new(rows, examples), ctx),
-            Space::Multi { points, query } => scan_in(&MultiScorer::<I>::new(points, query), ctx),
-        }
-    }
-}
-
-/// Rows asked for ahead of the one that is scored.
-const AHEAD: usize = 12;
-
-#[inline(always)]
-unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
-    let SearchContext { gather, top, .. } = ctx;
-    let count = gather.len();
-    let Some(&last) = gather.last() else { return };
-    gather.extend_from_slice(&[last; AHEAD + 4]);
-    gather[..AHEAD].iter().for_each(|&offset| scorer.prefetch(offset));
-    let mut worst = top.worst();
-    let mut i = 0;
-    while i < count {
-        gather[i + AHEAD..i + AHEAD + 4].iter().for_each(|&offset| scorer.prefetch(offset));
-        let batch = [gather[i], gather[i + 1], gather[i + 2], gather[i + 3]];
-        // SAFETY: passed on to the caller.
-        let scores = unsafe { scorer.score4(batch) };
-        for k in 0..(count - i).min(4) {
-            if scores[k] > worst {
-                top.push(scores[k], batch[k]);
-                worst = top.worst();
-            }
-        }
-        i += 4;
-    }
-    gather.truncate(count);
-}
-
-/// [`scan_in`] in runs, of which what is too far away by its sketch is left out. The most promising of the first run are
-/// scored before all others, so that what has to be beaten is high from the beginning.
-#[inline(always)]
-unsafe fn scan_pruned<I: Isa, const LINES: usize>(
-    scorer: &SketchedScorer<I, LINES>,
-    ctx: &mut SearchContext,
-) {
-    const RUN: usize = 512;
-    let SearchContext { gather, top, through, bounds, sorted, scores, .. } = ctx;
-    let count = gather.len();
-    let Some(&last) = gather.last() else { return };
-    gather.extend_from_slice(&[last; AHEAD_SKETCHES]);
-    // A copy that the loop keeps in registers.
-    let sketches = scorer.sketches;
-    gather[..AHEAD_SKETCHES].iter().for_each(|&offset| sketches.prefetch(offset));
-    let mut start = 0;
-    while start < count {
-        let end = (start + RUN).min(count);
-        bounds.resize(end - start, 0.0);
-        let ahead = &gather[start + AHEAD_SKETCHES..end + AHEAD_SKETCHES];
-        for ((bound, &offset), &next) in bounds.iter_mut().zip(&gather[start..end]).zip(ahead) {
-            sketches.prefetch(next);
-            // SAFETY: passed on to the caller.
-            *bound = unsafe { sketches.bound(offset) };
-        }
-        let mut least = top.worst();
-        if !top.is_full() && bounds.len() > top.capacity() {
-            sorted.clear();
-            sorted.extend_from_slice(bounds);
-            least = *sorted.select_nth_unstable_by(top.capacity(), |a, b| b.total_cmp(a)).1;
-            // SAFETY: passed on to the caller.
-            unsafe { score_above(scorer, &gather[start..end], bounds, least, (through, scores), top) };
-            // What was scored is not scored again.
-            bounds.iter_mut().filter(|bound| **bound > least).for_each(|bound| *bound = f32::NEG_INFINITY);
-            least = top.worst();
-        }
-        // SAFETY: passed on to the caller.
-        unsafe { score_above(scorer, &gather[start..end], bounds, least, (through, scores), top) };
-        start = end;
-    }
-    gather.truncate(count);
-}
-
-/// Sketches asked for ahead of those that are compared.
-const AHEAD_SKETCHES: usize = 24;
-
-/// Scores those of `offsets` whose bound is above `least` into `top`.
-///
-/// # Safety
-/// The offsets are points that `scorer` may score.
-#[inline(always)]
-unsafe fn score_above<I: Isa, const LINES: usize>(
-    scorer: &SketchedScorer<I, LINES>,
-    offsets: &[u32],
-    bounds: &[f32],
-    least: f32,
-    (kept, scores): (&mut Vec<u32>, &mut Vec<f32>),
-    top: &mut TopK,
-) {
-    kept.clear();
-    for (&offset, &bound) in offsets.iter().zip(bounds) {
-        if bound > least {
-            scorer.prefetch_codes(offset);
-            kept.push(offset);
-        }
-    }
-    // SAFETY: passed on to the caller.
-    unsafe { score_all(scorer, kept, scores) };
-    for (&offset, &score) in kept.iter().zip(scores.iter()) {
-        top.push(score, offset);
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Distance;
 use crate::hnsw::Space;
-use crate::hnsw::search::scan;
+use crate::hnsw::search_scan::scan;
 
 /// All similarities of a query with some rows, by codes, in the order of the rows.
 fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32], form: CodeForm) -> Vec<f32> {
