@@ -3,9 +3,12 @@
 use super::context::SearchContext;
 use super::multi::MultiScorer;
 use super::search::score_all;
-use super::search_space::{CodeScorer, ExampleScorer, RawScorer, Scorer, SketchedScorer, Space};
+use super::search_space::{
+    CodeScorer, ExampleScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer, Space,
+};
 use crate::distance::TopK;
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
+use crate::quantization::{CodeQuery, ScalarCodes};
 
 /// Scores the points in `ctx.gather` into `ctx.top`. Every offset must be below the space's length.
 pub(crate) fn scan(space: &Space, ctx: &mut SearchContext) {
@@ -48,8 +51,9 @@ const AHEAD: usize = 12;
 
 #[inline(always)]
 unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
-    let SearchContext { gather, top, .. } = ctx;
+    let SearchContext { gather, top, scores, .. } = ctx;
     let count = gather.len();
+    scores.resize(count.next_multiple_of(4), 0.0);
     let Some(&last) = gather.last() else { return };
     gather.extend_from_slice(&[last; AHEAD + 4]);
     gather[..AHEAD].iter().for_each(|&offset| scorer.prefetch(offset));
@@ -59,16 +63,52 @@ unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
         gather[i + AHEAD..i + AHEAD + 4].iter().for_each(|&offset| scorer.prefetch(offset));
         let batch = [gather[i], gather[i + 1], gather[i + 2], gather[i + 3]];
         // SAFETY: passed on to the caller.
-        let scores = unsafe { scorer.score4(batch) };
+        let four = unsafe { scorer.score4(batch) };
+        scores[i..i + 4].copy_from_slice(&four);
         for k in 0..(count - i).min(4) {
-            if scores[k] > worst {
-                top.push(scores[k], batch[k]);
+            if four[k] > worst {
+                top.push(four[k], batch[k]);
                 worst = top.worst();
             }
         }
         i += 4;
     }
     gather.truncate(count);
+}
+
+/// Scores the points in `ctx.gather` by the upper halves of their codes into `ctx.top`, and adds those to `ctx.found` that may be as
+/// good as the last there by whole codes: by `sure` deviations of what halves don't say. What was found before and is not takes leave.
+/// Every offset must be below the number of codes.
+pub(crate) fn scan_halves(codes: &ScalarCodes, query: &CodeQuery, sure: f32, ctx: &mut SearchContext) {
+    assert!(ctx.gather.iter().fold(true, |all, &o| all & (o < codes.len())), "points of this segment");
+    // SAFETY: checked above.
+    unsafe { halves_any(codes, query, ctx) }
+    let SearchContext { gather, top, scores, found, .. } = ctx;
+    let least = match top.as_slice().last() {
+        Some(&(worst, offset)) if top.is_full() => worst - sure * codes.noise_of_halves(query, offset),
+        _ => f32::NEG_INFINITY,
+    };
+    found.retain(|&(score, _)| score >= least);
+    for (&offset, &score) in gather.iter().zip(scores.iter()) {
+        if score >= least {
+            found.push((score, offset));
+        }
+    }
+}
+
+per_isa! {
+    unsafe fn halves_any(codes: &ScalarCodes, query: &CodeQuery, ctx: &mut SearchContext) -> () => halves_with;
+}
+
+#[inline(always)]
+unsafe fn halves_with<I: Isa>(codes: &ScalarCodes, query: &CodeQuery, ctx: &mut SearchContext) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        match codes.stride() / LINE_BYTES {
+            6 => scan_in(&HalvesScorer::<I, 6>::new(codes, query), ctx),
+            _ => scan_in(&HalvesScorer::<I, 0>::new(codes, query), ctx),
+        }
+    }
 }
 
 /// [`scan_in`] in runs, of which what is too far away by its sketch is left out. The most promising of the first run are

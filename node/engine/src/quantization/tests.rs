@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Distance;
 use crate::hnsw::Space;
-use crate::hnsw::search_scan::scan;
+use crate::hnsw::search_scan::{scan, scan_halves};
 
 /// All similarities of a query with some rows, by codes, in the order of the rows.
 fn by_codes(distance: Distance, dim: usize, rows: &[f32], query: &[f32], form: CodeForm) -> Vec<f32> {
@@ -65,9 +65,9 @@ fn constant_and_zero_vectors_have_codes() {
     }
 }
 
-/// What a scan finds after a look at the sketches, against what it finds by codes alone.
+/// What a scan finds after a look at the sketches, and by the upper halves, against what it finds by whole codes.
 #[test]
-fn sketches_leave_out_hardly_anything_that_is_near() {
+fn hardly_anything_that_is_near_is_left_out_by_sketches_and_nothing_by_halves() {
     const DIM: usize = 300;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     for distance in [Distance::Cosine, Distance::Dot, Distance::Euclid] {
@@ -76,20 +76,29 @@ fn sketches_leave_out_hardly_anything_that_is_near() {
         rows.chunks(DIM).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v / 3000.0));
         let (codes, _) =
             ScalarCodes::encode(distance, DIM, &rows, mean, CodeForm::Sketched, &pool).expect("memory");
-        let (mut hits, mut prepared) = (0, CodeQuery::default());
+        let (mut hits, mut kept, mut prepared) = (0, 0, CodeQuery::default());
         for query in crate::hnsw::tests::clustered(distance, DIM, 50, 99).chunks(DIM) {
             codes.prepare_sketch(query, &mut prepared);
-            let top = |space: &Space| {
+            let all = || {
                 let mut ctx = crate::hnsw::SearchContext::default();
                 ctx.gather.extend(0..3000);
                 ctx.top.reset(10);
+                ctx
+            };
+            let top = |space: &Space| {
+                let mut ctx = all();
                 scan(space, &mut ctx);
                 ctx.top.as_slice().to_vec()
             };
             let by_codes = top(&Space::Codes { codes: &codes, query: &prepared });
             let sketched = top(&Space::Sketched { codes: &codes, query: &prepared });
             hits += sketched.iter().filter(|found| by_codes.contains(found)).count();
+            let mut ctx = all();
+            scan_halves(&codes, &prepared, 4.2, &mut ctx);
+            assert!(ctx.found.len() < 1000, "{distance:?}: {} are near", ctx.found.len());
+            kept += by_codes.iter().filter(|best| ctx.found.iter().any(|found| found.1 == best.1)).count();
         }
+        assert_eq!(kept, 500, "{distance:?}: by halves");
         assert!(hits >= 490, "{distance:?}: {hits} of 500");
     }
 }

@@ -10,7 +10,7 @@ use crate::hnsw::inline::InlineLinks;
 use crate::hnsw::search::{Allow, Mode, Walk, count_ones, walk};
 use crate::hnsw::search_inline::walk_inline;
 use crate::hnsw::search_rescore::{rescore, score_by_codes};
-use crate::hnsw::search_scan::scan;
+use crate::hnsw::search_scan::{scan, scan_halves};
 use crate::hnsw::{Graph, SearchContext, Space};
 use crate::quantization::{CodeQuery, ScalarCodes};
 use crate::query::Plan;
@@ -32,6 +32,9 @@ const RANDOM_COST_INLINE: f64 = 1.0;
 const SURE: f32 = 4.2;
 /// Estimates beside links are less sure than codes: with so many times the candidates a walk by them finds as much.
 const INLINE_WIDER: f64 = 1.5;
+/// So many points are compared by the upper halves of codes, more by sketches: these are a third of the bytes, which counts where
+/// most come from memory, and take as long to compare.
+const HALVES_SCAN_MAX: usize = 16 * 1024;
 /// Points scored between two looks at the cancel flag.
 const SCAN_BATCH: usize = 16 * 1024;
 
@@ -287,8 +290,15 @@ impl Search<'_> {
         })
     }
 
-    /// Compares every allowed point with the query: by codes if there are many, else by raw rows.
+    /// Compares every allowed point with the query: by what codes there are if points are many, else by raw rows.
     fn scan(&self, allowed: &Allowed, ctx: &mut SearchContext, cancel: &Cancel) -> Result<Vec<(f32, u32)>> {
+        if let Some(codes) = self.codes.filter(|codes| codes.is_walked_by_halves())
+            && self.passing > 2 * self.candidates
+            && self.passing <= HALVES_SCAN_MAX
+        {
+            self.scan_by_halves(codes, allowed, ctx, cancel)?;
+            return self.settle(ctx);
+        }
         let by_codes = match self.codes.map(|codes| codes.sketches().is_some()) {
             // Comparing a sketch costs so little that only what would be scored again anyway is better off without.
             Some(true) => self.passing > 2 * self.candidates,
@@ -308,22 +318,26 @@ impl Search<'_> {
     fn scan_codes(&self, allowed: &Allowed, ctx: &mut SearchContext, cancel: &Cancel) -> Result<()> {
         let mut prepared = std::mem::take(&mut ctx.query);
         let space = self.space(&mut prepared)?;
-        let scan_gathered = |ctx: &mut SearchContext| {
-            scan(&space, ctx);
-            ctx.gather.clear();
-            cancel.check()
-        };
-        ctx.gather.clear();
-        match allowed.listed {
-            Some(listed) => listed.chunks(SCAN_BATCH).try_for_each(|batch| {
-                ctx.gather.extend_from_slice(batch);
-                scan_gathered(ctx)
-            })?,
-            None => allowed.words.chunks(SCAN_BATCH / 64).enumerate().try_for_each(|(i, batch)| {
-                push_offsets(batch, (i * SCAN_BATCH) as u32, &mut ctx.gather);
-                scan_gathered(ctx)
-            })?,
-        }
+        in_batches(allowed, ctx, cancel, |ctx| scan(&space, ctx))?;
+        ctx.query = prepared;
+        Ok(())
+    }
+
+    /// Leaves in `ctx.found` what may be among the best, by whole codes.
+    fn scan_by_halves(
+        &self,
+        codes: &ScalarCodes,
+        allowed: &Allowed,
+        ctx: &mut SearchContext,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let mut prepared = std::mem::take(&mut ctx.query);
+        codes.prepare(self.query.target.vector(), &mut prepared);
+        let wanted = self.query.params.quantization.oversampling.map_or(self.query.k, |_| self.candidates);
+        ctx.top.reset(wanted);
+        ctx.found.clear();
+        in_batches(allowed, ctx, cancel, |ctx| scan_halves(codes, &prepared, SURE, ctx))?;
+        score_by_codes(codes, &prepared, &mut ctx.found);
         ctx.query = prepared;
         Ok(())
     }
@@ -393,6 +407,31 @@ impl Search<'_> {
         best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         best.truncate(self.query.k);
         Ok(best)
+    }
+}
+
+/// Gives the allowed points to `take`, so many at a time in `ctx.gather`.
+fn in_batches(
+    allowed: &Allowed,
+    ctx: &mut SearchContext,
+    cancel: &Cancel,
+    take: impl Fn(&mut SearchContext),
+) -> Result<()> {
+    let taken = |ctx: &mut SearchContext| {
+        take(ctx);
+        ctx.gather.clear();
+        cancel.check()
+    };
+    ctx.gather.clear();
+    match allowed.listed {
+        Some(listed) => listed.chunks(SCAN_BATCH).try_for_each(|batch| {
+            ctx.gather.extend_from_slice(batch);
+            taken(ctx)
+        }),
+        None => allowed.words.chunks(SCAN_BATCH / 64).enumerate().try_for_each(|(i, batch)| {
+            push_offsets(batch, (i * SCAN_BATCH) as u32, &mut ctx.gather);
+            taken(ctx)
+        }),
     }
 }
 
