@@ -20,6 +20,7 @@ pub(crate) mod search_inline;
 pub(crate) mod search_rescore;
 pub(crate) mod search_scan;
 mod search_space;
+mod search_visited;
 #[cfg(test)]
 pub(crate) mod tests;
 

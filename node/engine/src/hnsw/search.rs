@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::context::{SearchContext, Visited, push_if};
+use super::context::SearchContext;
 use super::graph::{Graph, NO_LINK};
 use super::multi::MultiScorer;
 use super::search_beam::Beam;
@@ -10,6 +10,7 @@ use super::search_entry::{begin, enter};
 use super::search_space::{
     CodeScorer, ExampleScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer, Space,
 };
+use super::search_visited::{Visited, push_if};
 use crate::distance::isa::{BLOCK_LINKS, Isa, LINE_BYTES, per_isa};
 use crate::segment::Deleted;
 

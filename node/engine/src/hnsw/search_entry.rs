@@ -4,11 +4,12 @@
 //! finds all of them about as far, and following the best link ends in any cluster, which then fills the beam. Such a query goes
 //! down a second time by a beam, and its walk begins from several points.
 
-use super::context::{SearchContext, Visited};
+use super::context::SearchContext;
 use super::graph::Graph;
 use super::search::score_all;
 use super::search_beam::Beam;
 use super::search_space::Scorer;
+use super::search_visited::Visited;
 use crate::distance::isa::Isa;
 
 /// The point of the level above `level` that is nearest, as far as following the best link finds it.
