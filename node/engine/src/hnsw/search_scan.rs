@@ -183,3 +183,38 @@ unsafe fn score_above<I: Isa, const LINES: usize>(
         top.push(score, offset);
     }
 }
+
+/// Appends the offsets of the ones in some words, the first of which begins at `base`.
+pub(crate) fn list_ones(words: &[u64], base: u32, offsets: &mut Vec<u32>) {
+    // SAFETY: plain Rust, compiled for what the processor has.
+    unsafe { list_any(words, base, offsets) }
+}
+
+per_isa! { unsafe fn list_any(words: &[u64], base: u32, offsets: &mut Vec<u32>) -> () => list_with; }
+
+#[inline(always)]
+unsafe fn list_with<I: Isa>(words: &[u64], base: u32, offsets: &mut Vec<u32>) {
+    let ones: usize = words.iter().map(|word| word.count_ones() as usize).sum();
+    let mut at = offsets.len();
+    let end = at + ones;
+    offsets.resize(end + AT_ONCE, 0);
+    for (i, &word) in words.iter().enumerate() {
+        let first = base + i as u32 * 64;
+        let mut rest = word;
+        // Nobody can guess how many ones a word has: some are written for each word, and those that were not there written over.
+        for place in 0..AT_ONCE {
+            offsets[at + place] = first.wrapping_add(rest.trailing_zeros());
+            rest &= rest.wrapping_sub(1);
+        }
+        let ones = word.count_ones() as usize;
+        for place in AT_ONCE..ones {
+            offsets[at + place] = first + rest.trailing_zeros();
+            rest &= rest - 1;
+        }
+        at += ones;
+    }
+    offsets.truncate(end);
+}
+
+/// Ones of a word that are written down without looking whether they are there.
+const AT_ONCE: usize = 2;

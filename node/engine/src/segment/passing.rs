@@ -1,6 +1,7 @@
 //! The points of a segment that pass a filter.
 
 use crate::bitset::Bitset;
+use crate::hnsw::search_scan::list_ones;
 
 /// One in so many, and fewer, are listed one by one too.
 const LISTED_SHARE: u32 = 32;
@@ -18,7 +19,10 @@ impl From<Bitset> for Passing {
     fn from(bits: Bitset) -> Self {
         let count = bits.count();
         let few = count <= bits.len() / LISTED_SHARE;
-        let listed = if few { bits.iter().collect() } else { Vec::new() };
+        let mut listed = Vec::new();
+        if few {
+            list_ones(bits.words(), 0, &mut listed);
+        }
         Self { bits, count, listed }
     }
 }

@@ -30,7 +30,7 @@ impl SegmentMulti {
         let ef = asked.params.hnsw_ef.unwrap_or(hnsw.ef_construct.max(EF_MIN));
         let ef = ef.min(passing.max(EF_MIN)).max(asked.limit).max(1);
         let share = passing as f64 / f64::from(self.present().max(1));
-        let compared = scored_by_a_walk(ef, share);
+        let compared = scored_by_a_walk(ef, self.present(), share);
         let numbers = (f64::from(self.rows().len()) * share) as usize * self.rows().spec().dim;
         let small = hnsw.full_scan_threshold_kb.saturating_mul(1024 / 4);
         if numbers <= small || passing as f64 <= compared || asked.limit == 0 {
