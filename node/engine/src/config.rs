@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::distance;
 use crate::text::TextParams;
+use crate::vector::named;
 
 /// How two vectors are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -342,7 +343,7 @@ pub struct CollectionConfig {
 impl CollectionConfig {
     /// Whether there is a vector of that name, of whatever kind.
     pub fn has_vector(&self, name: &str) -> bool {
-        self.vectors.contains_key(name) || self.sparse_vectors.contains_key(name)
+        named(&self.vectors, name).is_some() || named(&self.sparse_vectors, name).is_some()
     }
 
     /// The HNSW parameters in force for one vector.

@@ -7,6 +7,7 @@ use quiver_engine::operation::{Operation, PointWrite, Selection, UpdateMode};
 use quiver_engine::payload_edit::{self, PayloadSelector};
 use quiver_engine::query::{OrderValue, Record, SearchRequest, WithVectors};
 use quiver_engine::shard::{Shard, ShardStatus, View};
+use quiver_engine::vector::named;
 use quiver_engine::{Cancel, MultiVector, RawPayload, SparseVector};
 
 use super::{convert, field_index, sparse};
@@ -192,8 +193,8 @@ impl Search {
         let filter = s.filter.map(convert::filter).transpose()?;
         let (using, params) = (s.using, convert::params(&s.params));
         let (limit, score_threshold) = (s.limit, s.score_threshold);
-        let is_multi = view.config().vectors.get(&using).is_some_and(|p| p.multivector);
-        let request = match view.config().sparse_vectors.contains_key(&using) {
+        let is_multi = named(&view.config().vectors, &using).is_some_and(|p| p.multivector);
+        let request = match named(&view.config().sparse_vectors, &using).is_some() {
             _ if is_multi => {
                 let query = convert::query(s.query, convert::multi)?;
                 Request::Multi(SearchRequest { using, query, filter, params, limit, score_threshold })

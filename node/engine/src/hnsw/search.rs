@@ -430,16 +430,3 @@ unsafe fn gather_beyond<S: Scorer>(
         }
     }
 }
-
-/// How many bits are set.
-pub(crate) fn count_ones(words: &[u64]) -> usize {
-    // SAFETY: plain Rust, compiled for what the processor has.
-    unsafe { count_any(words) }
-}
-
-per_isa! { unsafe fn count_any(words: &[u64]) -> usize => count_with; }
-
-#[inline(always)]
-unsafe fn count_with<I: Isa>(words: &[u64]) -> usize {
-    words.iter().map(|word| word.count_ones() as usize).sum()
-}

@@ -6,6 +6,7 @@ use super::search::score_all;
 use super::search_space::{
     CodeScorer, ExampleScorer, HalvesScorer, RawScorer, Scorer, SketchedScorer, Space,
 };
+use super::search_visited::push_if;
 use crate::distance::TopK;
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
 use crate::quantization::{CodeQuery, ScalarCodes};
@@ -47,66 +48,141 @@ unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
 }
 
 /// Rows asked for ahead of the one that is scored.
-const AHEAD: usize = 12;
+const AHEAD: usize = 32;
 
 #[inline(always)]
 unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {
+    const RUN: usize = 512;
     let SearchContext { gather, top, scores, .. } = ctx;
     let count = gather.len();
-    scores.resize(count.next_multiple_of(4), 0.0);
     let Some(&last) = gather.last() else { return };
-    gather.extend_from_slice(&[last; AHEAD + 4]);
+    gather.extend_from_slice(&[last; BEYOND]);
     gather[..AHEAD].iter().for_each(|&offset| scorer.prefetch(offset));
     let mut worst = top.worst();
-    let mut i = 0;
-    while i < count {
-        gather[i + AHEAD..i + AHEAD + 4].iter().for_each(|&offset| scorer.prefetch(offset));
-        let batch = [gather[i], gather[i + 1], gather[i + 2], gather[i + 3]];
+    for start in (0..count).step_by(RUN) {
+        let end = (start + RUN).min(count);
         // SAFETY: passed on to the caller.
-        let four = unsafe { scorer.score4(batch) };
-        scores[i..i + 4].copy_from_slice(&four);
-        for k in 0..(count - i).min(4) {
-            if four[k] > worst {
-                top.push(four[k], batch[k]);
+        unsafe { score_run(scorer, &gather[start..end + BEYOND], scores) };
+        for (&offset, &score) in gather[start..end].iter().zip(scores.iter()) {
+            if score > worst {
+                top.push(score, offset);
                 worst = top.worst();
             }
         }
-        i += 4;
     }
     gather.truncate(count);
 }
 
-/// Scores the points in `ctx.gather` by the upper halves of their codes into `ctx.top`, and adds those to `ctx.found` that may be as
-/// good as the last there by whole codes: by `sure` deviations of what halves don't say. What was found before and is not takes leave.
-/// Every offset must be below the number of codes.
-pub(crate) fn scan_halves(codes: &ScalarCodes, query: &CodeQuery, sure: f32, ctx: &mut SearchContext) {
+/// Points behind a run that [`score_run`] reads: it asks for rows ahead, and scores four at a time.
+const BEYOND: usize = AHEAD + 4;
+
+/// Leaves in `scores` the scores of all points in `gather` but the last [`BEYOND`].
+///
+/// # Safety
+/// All of `gather` are points that `scorer` may score.
+#[inline(always)]
+unsafe fn score_run<S: Scorer>(scorer: &S, gather: &[u32], scores: &mut Vec<f32>) {
+    let count = gather.len() - BEYOND;
+    scores.resize(count.next_multiple_of(4), 0.0);
+    for i in (0..count).step_by(4) {
+        // SAFETY: so many are there, and a place for each score.
+        unsafe {
+            let points = gather.as_ptr().add(i);
+            let ahead = *points.add(AHEAD).cast::<[u32; 4]>();
+            ahead.iter().for_each(|&offset| scorer.prefetch(offset));
+            *scores.as_mut_ptr().add(i).cast::<[f32; 4]>() = scorer.score4(*points.cast::<[u32; 4]>());
+        }
+    }
+    scores.truncate(count);
+}
+
+/// Leaves in `ctx.found` those in `ctx.gather` that may be among the best `k` by whole codes, with their scores by the upper halves:
+/// those of which halves say so, and those that are behind by less than `sure` deviations of what halves don't say. Every
+/// offset must be below the number of codes.
+pub(crate) fn scan_halves(
+    codes: &ScalarCodes,
+    query: &CodeQuery,
+    k: usize,
+    sure: f32,
+    ctx: &mut SearchContext,
+) {
     assert!(ctx.gather.iter().fold(true, |all, &o| all & (o < codes.len())), "points of this segment");
     // SAFETY: checked above.
-    unsafe { halves_any(codes, query, ctx) }
-    let SearchContext { gather, top, scores, found, .. } = ctx;
-    let least = match top.as_slice().last() {
-        Some(&(worst, offset)) if top.is_full() => worst - sure * codes.noise_of_halves(query, offset),
-        _ => f32::NEG_INFINITY,
-    };
-    found.retain(|&(score, _)| score >= least);
-    for (&offset, &score) in gather.iter().zip(scores.iter()) {
-        if score >= least {
-            found.push((score, offset));
-        }
+    let enough = unsafe { halves_any(codes, query, k, ctx) };
+    keep_from(enough, ctx);
+    if ctx.found.len() >= k {
+        let (_, &mut (worst, offset), _) =
+            ctx.found.select_nth_unstable_by(k - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        keep_from(worst - sure * codes.noise_of_halves(query, offset), ctx);
     }
 }
 
 per_isa! {
-    unsafe fn halves_any(codes: &ScalarCodes, query: &CodeQuery, ctx: &mut SearchContext) -> () => halves_with;
+    unsafe fn halves_any(codes: &ScalarCodes, query: &CodeQuery, k: usize, ctx: &mut SearchContext) -> f32
+        => halves_with;
 }
 
+/// Scores into `ctx.scores`; gives a score that `k` have, and few more.
 #[inline(always)]
-unsafe fn halves_with<I: Isa>(codes: &ScalarCodes, query: &CodeQuery, ctx: &mut SearchContext) {
+unsafe fn halves_with<I: Isa>(
+    codes: &ScalarCodes,
+    query: &CodeQuery,
+    k: usize,
+    ctx: &mut SearchContext,
+) -> f32 {
+    let SearchContext { gather, scores, sorted, .. } = ctx;
+    let count = gather.len();
+    let Some(&last) = gather.last() else { return f32::NEG_INFINITY };
+    gather.extend_from_slice(&[last; BEYOND]);
     // SAFETY: passed on to the caller.
     unsafe {
         match codes.stride() / LINE_BYTES {
-            6 => scan_in(&HalvesScorer::<I, 6>::new(codes, query), ctx),
-            _ => scan_in(&HalvesScorer::<I, 0>::new(codes, query), ctx),
+            6 => score_run(&HalvesScorer::<I, 6>::new(codes, query), gather, scores),
+            _ => score_run(&HalvesScorer::<I, 0>::new(codes, query), gather, scores),
+        }
+    }
+    gather.truncate(count);
+    enough(scores, k, sorted)
+}
+
+/// A score that at least `k` have, if there are so many, and few more. `best` is memory that is used for it.
+#[inline(always)]
+fn enough(scores: &[f32], k: usize, best: &mut Vec<f32>) -> f32 {
+    // The best of every so many are scores of different points: `k` of them are as good as the one that is in place `k` among these.
+    let lanes = (2 * k).next_multiple_of(BLOCK);
+    best.clear();
+    best.resize(lanes, f32::NEG_INFINITY);
+    for scores in scores.chunks(lanes) {
+        for (best, &score) in best.iter_mut().zip(scores) {
+            *best = if score > *best { score } else { *best };
+        }
+    }
+    *best.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+}
+
+/// Scores that are looked at together.
+const BLOCK: usize = 16;
+
+/// Leaves in `ctx.found` those of `ctx.gather` whose scores in `ctx.scores` are at least so good.
+fn keep_from(least: f32, ctx: &mut SearchContext) {
+    // SAFETY: plain Rust, compiled for what the processor has.
+    unsafe { keep_any(least, ctx) }
+}
+
+per_isa! { unsafe fn keep_any(least: f32, ctx: &mut SearchContext) -> () => keep_with; }
+
+#[inline(always)]
+unsafe fn keep_with<I: Isa>(least: f32, ctx: &mut SearchContext) {
+    let SearchContext { gather, scores, found, .. } = ctx;
+    found.clear();
+    // Most blocks have none, which a look at all of one at once says; where some are, nobody can guess which.
+    for (offsets, scores) in gather.chunks(BLOCK).zip(scores.chunks(BLOCK)) {
+        if scores.iter().fold(false, |any, &score| any | (score >= least)) {
+            found.reserve(BLOCK);
+            for (&offset, &score) in offsets.iter().zip(scores) {
+                // SAFETY: there is room for a block.
+                unsafe { push_if(found, (score, offset), score >= least) };
+            }
         }
     }
 }
@@ -183,38 +259,3 @@ unsafe fn score_above<I: Isa, const LINES: usize>(
         top.push(score, offset);
     }
 }
-
-/// Appends the offsets of the ones in some words, the first of which begins at `base`.
-pub(crate) fn list_ones(words: &[u64], base: u32, offsets: &mut Vec<u32>) {
-    // SAFETY: plain Rust, compiled for what the processor has.
-    unsafe { list_any(words, base, offsets) }
-}
-
-per_isa! { unsafe fn list_any(words: &[u64], base: u32, offsets: &mut Vec<u32>) -> () => list_with; }
-
-#[inline(always)]
-unsafe fn list_with<I: Isa>(words: &[u64], base: u32, offsets: &mut Vec<u32>) {
-    let ones: usize = words.iter().map(|word| word.count_ones() as usize).sum();
-    let mut at = offsets.len();
-    let end = at + ones;
-    offsets.resize(end + AT_ONCE, 0);
-    for (i, &word) in words.iter().enumerate() {
-        let first = base + i as u32 * 64;
-        let mut rest = word;
-        // Nobody can guess how many ones a word has: some are written for each word, and those that were not there written over.
-        for place in 0..AT_ONCE {
-            offsets[at + place] = first.wrapping_add(rest.trailing_zeros());
-            rest &= rest.wrapping_sub(1);
-        }
-        let ones = word.count_ones() as usize;
-        for place in AT_ONCE..ones {
-            offsets[at + place] = first + rest.trailing_zeros();
-            rest &= rest - 1;
-        }
-        at += ones;
-    }
-    offsets.truncate(end);
-}
-
-/// Ones of a word that are written down without looking whether they are there.
-const AT_ONCE: usize = 2;

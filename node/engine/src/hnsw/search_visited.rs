@@ -5,7 +5,7 @@
 /// # Safety
 /// There is room for one more.
 #[inline(always)]
-pub(crate) unsafe fn push_if(values: &mut Vec<u32>, value: u32, wanted: bool) {
+pub(crate) unsafe fn push_if<T: Copy>(values: &mut Vec<T>, value: T, wanted: bool) {
     let len = values.len();
     debug_assert!(len < values.capacity());
     // SAFETY: the caller's condition; what is beyond the new length does not matter.

@@ -93,12 +93,15 @@ fn hardly_anything_that_is_near_is_left_out_by_sketches_and_nothing_by_halves() 
             let by_codes = top(&Space::Codes { codes: &codes, query: &prepared });
             let sketched = top(&Space::Sketched { codes: &codes, query: &prepared });
             hits += sketched.iter().filter(|found| by_codes.contains(found)).count();
-            let mut ctx = all();
-            scan_halves(&codes, &prepared, 4.2, &mut ctx);
-            assert!(ctx.found.len() < 1000, "{distance:?}: {} are near", ctx.found.len());
-            kept += by_codes.iter().filter(|best| ctx.found.iter().any(|found| found.1 == best.1)).count();
+            for k in [1, 7, 10] {
+                let mut ctx = all();
+                scan_halves(&codes, &prepared, k, 4.2, &mut ctx);
+                assert!(ctx.found.len() < 1000, "{distance:?}: {} are near", ctx.found.len());
+                let is_kept = |best: &&(f32, u32)| ctx.found.iter().any(|found| found.1 == best.1);
+                kept += by_codes[..k].iter().filter(is_kept).count();
+            }
         }
-        assert_eq!(kept, 500, "{distance:?}: by halves");
+        assert_eq!(kept, 50 * (1 + 7 + 10), "{distance:?}: by halves");
         assert!(hits >= 490, "{distance:?}: {hits} of 500");
     }
 }

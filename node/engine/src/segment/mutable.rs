@@ -18,7 +18,7 @@ use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
 use crate::segment::multi::MultiColumn;
 use crate::segment::sparse::SparseColumn;
-use crate::vector::{NamedVectors, Vector};
+use crate::vector::{NamedVectors, Vector, named};
 
 /// Points of a full tail, and of a chunk. Few in tests, so that small ones have many chunks.
 pub const CHUNK_POINTS: usize = if cfg!(test) { 16 } else { 512 };
@@ -216,15 +216,15 @@ impl Chunk {
     }
 
     pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.get(name).map(|c| &**c)
+        named(&self.columns, name).map(|c| &**c)
     }
 
     pub fn sparse_column(&self, name: &str) -> Option<&SparseColumn> {
-        self.sparse.get(name).map(|c| &**c)
+        named(&self.sparse, name).map(|c| &**c)
     }
 
     pub fn multi_column(&self, name: &str) -> Option<&MultiColumn> {
-        self.multi.get(name).map(|c| &**c)
+        named(&self.multi, name).map(|c| &**c)
     }
 
     /// All vectors of a point.
@@ -346,15 +346,15 @@ impl PointSource for Chunk {
     }
 
     fn has_vector(&self, offset: u32, name: &str) -> bool {
-        self.columns.get(name).is_some_and(|c| c.present.get(offset))
-            || self.sparse.get(name).is_some_and(|c| c.present.get(offset))
-            || self.multi.get(name).is_some_and(|c| c.present.get(offset))
+        named(&self.columns, name).is_some_and(|c| c.present.get(offset))
+            || named(&self.sparse, name).is_some_and(|c| c.present.get(offset))
+            || named(&self.multi, name).is_some_and(|c| c.present.get(offset))
     }
 
     fn with_vector(&self, name: &str) -> Bitset {
-        let dense = self.columns.get(name).map(|c| &c.present);
-        let sparse = || self.sparse.get(name).map(|c| &c.present);
-        let present = dense.or_else(sparse).or_else(|| self.multi.get(name).map(|c| &c.present));
+        let dense = named(&self.columns, name).map(|c| &c.present);
+        let sparse = || named(&self.sparse, name).map(|c| &c.present);
+        let present = dense.or_else(sparse).or_else(|| named(&self.multi, name).map(|c| &c.present));
         present.cloned().unwrap_or_else(|| Bitset::zeros(self.len()))
     }
 

@@ -30,7 +30,7 @@ use crate::payload_index::{FieldIndex, FieldIndexBuilder};
 use crate::point_id::PointId;
 use crate::quantization::ScalarCodes;
 use crate::shard::manifest::SegmentEntry;
-use crate::vector::{MultiRow, SparseRow};
+use crate::vector::{MultiRow, SparseRow, named};
 
 const META: [u8; 8] = *b"segmeta ";
 const INDEX: [u8; 8] = *b"PLDINDEX";
@@ -283,7 +283,7 @@ impl SealedSegment {
 
     /// The vector of one point as it is stored.
     pub fn vector(&self, offset: u32, name: &str) -> Result<Option<&[f32]>> {
-        self.vectors.get(name).map_or(Ok(None), |v| v.raw(offset))
+        named(&self.vectors, name).map_or(Ok(None), |v| v.raw(offset))
     }
 
     pub fn sparse(&self) -> &BTreeMap<String, Arc<SegmentSparse>> {
@@ -292,7 +292,7 @@ impl SealedSegment {
 
     /// The sparse vector of one point as it is stored.
     pub fn sparse_vector(&self, offset: u32, name: &str) -> Result<Option<SparseRow<'_>>> {
-        self.sparse.get(name).map_or(Ok(None), |v| v.get(offset))
+        named(&self.sparse, name).map_or(Ok(None), |v| v.get(offset))
     }
 
     pub fn multi(&self) -> &BTreeMap<String, Arc<SegmentMulti>> {
@@ -301,7 +301,7 @@ impl SealedSegment {
 
     /// The multivector of one point as it is stored.
     pub fn multi_vector(&self, offset: u32, name: &str) -> Result<Option<MultiRow<'_>>> {
-        self.multi.get(name).map_or(Ok(None), |v| v.get(offset))
+        named(&self.multi, name).map_or(Ok(None), |v| v.get(offset))
     }
 
     /// The first place, in the order of ids, whose id is not below `id`.
@@ -562,9 +562,9 @@ impl PointSource for SealedSegment {
     }
 
     fn has_vector(&self, offset: u32, name: &str) -> bool {
-        self.vectors.get(name).is_some_and(|v| v.has(offset))
-            || self.sparse.get(name).is_some_and(|v| v.has(offset))
-            || self.multi.get(name).is_some_and(|v| v.has(offset))
+        named(&self.vectors, name).is_some_and(|v| v.has(offset))
+            || named(&self.sparse, name).is_some_and(|v| v.has(offset))
+            || named(&self.multi, name).is_some_and(|v| v.has(offset))
     }
 
     fn index(&self, key: &JsonPath) -> Option<&FieldIndex> {

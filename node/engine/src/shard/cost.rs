@@ -7,6 +7,7 @@ use super::read::View;
 use crate::filter::{Condition, Filter};
 use crate::query::SearchRequest;
 use crate::segment::sealed::SealedState;
+use crate::vector::named;
 
 /// One candidate of a walk through a graph: this, and so much for each dimension.
 const STEP_NANOSECONDS: (u64, u64) = (600, 3);
@@ -49,7 +50,7 @@ impl View {
 
 fn has_graph(state: &SealedState, request: &SearchRequest) -> bool {
     let vectors = &state.segment.meta().vectors;
-    !request.params.exact && vectors.get(&request.using).is_some_and(|v| v.graph)
+    !request.params.exact && named(vectors, &request.using).is_some_and(|v| v.graph)
 }
 
 /// How many conditions there are, values of lists counted.

@@ -12,7 +12,7 @@ use crate::distance::Rule;
 use crate::error::{Error, Result};
 use crate::query::{Plan, Query, SearchOutcome, SearchRequest};
 use crate::segment::multi::Asked;
-use crate::vector::MultiVector;
+use crate::vector::{MultiVector, named};
 
 /// Points compared between two looks at the cancel flag.
 const POINTS_PER_CHECK: usize = 64;
@@ -22,10 +22,10 @@ const COMPARED: u64 = 16;
 
 impl View {
     fn multi_params(&self, name: &str) -> Result<&VectorParams> {
-        match self.config().vectors.get(name) {
+        match named(&self.config().vectors, name) {
             Some(params) if params.multivector => Ok(params),
             Some(_) => Err(wrong_multi()),
-            None if self.config().sparse_vectors.contains_key(name) => Err(wrong_kind()),
+            None if named(&self.config().sparse_vectors, name).is_some() => Err(wrong_kind()),
             None => Err(Error::VectorName(name.to_owned())),
         }
     }
@@ -77,7 +77,7 @@ impl View {
         allowed: &Bitset,
     ) -> Result<Option<Vec<u32>>> {
         let Part::Sealed(state) = part else { return Ok(None) };
-        let multi = state.segment.multi().get(&request.using);
+        let multi = named(state.segment.multi(), &request.using);
         let (Some(multi), None) = (multi, &target.rule) else { return Ok(None) };
         let all = request.filter.is_none() && part.is_whole();
         let asked = Asked {

@@ -16,14 +16,15 @@ use crate::point_id::PointId;
 use crate::query::{Hit, Plan, Query, SearchOutcome, SearchRequest};
 use crate::segment::sealed::{SealedState, wants_graph};
 use crate::segment::vectors::{SearchContext, Target, VectorQuery};
+use crate::vector::named;
 
 /// The best points of all parts by a dense vector.
 pub fn run(view: &View, request: &SearchRequest, cancel: &Cancel) -> Result<SearchOutcome> {
     let config = view.config();
-    let params = match config.vectors.get(&request.using) {
+    let params = match named(&config.vectors, &request.using) {
         Some(params) if params.multivector => return Err(wrong_multi()),
         Some(params) => params,
-        None if config.sparse_vectors.contains_key(&request.using) => return Err(wrong_kind()),
+        None if named(&config.sparse_vectors, &request.using).is_some() => return Err(wrong_kind()),
         None => return Err(Error::VectorName(request.using.clone())),
     };
     let examples = Examples::of(&request.query, params.distance, params.size)?
@@ -74,7 +75,7 @@ struct Search<'a> {
 impl Search<'_> {
     fn sealed(&self, state: &SealedState, best: &mut Best) -> Result<Option<Plan>> {
         let segment = &state.segment;
-        let Some(vectors) = segment.vectors().get(&self.request.using) else { return Ok(None) };
+        let Some(vectors) = named(segment.vectors(), &self.request.using) else { return Ok(None) };
         let passing = match &self.request.filter {
             Some(filter) => Some(self.view.passing_sealed(segment, filter, self.cancel)?),
             None => None,
@@ -162,7 +163,7 @@ pub(super) struct Best {
 
 impl Best {
     pub(super) fn new(limit: usize, higher_is_nearer: bool) -> Self {
-        Self { limit, higher_is_nearer, heap: BinaryHeap::new() }
+        Self { limit, higher_is_nearer, heap: BinaryHeap::with_capacity(limit.min(128)) }
     }
 
     /// A score as something that is higher for nearer points; its own inverse.

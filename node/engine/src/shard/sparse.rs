@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::query::{Query, SearchOutcome, SearchRequest};
 use crate::segment::sparse::{FULL_SCAN_THRESHOLD, SparseQuery, SparseScratch, SparseSource, SparseTarget};
-use crate::vector::{SparseRow, SparseVector};
+use crate::vector::{SparseRow, SparseVector, named};
 
 /// Adding one value of a posting to a sum, and comparing one value of a row, take about so long.
 const POSTING_NANOSECONDS: u64 = 2;
@@ -36,9 +36,9 @@ thread_local! {
 
 impl View {
     fn sparse_params(&self, name: &str) -> Result<SparseParams> {
-        match self.config().sparse_vectors.get(name) {
+        match named(&self.config().sparse_vectors, name) {
             Some(params) => Ok(*params),
-            None if self.config().vectors.contains_key(name) => Err(wrong_kind()),
+            None if named(&self.config().vectors, name).is_some() => Err(wrong_kind()),
             None => Err(Error::VectorName(name.to_owned())),
         }
     }
@@ -178,7 +178,7 @@ impl View {
 /// The vectors of that name with their index; the tail has none.
 fn source<'a>(part: Part<'a>, name: &str) -> Option<&'a dyn SparseSource> {
     match part {
-        Part::Sealed(s) => s.segment.sparse().get(name).map(|v| &**v as &dyn SparseSource),
+        Part::Sealed(s) => named(s.segment.sparse(), name).map(|v| &**v as &dyn SparseSource),
         Part::Chunk(c) => c.chunk.sparse_column(name).map(|v| v as &dyn SparseSource),
         Part::Tail(_) => None,
     }

@@ -25,7 +25,7 @@ use crate::segment::Deleted;
 use crate::segment::builder::Source;
 use crate::segment::mutable::{CHUNK_POINTS, Chunk, ChunkState, Row, Tail};
 use crate::segment::sealed::{SealedSegment, SealedState};
-use crate::vector::{NamedVectors, Vector};
+use crate::vector::{NamedVectors, Vector, named};
 
 /// Where a point of the mutable part is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -236,12 +236,12 @@ impl State {
     fn known(&self, vectors: NamedVectors) -> NamedVectors {
         let fits = |name: &str, v: &Vector| match v {
             Vector::Dense(v) => {
-                self.config.vectors.get(name).is_some_and(|p| !p.multivector && v.len() == p.size)
+                named(&self.config.vectors, name).is_some_and(|p| !p.multivector && v.len() == p.size)
             }
             Vector::Multi(v) => {
-                self.config.vectors.get(name).is_some_and(|p| p.multivector && v.row().dim == p.size)
+                named(&self.config.vectors, name).is_some_and(|p| p.multivector && v.row().dim == p.size)
             }
-            Vector::Sparse(_) => self.config.sparse_vectors.contains_key(name),
+            Vector::Sparse(_) => named(&self.config.sparse_vectors, name).is_some(),
         };
         if vectors.iter().all(|(name, v)| fits(name, v)) {
             return vectors;

@@ -21,7 +21,7 @@ use crate::operation::{Applied, LogOp, Operation, PointWrite, Selection, UpdateM
 use crate::operation_codec;
 use crate::payload::RawPayload;
 use crate::point_id::PointId;
-use crate::vector::{MultiVector, NamedVectors, Vector};
+use crate::vector::{MultiVector, NamedVectors, Vector, named};
 use crate::wal::Record;
 
 /// Levels of a payload; the JSON parser stops at 128.
@@ -521,8 +521,8 @@ pub(super) fn wrong_multi() -> Error {
 
 fn check_vectors(vectors: &mut NamedVectors, config: &CollectionConfig) -> Result<()> {
     for (name, vector) in vectors.iter_mut() {
-        let Some(params) = config.vectors.get(name) else {
-            match (config.sparse_vectors.contains_key(name), &*vector) {
+        let Some(params) = named(&config.vectors, name) else {
+            match (named(&config.sparse_vectors, name).is_some(), &*vector) {
                 (true, Vector::Sparse(_)) => continue,
                 (true, Vector::Dense(_)) => return Err(wrong_kind()),
                 (true, Vector::Multi(_)) => return Err(wrong_multi()),

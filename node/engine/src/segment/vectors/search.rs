@@ -4,13 +4,13 @@
 use super::{SegmentVectors, Target, VectorQuery};
 use crate::cancel::Cancel;
 use crate::config::Distance;
-use crate::distance::TopK;
 use crate::error::{Error, Result};
 use crate::hnsw::inline::InlineLinks;
-use crate::hnsw::search::{Allow, Mode, Walk, count_ones, walk};
+use crate::hnsw::search::{Allow, Mode, Walk, walk};
 use crate::hnsw::search_inline::walk_inline;
+use crate::hnsw::search_ones::{count_ones, list_ones};
 use crate::hnsw::search_rescore::{rescore, score_by_codes};
-use crate::hnsw::search_scan::{list_ones, scan, scan_halves};
+use crate::hnsw::search_scan::{scan, scan_halves};
 use crate::hnsw::{Graph, SearchContext, Space};
 use crate::quantization::{CodeQuery, ScalarCodes};
 use crate::query::Plan;
@@ -301,7 +301,8 @@ impl Search<'_> {
             && self.passing > 2 * self.candidates
             && self.passing <= HALVES_SCAN_MAX
         {
-            self.scan_by_halves(codes, allowed, ctx, cancel)?;
+            cancel.check()?;
+            self.scan_by_halves(codes, allowed, ctx);
             return self.settle(ctx);
         }
         let by_codes = match self.codes.map(|codes| codes.sketches().is_some()) {
@@ -313,7 +314,7 @@ impl Search<'_> {
         ctx.top.reset(if by_codes { self.kept() } else { self.query.k });
         match by_codes {
             true => self.scan_codes(allowed, ctx, cancel)?,
-            false => self.scan_raw(allowed.words, &mut ctx.top, cancel)?,
+            false => self.scan_raw(allowed, ctx, cancel)?,
         }
         ctx.found.clear();
         ctx.found.extend_from_slice(ctx.top.as_slice());
@@ -323,40 +324,39 @@ impl Search<'_> {
     fn scan_codes(&self, allowed: &Allowed, ctx: &mut SearchContext, cancel: &Cancel) -> Result<()> {
         let mut prepared = std::mem::take(&mut ctx.query);
         let space = self.space(&mut prepared)?;
-        in_batches(allowed, ctx, cancel, |ctx| scan(&space, ctx))?;
+        in_batches(allowed, ctx, cancel, |ctx| {
+            scan(&space, ctx);
+            Ok(())
+        })?;
         ctx.query = prepared;
         Ok(())
     }
 
     /// Leaves in `ctx.found` what may be among the best, by whole codes.
-    fn scan_by_halves(
-        &self,
-        codes: &ScalarCodes,
-        allowed: &Allowed,
-        ctx: &mut SearchContext,
-        cancel: &Cancel,
-    ) -> Result<()> {
+    fn scan_by_halves(&self, codes: &ScalarCodes, allowed: &Allowed, ctx: &mut SearchContext) {
         let mut prepared = std::mem::take(&mut ctx.query);
         codes.prepare(self.query.target.vector(), &mut prepared);
+        ctx.gather.clear();
+        match allowed.listed {
+            Some(listed) => ctx.gather.extend_from_slice(listed),
+            None => list_ones(allowed.words, 0, &mut ctx.gather),
+        }
         let wanted = self.query.params.quantization.oversampling.map_or(self.query.k, |_| self.candidates);
-        ctx.top.reset(wanted);
-        ctx.found.clear();
-        in_batches(allowed, ctx, cancel, |ctx| scan_halves(codes, &prepared, SURE, ctx))?;
+        scan_halves(codes, &prepared, wanted, SURE, ctx);
         score_by_codes(codes, &prepared, &mut ctx.found);
         ctx.query = prepared;
-        Ok(())
     }
 
-    fn scan_raw(&self, words: &[u64], top: &mut TopK, cancel: &Cancel) -> Result<()> {
+    /// Leaves the best by raw vectors in `ctx.top`.
+    fn scan_raw(&self, allowed: &Allowed, ctx: &mut SearchContext, cancel: &Cancel) -> Result<()> {
         const ROWS: usize = 256;
-        let mut offsets = Vec::with_capacity(ROWS + 64);
-        let mut rows = Vec::with_capacity(ROWS + 64);
-        for (i, &word) in words.iter().enumerate() {
-            list_ones(&[word], i as u32 * 64, &mut offsets);
-            if offsets.len() >= ROWS || i + 1 == words.len() {
+        let mut rows = Vec::with_capacity(self.passing.min(ROWS));
+        in_batches(allowed, ctx, cancel, |ctx| {
+            let SearchContext { gather, top, .. } = ctx;
+            for offsets in gather.chunks(ROWS) {
                 cancel.check()?;
                 rows.clear();
-                for &offset in &offsets {
+                for &offset in offsets {
                     rows.push(self.vectors.raw.row(offset)?);
                 }
                 match self.query.target {
@@ -364,13 +364,12 @@ impl Search<'_> {
                         rescore(self.distance(), vector, &rows, &mut |i, s| top.push(s, offsets[i]));
                     }
                     Target::Examples(examples) => {
-                        rows.iter().zip(&offsets).for_each(|(row, &o)| top.push(examples.score(row), o));
+                        rows.iter().zip(offsets).for_each(|(row, &o)| top.push(examples.score(row), o));
                     }
                 }
-                offsets.clear();
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn distance(&self) -> Distance {
@@ -420,10 +419,10 @@ fn in_batches(
     allowed: &Allowed,
     ctx: &mut SearchContext,
     cancel: &Cancel,
-    take: impl Fn(&mut SearchContext),
+    mut take: impl FnMut(&mut SearchContext) -> Result<()>,
 ) -> Result<()> {
-    let taken = |ctx: &mut SearchContext| {
-        take(ctx);
+    let mut taken = |ctx: &mut SearchContext| {
+        take(ctx)?;
         ctx.gather.clear();
         cancel.check()
     };
