@@ -47,7 +47,7 @@ pub fn rotation(dim: usize) -> impl Fn(&mut [f32]) {
 
 /// How many bits are set.
 pub fn count_ones(words: &[u64]) -> usize {
-    crate::hnsw::search_ones::count_ones(words)
+    crate::bitset::ones::count_ones(words)
 }
 
 /// Points with codes and sketches, and a query prepared for them.

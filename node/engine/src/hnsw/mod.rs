@@ -17,7 +17,6 @@ pub(crate) mod search;
 mod search_beam;
 mod search_entry;
 pub(crate) mod search_inline;
-pub(crate) mod search_ones;
 pub(crate) mod search_rescore;
 pub(crate) mod search_scan;
 mod search_space;

@@ -48,7 +48,7 @@ unsafe fn scan_with<I: Isa>(space: &Space, ctx: &mut SearchContext) {
 }
 
 /// Rows asked for ahead of the one that is scored.
-const AHEAD: usize = 32;
+const AHEAD: usize = 48;
 
 #[inline(always)]
 unsafe fn scan_in<S: Scorer>(scorer: &S, ctx: &mut SearchContext) {

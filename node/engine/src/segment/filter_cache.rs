@@ -3,6 +3,7 @@
 //! A sealed segment never changes, so what passes a filter never does either; which of it is deleted is looked at
 //! later. Bounded in number and bytes; the one that was not asked for longest goes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -19,17 +20,39 @@ const FILTER_BYTES_MAX: usize = 16 << 10;
 
 /// The bitmaps of one segment.
 #[derive(Default)]
-pub(super) struct FilterCache(Mutex<Vec<Entry>>);
+pub(super) struct FilterCache(Mutex<Entries>);
 
-/// The one used last is the last.
+#[derive(Default)]
+struct Entries {
+    /// The one used last is the last.
+    entries: VecDeque<Entry>,
+    /// Of all of them.
+    bytes: usize,
+}
+
 struct Entry {
     filter: Filter,
     passing: Arc<Passing>,
+    bytes: usize,
 }
 
-impl Entry {
-    fn bytes(&self) -> usize {
-        self.filter.bytes() + self.passing.bytes()
+impl Entries {
+    /// What a filter evaluated to, if it is kept.
+    fn find(&mut self, filter: &Filter) -> Option<Arc<Passing>> {
+        let at = self.entries.iter().rposition(|e| e.filter == *filter)?;
+        let entry = self.entries.remove(at)?;
+        let passing = entry.passing.clone();
+        self.entries.push_back(entry);
+        Some(passing)
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        self.bytes += entry.bytes;
+        self.entries.push_back(entry);
+        while self.entries.len() > ENTRIES_MAX || self.bytes > BYTES_MAX {
+            let Some(oldest) = self.entries.pop_front() else { return };
+            self.bytes -= oldest.bytes;
+        }
     }
 }
 
@@ -43,21 +66,13 @@ impl FilterCache {
         if !is_kept(filter) || filter.bytes() > FILTER_BYTES_MAX {
             return evaluate().map(|bits| Arc::new(bits.into()));
         }
-        {
-            let mut entries = self.0.lock();
-            if let Some(at) = entries.iter().rposition(|e| e.filter == *filter) {
-                entries[at..].rotate_left(1);
-                return Ok(entries.last().expect("the one that was found").passing.clone());
-            }
+        if let Some(passing) = self.0.lock().find(filter) {
+            return Ok(passing);
         }
         let passing = Arc::new(Passing::from(evaluate()?));
-        let entry = Entry { filter: filter.clone(), passing: passing.clone() };
-        if entry.bytes() <= BYTES_MAX / 4 {
-            let mut entries = self.0.lock();
-            entries.push(entry);
-            while entries.len() > ENTRIES_MAX || entries.iter().map(Entry::bytes).sum::<usize>() > BYTES_MAX {
-                entries.remove(0);
-            }
+        let bytes = filter.bytes() + passing.bytes();
+        if bytes <= BYTES_MAX / 4 {
+            self.0.lock().keep(Entry { filter: filter.clone(), passing: passing.clone(), bytes });
         }
         Ok(passing)
     }
@@ -106,7 +121,7 @@ mod tests {
             assert!(is_new(&cache, &filter(n), 100) && !is_new(&cache, &filter(0), 100));
         }
         assert!(is_new(&cache, &filter(1), 100), "the oldest are gone");
-        assert!(cache.0.lock().len() <= ENTRIES_MAX);
+        assert!(cache.0.lock().entries.len() <= ENTRIES_MAX);
     }
 
     #[test]
@@ -114,7 +129,11 @@ mod tests {
         let cache = FilterCache::default();
         let len = (BYTES_MAX / 4 * 8 - 8192) as u32;
         (0..20).for_each(|n| assert!(is_new(&cache, &filter(n), len)));
-        assert!(cache.0.lock().iter().map(Entry::bytes).sum::<usize>() <= BYTES_MAX);
+        {
+            let kept = cache.0.lock();
+            assert_eq!(kept.bytes, kept.entries.iter().map(|e| e.bytes).sum::<usize>());
+            assert!(kept.bytes <= BYTES_MAX);
+        }
         assert!((0..2).all(|_| is_new(&cache, &filter(99), (BYTES_MAX * 8) as u32)), "too large to be kept");
         let ids = Filter { must: vec![Condition::HasId([PointId::Num(7)].into())], ..Filter::default() };
         assert!((0..2).all(|_| is_new(&cache, &ids, 10)));

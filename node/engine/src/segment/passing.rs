@@ -1,7 +1,7 @@
 //! The points of a segment that pass a filter.
 
 use crate::bitset::Bitset;
-use crate::hnsw::search_ones::list_ones;
+use crate::bitset::ones::list_ones;
 
 /// One in so many, and fewer, are listed one by one too.
 const LISTED_SHARE: u32 = 32;

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::hnsw::inline::InlineLinks;
 use crate::hnsw::search::{Allow, Mode, Walk, walk};
 use crate::hnsw::search_inline::walk_inline;
-use crate::hnsw::search_ones::{count_ones, list_ones};
+use crate::bitset::ones::{count_ones, list_ones};
 use crate::hnsw::search_rescore::{rescore, score_by_codes};
 use crate::hnsw::search_scan::{scan, scan_halves};
 use crate::hnsw::{Graph, SearchContext, Space};

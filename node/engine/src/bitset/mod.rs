@@ -1,5 +1,7 @@
 //! A plain bitmap over the offsets of a segment: what a filter evaluates to.
 
+pub(crate) mod ones;
+
 /// Bits 0 to `len`; bits past `len` are always zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bitset {
@@ -72,7 +74,7 @@ impl Bitset {
 
     /// Number of ones.
     pub fn count(&self) -> u32 {
-        self.words.iter().map(|w| w.count_ones()).sum()
+        ones::count_ones(&self.words) as u32
     }
 
     /// Whether no bit is one.
