@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 
 use super::part::Part;
 use super::read::View;
@@ -131,7 +130,7 @@ pub(super) fn is_indexed(part: Part<'_>, using: &str, config: &CollectionConfig)
     }
 }
 
-/// A scored point. The greatest is the farthest, so that a heap gives it away first.
+/// A scored point. The greatest is the farthest.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Near {
     /// The score, negative where lower scores are nearer.
@@ -158,12 +157,15 @@ impl PartialOrd for Near {
 pub(super) struct Best {
     limit: usize,
     higher_is_nearer: bool,
-    heap: BinaryHeap<Near>,
+    /// The nearest, and fewer again that were offered since they were picked.
+    near: Vec<Near>,
+    /// The farthest of those picked: what is farther is none of the nearest.
+    farthest: Option<Near>,
 }
 
 impl Best {
     pub(super) fn new(limit: usize, higher_is_nearer: bool) -> Self {
-        Self { limit, higher_is_nearer, heap: BinaryHeap::with_capacity(limit.min(128)) }
+        Self { limit, higher_is_nearer, near: Vec::with_capacity(limit.min(128)), farthest: None }
     }
 
     /// A score as something that is higher for nearer points; its own inverse.
@@ -174,20 +176,33 @@ impl Best {
     /// Whether a point so near may be among the nearest.
     #[inline]
     pub(super) fn admits(&self, nearness: f32) -> bool {
-        self.heap.len() < self.limit || self.heap.peek().is_some_and(|worst| nearness >= worst.nearness)
+        self.limit > 0 && self.farthest.is_none_or(|farthest| nearness >= farthest.nearness)
     }
 
     pub(super) fn offer(&mut self, near: Near) {
-        if self.heap.len() < self.limit {
-            self.heap.push(near);
-        } else if self.heap.peek().is_some_and(|worst| near < *worst) {
-            self.heap.pop();
-            self.heap.push(near);
+        if self.limit == 0 || self.farthest.is_some_and(|farthest| near > farthest) {
+            return;
+        }
+        self.near.push(near);
+        if self.near.len() == self.limit || self.near.len() >= self.limit.saturating_mul(2) {
+            self.pick();
         }
     }
 
+    /// Leaves the nearest of those offered.
+    fn pick(&mut self) {
+        let (_, &mut farthest, _) = self.near.select_nth_unstable(self.limit - 1);
+        self.near.truncate(self.limit);
+        self.farthest = Some(farthest);
+    }
+
     pub(super) fn into_hits(mut self, threshold: Option<f32>) -> Vec<Hit> {
-        let near = std::mem::take(&mut self.heap).into_sorted_vec().into_iter();
+        if self.near.len() > self.limit {
+            self.pick();
+        }
+        let mut near = std::mem::take(&mut self.near);
+        near.sort_unstable();
+        let near = near.into_iter();
         let passes = |n: &Near| threshold.is_none_or(|t| n.nearness > self.nearness(t));
         // A distance of zero is 0, not -0.
         let score = |n: Near| self.nearness(n.nearness) + 0.0;
