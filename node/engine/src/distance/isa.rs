@@ -126,6 +126,42 @@ pub(crate) trait Isa {
         values.iter().map(|&v| usize::from(v >= least)).sum()
     }
 
+    /// The Walsh-Hadamard transform of 16 values: value `i` becomes the sum of all, each value `j` taken off where an odd
+    /// number of bits is set in both `i` and `j`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    #[inline(always)]
+    unsafe fn hadamard16(values: &mut [f32; 16]) {
+        for v in values.as_chunks_mut::<8>().0 {
+            let a = [
+                v[0] + v[1],
+                v[0] - v[1],
+                v[2] + v[3],
+                v[2] - v[3],
+                v[4] + v[5],
+                v[4] - v[5],
+                v[6] + v[7],
+                v[6] - v[7],
+            ];
+            let b = [
+                a[0] + a[2],
+                a[1] + a[3],
+                a[0] - a[2],
+                a[1] - a[3],
+                a[4] + a[6],
+                a[5] + a[7],
+                a[4] - a[6],
+                a[5] - a[7],
+            ];
+            for i in 0..4 {
+                (v[i], v[i + 4]) = (b[i] + b[i + 4], b[i] - b[i + 4]);
+            }
+        }
+        let (low, high) = values.split_at_mut(8);
+        low.iter_mut().zip(high).for_each(|(a, b)| (*a, *b) = (*a + *b, *a - *b));
+    }
+
     /// Asks for the cache line at `p`, which may be any address.
     fn prefetch(p: *const u8);
 }

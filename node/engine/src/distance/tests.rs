@@ -19,6 +19,12 @@ struct Results {
     set: u32,
     above: u32,
     not_below: usize,
+    hadamard: [f32; 16],
+}
+
+/// The first 16 values, or zeros.
+fn first16(values: &[f32]) -> [f32; 16] {
+    std::array::from_fn(|i| values.get(i).copied().unwrap_or(0.0))
 }
 
 struct Input<'a> {
@@ -68,6 +74,7 @@ unsafe fn all<I: Isa>(input: &Input) -> Results {
     let lines = input.query.len() / LINE_BYTES;
     let (levels, planes) = levels_of(&input.rows[2]);
     let (levels, planes) = (aligned(&levels), planes.as_ptr());
+    let mut hadamard = first16(input.a);
     // SAFETY: the lengths are those of the slices; the caller answers for the instruction set.
     unsafe {
         Results {
@@ -85,6 +92,10 @@ unsafe fn all<I: Isa>(input: &Input) -> Results {
             above: I::above(&std::array::from_fn(|i| f32::from(input.query[i])), 3.0),
             not_below: I::not_below(a, n / 8, 1.5),
             groups: I::sum_groups(rows[0], tables.as_ptr(), lines / 4 * 16),
+            hadamard: {
+                I::hadamard16(&mut hadamard);
+                hadamard
+            },
         }
     }
 }
@@ -128,13 +139,20 @@ fn check(input: &Input) {
     let is_set = |i: usize| input.rows[0][i / 8] >> (i % 8) & 1 == 1;
     let levels = (0..input.query.len()).filter(|&i| is_set(i)).map(|i| u32::from(input.rows[2][i] % 16));
     assert_eq!(twin.set, levels.sum::<u32>());
+    let values = first16(input.a);
+    let signed =
+        |i: u32, j: usize| if (i & j as u32).count_ones().is_multiple_of(2) { values[j] } else { -values[j] };
+    for (i, &got) in (0..).zip(&twin.hadamard) {
+        let expected: f32 = (0..16).map(|j| signed(i, j)).sum();
+        assert!((got - expected).abs() <= 1e-4, "transform: {got} for {expected}");
+    }
     for kind in available() {
         let got = on(kind, input);
         for (got, expected) in got.floats.iter().zip(expected) {
             assert!((f64::from(*got) - expected).abs() <= bound, "{kind:?}: {got} for {expected}");
         }
         assert_eq!((got.codes, got.pair, got.groups), (twin.codes, twin.pair, twin.groups), "{kind:?}");
-        let others = |r: &Results| (r.above, r.not_below, r.set);
+        let others = |r: &Results| (r.above, r.not_below, r.set, r.hadamard);
         assert_eq!(others(&got), others(&twin), "{kind:?}");
         assert_eq!((got.nibbles, got.nibbles_pair), (twin.nibbles, twin.nibbles_pair), "{kind:?}");
         if (input.query.len() / LINE_BYTES).is_multiple_of(2) {

@@ -486,6 +486,23 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn hadamard16(values: &mut [f32; 16]) {
+        // SAFETY: 16 values are one register. Each step adds to what is so many places away, or takes off: the products are exact.
+        unsafe {
+            let signs = |negative| {
+                let one = _mm512_set1_ps(1.0);
+                _mm512_mask_sub_ps(one, negative, _mm512_setzero_ps(), one)
+            };
+            let v = _mm512_loadu_ps(values.as_ptr());
+            let v = _mm512_fmadd_ps(v, signs(0xaaaa), _mm512_permute_ps::<0b10_11_00_01>(v));
+            let v = _mm512_fmadd_ps(v, signs(0xcccc), _mm512_permute_ps::<0b01_00_11_10>(v));
+            let v = _mm512_fmadd_ps(v, signs(0xf0f0), _mm512_shuffle_f32x4::<0b10_11_00_01>(v, v));
+            let v = _mm512_fmadd_ps(v, signs(0xff00), _mm512_shuffle_f32x4::<0b01_00_11_10>(v, v));
+            _mm512_storeu_ps(values.as_mut_ptr(), v);
+        }
+    }
+
+    #[inline(always)]
     fn prefetch(p: *const u8) {
         fetch(p);
     }

@@ -23,6 +23,9 @@ pub(crate) fn quantize_query(query: &[f32], codes: &mut [i8]) -> QueryScale {
 
 per_isa! { unsafe fn quantize_any(query: *const f32, codes: &mut [i8], n: usize) -> QueryScale => quantize_with; }
 
+/// Floats that are worked on side by side. A compiler may not change the order of a sum of floats, so sums are kept for each lane.
+pub(super) const LANES: usize = 16;
+
 /// Adding this to a small float leaves its nearest integer in the low bits.
 pub(super) const ROUNDING: f32 = 12_582_912.0;
 
@@ -47,8 +50,8 @@ unsafe fn quantize_with<I: Isa>(query: *const f32, codes: &mut [i8], n: usize) -
         *code = rounded as i8;
         code_sum += rounded;
     }
-    let mut lanes = [0f32; 16];
-    let parts = query.chunks_exact(16);
+    let mut lanes = [0f32; LANES];
+    let parts = query.chunks_exact(LANES);
     let rest: f32 = parts.remainder().iter().sum();
     for part in parts {
         lanes.iter_mut().zip(part).for_each(|(lane, v)| *lane += v);
@@ -81,8 +84,14 @@ unsafe fn quantize_row_with<I: Isa>(row: *const f32, codes: *mut u8, n: usize) -
     // SAFETY: the caller says that both are good for `n` values, and the codes are nobody else's.
     let (row, codes) =
         unsafe { (std::slice::from_raw_parts(row, n), std::slice::from_raw_parts_mut(codes, n)) };
-    let low = row.iter().fold(f32::INFINITY, |low, &v| if v < low { v } else { low });
-    let high = row.iter().fold(f32::NEG_INFINITY, |high, &v| if v > high { v } else { high });
+    let (mut lows, mut highs) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let (parts, rest) = row.as_chunks::<LANES>();
+    for part in parts {
+        lows = std::array::from_fn(|i| if part[i] < lows[i] { part[i] } else { lows[i] });
+        highs = std::array::from_fn(|i| if part[i] > highs[i] { part[i] } else { highs[i] });
+    }
+    let low = lows.iter().chain(rest).fold(f32::INFINITY, |low, &v| if v < low { v } else { low });
+    let high = highs.iter().chain(rest).fold(f32::NEG_INFINITY, |high, &v| if v > high { v } else { high });
     let step = (high - low) / 254.0;
     let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
     let mut code_sum = 0i32;

@@ -5,6 +5,7 @@
 //! components in turn (RaBitQ, Gao, Long 2024, which names it the Kac walk of FHT). All of it follows from the number
 //! of dimensions: nothing is stored.
 
+use super::kernels::LANES;
 use crate::distance::isa::{Isa, LINE_BYTES, per_isa};
 
 const ROUNDS: usize = 4;
@@ -63,34 +64,12 @@ per_isa! { unsafe fn round_any(part: &mut [f32], signs: &[f32]) -> () => round_w
 #[inline(always)]
 unsafe fn round_with<I: Isa>(part: &mut [f32], signs: &[f32]) {
     part.iter_mut().zip(signs).for_each(|(v, s)| *v *= s);
-    // Three steps within eight neighbours, then steps over whole runs of eight and more.
-    for eight in part.chunks_exact_mut(8) {
-        let v: &mut [f32; 8] = eight.try_into().expect("eight");
-        let a = [
-            v[0] + v[1],
-            v[0] - v[1],
-            v[2] + v[3],
-            v[2] - v[3],
-            v[4] + v[5],
-            v[4] - v[5],
-            v[6] + v[7],
-            v[6] - v[7],
-        ];
-        let b = [
-            a[0] + a[2],
-            a[1] + a[3],
-            a[0] - a[2],
-            a[1] - a[3],
-            a[4] + a[6],
-            a[5] + a[7],
-            a[4] - a[6],
-            a[5] - a[7],
-        ];
-        for i in 0..4 {
-            (v[i], v[i + 4]) = (b[i] + b[i + 4], b[i] - b[i + 4]);
-        }
+    // Four steps within runs of 16, then steps over whole runs.
+    for values in part.as_chunks_mut::<LANES>().0 {
+        // SAFETY: passed on to the caller.
+        unsafe { I::hadamard16(values) };
     }
-    let mut half = 8;
+    let mut half = LANES;
     while half < part.len() {
         for pair in part.chunks_exact_mut(2 * half) {
             let (low, high) = pair.split_at_mut(half);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::kernels::{ROUNDING, largest_magnitude};
+use super::kernels::{LANES, ROUNDING, largest_magnitude};
 use super::lines::Lines;
 use super::scalar::{CodeQuery, ScalarCodes};
 use crate::config::Distance;
@@ -93,20 +93,26 @@ unsafe fn encode_with<I: Isa>(vector: &[f32], mean: &[f32], distance: Distance, 
     // SAFETY: both are `n` long.
     let (squared, along) =
         unsafe { (I::dot(vector.as_ptr(), vector.as_ptr(), n), I::dot(vector.as_ptr(), mean.as_ptr(), n)) };
-    let (mut absolute, mut signed, mut ones) = (0f32, 0f32, 0u32);
+    let (mut absolute, mut signed, mut ones) = ([0f32; LANES], [0f32; LANES], 0u32);
     for ((vector, mean), bits) in
         vector.chunks_exact(64).zip(mean.chunks_exact(64)).zip(row.chunks_exact_mut(8))
     {
         let mut word = 0u64;
-        for i in 0..64 {
-            let positive = vector[i] > 0.0;
-            word |= u64::from(positive) << i;
-            absolute += vector[i].abs();
-            signed += if positive { mean[i] } else { -mean[i] };
+        for start in (0..64).step_by(LANES) {
+            let (v, mean) = (&vector[start..][..LANES], &mean[start..][..LANES]);
+            let mut bits = 0u32;
+            for i in 0..LANES {
+                let positive = v[i] > 0.0;
+                bits |= u32::from(positive) << i;
+                absolute[i] += v[i].abs();
+                signed[i] += if positive { mean[i] } else { -mean[i] };
+            }
+            word |= u64::from(bits) << start;
         }
         ones += word.count_ones();
         bits.copy_from_slice(&word.to_le_bytes());
     }
+    let (absolute, signed) = (absolute.iter().sum::<f32>(), signed.iter().sum::<f32>());
     let scale = if absolute > 0.0 { squared / absolute } else { 0.0 };
     let (scale, shift) = match distance {
         Distance::Euclid => (2.0 * scale, -squared),

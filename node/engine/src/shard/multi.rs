@@ -56,7 +56,7 @@ impl View {
                 Some(nearest) => in_steps(nearest.iter().copied(), cancel, &mut offer)?,
                 None => in_steps(allowed.iter(), cancel, &mut offer)?,
             }
-            if matches!(part, Part::Sealed(s) if s.segment.multi().contains_key(&request.using)) {
+            if matches!(part, Part::Sealed(s) if named(s.segment.multi(), &request.using).is_some()) {
                 plans.push(match (nearest, &request.filter) {
                     (Some(_), None) => Plan::Graph,
                     (Some(_), Some(_)) => Plan::FilteredGraph,
@@ -125,7 +125,7 @@ impl View {
         let ef = request.params.hnsw_ef.unwrap_or(EF_DEFAULT).max(request.limit) as u64;
         let graphs = !request.params.exact && matches!(request.query, Query::Nearest(_));
         let rows = |part: Part<'_>| match part {
-            Part::Sealed(s) => s.segment.meta().multi.get(&request.using).map_or(0, |m| {
+            Part::Sealed(s) => named(&s.segment.meta().multi, &request.using).map_or(0, |m| {
                 let all = u64::from(m.rows.points);
                 let each = all / u64::from(m.points.max(1)) + 1;
                 if graphs && m.rows.graph { all.min(ef.saturating_mul(each * COMPARED)) } else { all }

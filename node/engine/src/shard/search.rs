@@ -123,8 +123,10 @@ impl Search<'_> {
 pub(super) fn is_indexed(part: Part<'_>, using: &str, config: &CollectionConfig) -> bool {
     match part {
         Part::Sealed(s) => {
-            let mut dense = s.segment.meta().dense().filter(|(name, _)| *name == using);
-            dense.all(|(_, v)| v.graph || !wants_graph(config, using, v.points))
+            let meta = s.segment.meta();
+            let rows = named(&meta.multi, using).map(|multi| &multi.rows);
+            let mut dense = named(&meta.vectors, using).into_iter().chain(rows);
+            dense.all(|v| v.graph || !wants_graph(config, using, v.points))
         }
         _ => true,
     }
