@@ -70,6 +70,20 @@ pub(crate) struct RowScale {
     pub(crate) code_sum: i32,
 }
 
+/// Integers that are in the order of the floats, and have vector instructions for the least and the greatest.
+#[inline(always)]
+fn ordered(v: f32) -> i32 {
+    let bits = v.to_bits() as i32;
+    // Of a negative float all bits but the sign are turned over.
+    bits ^ (bits >> 31 & i32::MAX)
+}
+
+/// The float of an [`ordered`] integer.
+#[inline(always)]
+fn from_ordered(n: i32) -> f32 {
+    f32::from_bits((n ^ (n >> 31 & i32::MAX)) as u32)
+}
+
 /// Quantizes a row to codes from 1 to 255 over its own range.
 pub(crate) fn quantize_row(row: &[f32], codes: &mut [u8]) -> RowScale {
     assert!(codes.len() >= row.len(), "codes are padded, never shorter");
@@ -84,14 +98,8 @@ unsafe fn quantize_row_with<I: Isa>(row: *const f32, codes: *mut u8, n: usize) -
     // SAFETY: the caller says that both are good for `n` values, and the codes are nobody else's.
     let (row, codes) =
         unsafe { (std::slice::from_raw_parts(row, n), std::slice::from_raw_parts_mut(codes, n)) };
-    let (mut lows, mut highs) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    let (parts, rest) = row.as_chunks::<LANES>();
-    for part in parts {
-        lows = std::array::from_fn(|i| if part[i] < lows[i] { part[i] } else { lows[i] });
-        highs = std::array::from_fn(|i| if part[i] > highs[i] { part[i] } else { highs[i] });
-    }
-    let low = lows.iter().chain(rest).fold(f32::INFINITY, |low, &v| if v < low { v } else { low });
-    let high = highs.iter().chain(rest).fold(f32::NEG_INFINITY, |high, &v| if v > high { v } else { high });
+    let low = from_ordered(row.iter().fold(i32::MAX, |low, &v| low.min(ordered(v))));
+    let high = from_ordered(row.iter().fold(i32::MIN, |high, &v| high.max(ordered(v))));
     let step = (high - low) / 254.0;
     let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
     let mut code_sum = 0i32;
